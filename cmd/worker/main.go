@@ -1,0 +1,24 @@
+// Worker moves commands from an SQS queue into a DynamoDB table and answers questions about what is in it.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"tributary/internal/cli"
+)
+
+type grammar struct {
+	Setup setupCmd `cmd:"" help:"Make the queue, the dead-letter queue and the table."`
+
+	Version cli.Version `env:"-" help:"Print the version."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := cli.Main(ctx, "worker", "Moves tenants' commands from SQS into DynamoDB.", &grammar{}, os.Args[1:], cli.OS())
+	stop()
+	os.Exit(status)
+}

@@ -1,0 +1,129 @@
+// Package queues turns what people write for a queue, its name or its URL, into what SQS takes.
+package queues
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+const (
+	fifoSuffix       = ".fifo"
+	deadLetterSuffix = "-dlq"
+	// nameMax is the longest name, ".fifo" included ("Amazon SQS standard queue quotas").
+	nameMax = 80
+)
+
+var (
+	nameForm = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.fifo)?$`)
+	// regionForms finds the region in the host of an AWS queue URL, in its present and its old form.
+	regionForms = regexp.MustCompile(`^(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.amazonaws\.com(?:\.cn)?$`)
+)
+
+// NotFoundError says that SQS has no such queue for this account, region and endpoint, or does not show it.
+type NotFoundError struct {
+	Queue string // as the user gave it
+	Err   error
+}
+
+func (e *NotFoundError) Error() string {
+	return fmt.Sprintf("queue %s does not exist, or these credentials may not see it", e.Queue)
+}
+
+func (e *NotFoundError) Unwrap() error { return e.Err }
+
+// IsURL says whether a queue was given by its URL.
+func IsURL(nameOrURL string) bool {
+	return strings.HasPrefix(nameOrURL, "https://") || strings.HasPrefix(nameOrURL, "http://")
+}
+
+// Name is the queue's name: a URL's last segment, or the name itself.
+func Name(nameOrURL string) string {
+	if !IsURL(nameOrURL) {
+		return nameOrURL
+	}
+	return nameOrURL[strings.LastIndexByte(nameOrURL, '/')+1:]
+}
+
+// Region is the AWS region that a queue's URL names, or "" for a name and for other hosts' URLs.
+func Region(nameOrURL string) string {
+	if !IsURL(nameOrURL) {
+		return ""
+	}
+	u, err := url.Parse(nameOrURL)
+	if err != nil {
+		return ""
+	}
+	found := regionForms.FindStringSubmatch(u.Hostname())
+	if found == nil {
+		return ""
+	}
+	return found[1] + found[2]
+}
+
+// IsFIFO says whether the name, which decides it, is that of a FIFO queue.
+func IsFIFO(nameOrURL string) bool { return strings.HasSuffix(nameOrURL, fifoSuffix) }
+
+// DeadLetters is the dead-letter queue of a queue for which none was named: its name, or its URL, with -dlq
+// before any .fifo.
+func DeadLetters(nameOrURL string) string {
+	if base, fifo := strings.CutSuffix(nameOrURL, fifoSuffix); fifo {
+		return base + deadLetterSuffix + fifoSuffix
+	}
+	return nameOrURL + deadLetterSuffix
+}
+
+// Check says what is wrong with a queue's name or URL, before SQS is asked.
+func Check(nameOrURL string) error {
+	if IsURL(nameOrURL) {
+		u, err := url.Parse(nameOrURL)
+		if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+			return fmt.Errorf("queue %q is no queue URL: it should look like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME", nameOrURL)
+		}
+	}
+	name := Name(nameOrURL)
+	switch {
+	case name == "":
+		return fmt.Errorf("queue %q has no name", nameOrURL)
+	case strings.HasPrefix(name, "arn:"):
+		return fmt.Errorf("queue %q is an ARN: give the queue's name or its URL", nameOrURL)
+	case len(name) > nameMax:
+		return fmt.Errorf("queue name %.20q… has %d characters: SQS allows %d", name, len(name), nameMax)
+	case !nameForm.MatchString(name):
+		return fmt.Errorf("queue name %q: SQS allows letters, digits, - and _, and .fifo at the end", name)
+	}
+	return nil
+}
+
+// API is what finding a queue asks of SQS.
+type API interface {
+	GetQueueUrl(context.Context, *sqs.GetQueueUrlInput, ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error)
+}
+
+// URL finds a queue's URL. A URL is returned as it is, unasked. The error is a *NotFoundError where there is no
+// such queue.
+func URL(ctx context.Context, api API, nameOrURL string) (string, error) {
+	if IsURL(nameOrURL) {
+		return nameOrURL, nil
+	}
+	out, err := api.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: &nameOrURL})
+	if err != nil {
+		return "", Wrap(nameOrURL, fmt.Errorf("find queue %s: %w", nameOrURL, err))
+	}
+	return aws.ToString(out.QueueUrl), nil
+}
+
+// Wrap makes a *NotFoundError of an SQS error that says so, and leaves any other, and nil, as it is.
+func Wrap(nameOrURL string, err error) error {
+	if _, missing := errors.AsType[*types.QueueDoesNotExist](err); missing {
+		return &NotFoundError{Queue: nameOrURL, Err: err}
+	}
+	return err
+}

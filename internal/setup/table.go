@@ -1,0 +1,505 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
+
+	"tributary/internal/table"
+)
+
+// TableAPI is what Setup asks of DynamoDB for the table itself.
+type TableAPI interface {
+	CreateTable(context.Context, *dynamodb.CreateTableInput, ...func(*dynamodb.Options)) (*dynamodb.CreateTableOutput, error)
+	DescribeTable(context.Context, *dynamodb.DescribeTableInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeTableOutput, error)
+	UpdateTable(context.Context, *dynamodb.UpdateTableInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateTableOutput, error)
+}
+
+// TableFeatureAPI is what Setup asks of DynamoDB for what a table has besides.
+type TableFeatureAPI interface {
+	DescribeTimeToLive(context.Context, *dynamodb.DescribeTimeToLiveInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeTimeToLiveOutput, error)
+	UpdateTimeToLive(context.Context, *dynamodb.UpdateTimeToLiveInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateTimeToLiveOutput, error)
+	DescribeContinuousBackups(context.Context, *dynamodb.DescribeContinuousBackupsInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeContinuousBackupsOutput, error)
+	UpdateContinuousBackups(context.Context, *dynamodb.UpdateContinuousBackupsInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateContinuousBackupsOutput, error)
+}
+
+const (
+	// pollEvery is how often a table that is being made is looked at.
+	pollEvery = 2 * time.Second
+	// reportEvery is how often somebody who waits for it is told.
+	reportEvery = 30 * time.Second
+	// backupsPatience is how long a new table may answer that backups can't be turned on yet.
+	backupsPatience = 2 * time.Minute
+)
+
+// TableStateError says that a table is in a state in which nothing can be done with it.
+type TableStateError struct {
+	Table  string
+	Status types.TableStatus
+}
+
+func (e *TableStateError) Error() string {
+	return fmt.Sprintf("table %s is %s: wait until it is ACTIVE or gone, then run setup again", e.Table, e.Status)
+}
+
+// TableKeys and IndexKeys are the key schemas that the worker's table and its index have.
+func TableKeys() []types.KeySchemaElement {
+	return []types.KeySchemaElement{
+		{AttributeName: aws.String(table.PKAttribute), KeyType: types.KeyTypeHash},
+		{AttributeName: aws.String(table.SKAttribute), KeyType: types.KeyTypeRange},
+	}
+}
+
+// IndexKeys has two range attributes: the pair orders a user's orders by their key, without an attribute made
+// for the index alone, so that items which others wrote are in it ("Multi-attribute keys pattern").
+func IndexKeys() []types.KeySchemaElement {
+	return []types.KeySchemaElement{
+		{AttributeName: aws.String(table.PKAttribute), KeyType: types.KeyTypeHash},
+		{AttributeName: aws.String(table.UserIDAttribute), KeyType: types.KeyTypeRange},
+		{AttributeName: aws.String(table.SKAttribute), KeyType: types.KeyTypeRange},
+	}
+}
+
+func keyAttributes() []types.AttributeDefinition {
+	definitions := make([]types.AttributeDefinition, 0, 3)
+	for _, name := range []string{table.PKAttribute, table.SKAttribute, table.UserIDAttribute} {
+		definitions = append(definitions, types.AttributeDefinition{AttributeName: aws.String(name), AttributeType: types.ScalarAttributeTypeS})
+	}
+	return definitions
+}
+
+// KeysText writes a key schema for people: "hash PK, range user_id, SK".
+func KeysText(keys []types.KeySchemaElement) string {
+	var hash, ranges []string
+	for _, k := range keys {
+		if k.KeyType == types.KeyTypeHash {
+			hash = append(hash, aws.ToString(k.AttributeName))
+		} else {
+			ranges = append(ranges, aws.ToString(k.AttributeName))
+		}
+	}
+	text := "hash " + strings.Join(hash, ", ")
+	if len(ranges) > 0 {
+		text += ", range " + strings.Join(ranges, ", ")
+	}
+	return text
+}
+
+func (p *Plan) throughput() *types.ProvisionedThroughput {
+	if p.ReadCapacity == 0 {
+		return nil
+	}
+	return &types.ProvisionedThroughput{ReadCapacityUnits: &p.ReadCapacity, WriteCapacityUnits: &p.WriteCapacity}
+}
+
+func (p *Plan) billing() types.BillingMode {
+	if p.ReadCapacity == 0 {
+		return types.BillingModePayPerRequest
+	}
+	return types.BillingModeProvisioned
+}
+
+func billingText(read, write int64) string {
+	if read == 0 && write == 0 {
+		return "on demand"
+	}
+	return fmt.Sprintf("provisioned, %d read and %d write units a second", read, write)
+}
+
+// table sees to the table, its index and its features.
+func (s *Setup) table(ctx context.Context, plan *Plan) (*Resource, error) {
+	_, err := s.describe(ctx, plan.Table)
+	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
+		made, err := s.createTable(ctx, plan)
+		if made || err != nil {
+			return s.newTable(ctx, plan, made, err)
+		}
+		// Somebody else made it in the meantime: it was there, then.
+	} else if err != nil {
+		return nil, err
+	}
+	return s.oldTable(ctx, plan)
+}
+
+// createTable reports false where the table exists after all.
+func (s *Setup) createTable(ctx context.Context, plan *Plan) (bool, error) {
+	_, err := s.Tables.CreateTable(ctx, &dynamodb.CreateTableInput{
+		TableName:             &plan.Table,
+		AttributeDefinitions:  keyAttributes(),
+		KeySchema:             TableKeys(),
+		BillingMode:           plan.billing(),
+		ProvisionedThroughput: plan.throughput(),
+		GlobalSecondaryIndexes: []types.GlobalSecondaryIndex{{
+			IndexName:             aws.String(table.IndexOrdersByUser),
+			KeySchema:             IndexKeys(),
+			Projection:            &types.Projection{ProjectionType: types.ProjectionTypeAll},
+			ProvisionedThroughput: plan.throughput(),
+		}},
+		DeletionProtectionEnabled: &plan.DeletionProtection,
+	})
+	if _, exists := errors.AsType[*types.ResourceInUseException](err); exists {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("create table %s: %w", plan.Table, err)
+	}
+	return true, nil
+}
+
+// newTable waits for the table that was just made and turns its features on.
+func (s *Setup) newTable(ctx context.Context, plan *Plan, made bool, err error) (*Resource, error) {
+	if !made {
+		return nil, err
+	}
+	as := &Resource{Kind: Table, Name: plan.Table, Outcome: Created}
+	description, err := s.awaitActive(ctx, plan.Table)
+	if err != nil {
+		return as, err
+	}
+	as.ARN = aws.ToString(description.TableArn)
+	parts := []string{
+		billingText(plan.ReadCapacity, plan.WriteCapacity),
+		"index " + table.IndexOrdersByUser,
+		"TTL on " + table.TTLAttribute,
+	}
+	if plan.DeletionProtection {
+		parts = append(parts, "deletion protection")
+	}
+	if err := s.enableTTL(ctx, plan.Table); err != nil {
+		return as, err
+	}
+	if plan.PointInTimeRecovery {
+		switch err := s.enableRecovery(ctx, plan.Table); {
+		case unknownToEndpoint(err):
+			as.Differences = append(as.Differences, recoveryUnknown())
+		case err != nil:
+			return as, err
+		default:
+			parts = append(parts, "point-in-time recovery")
+		}
+	}
+	as.Settings = strings.Join(parts, ", ")
+	return as, nil
+}
+
+// oldTable compares a table that was there, and changes it where the plan asks for it.
+func (s *Setup) oldTable(ctx context.Context, plan *Plan) (*Resource, error) {
+	as := &Resource{Kind: Table, Name: plan.Table, Outcome: Differs}
+	description, err := s.awaitActive(ctx, plan.Table)
+	if err != nil {
+		return as, err
+	}
+	as.ARN = aws.ToString(description.TableArn)
+	if d := compareKeys(description); d != nil {
+		as.Differences = []Difference{*d}
+		return as, nil
+	}
+	for _, step := range []func(context.Context, *Plan, *types.TableDescription) (*Difference, error){
+		s.capacity, s.protection, s.index, s.timeToLive, s.recovery,
+	} {
+		d, err := step(ctx, plan, description)
+		if d != nil {
+			as.Differences = append(as.Differences, *d)
+		}
+		if err != nil {
+			return as, err
+		}
+	}
+	as.settle()
+	return as, nil
+}
+
+func compareKeys(description *types.TableDescription) *Difference {
+	types_ := map[string]types.ScalarAttributeType{}
+	for _, a := range description.AttributeDefinitions {
+		types_[aws.ToString(a.AttributeName)] = a.AttributeType
+	}
+	is, want := KeysText(description.KeySchema), KeysText(TableKeys())
+	for _, name := range []string{table.PKAttribute, table.SKAttribute} {
+		if t, ok := types_[name]; ok && t != types.ScalarAttributeTypeS {
+			is += fmt.Sprintf(", %s of type %s", name, t)
+		}
+	}
+	if is == want {
+		return nil
+	}
+	return &Difference{
+		Setting: "keys", Is: is, Want: want + ", both strings", Fatal: true,
+		Remedy: "a table's keys can't be changed: name another table with --table",
+	}
+}
+
+func (s *Setup) capacity(ctx context.Context, plan *Plan, description *types.TableDescription) (*Difference, error) {
+	if plan.ReadCapacity == 0 {
+		return nil, nil
+	}
+	var read, write int64
+	if t := description.ProvisionedThroughput; t != nil {
+		read, write = aws.ToInt64(t.ReadCapacityUnits), aws.ToInt64(t.WriteCapacityUnits)
+	}
+	if read == plan.ReadCapacity && write == plan.WriteCapacity {
+		return nil, nil
+	}
+	d := &Difference{Setting: "billing", Is: billingText(read, write), Want: billingText(plan.ReadCapacity, plan.WriteCapacity)}
+	if !plan.Update {
+		return d, nil
+	}
+	input := &dynamodb.UpdateTableInput{
+		TableName: &plan.Table, BillingMode: types.BillingModeProvisioned, ProvisionedThroughput: plan.throughput(),
+	}
+	// Every index of a provisioned table has units of its own; those that have some keep them, but for ours.
+	for _, index := range description.GlobalSecondaryIndexes {
+		ours := aws.ToString(index.IndexName) == table.IndexOrdersByUser
+		provisioned := index.ProvisionedThroughput != nil && aws.ToInt64(index.ProvisionedThroughput.WriteCapacityUnits) > 0
+		same := provisioned && aws.ToInt64(index.ProvisionedThroughput.ReadCapacityUnits) == plan.ReadCapacity &&
+			aws.ToInt64(index.ProvisionedThroughput.WriteCapacityUnits) == plan.WriteCapacity
+		if same || provisioned && !ours {
+			continue
+		}
+		input.GlobalSecondaryIndexUpdates = append(input.GlobalSecondaryIndexUpdates, types.GlobalSecondaryIndexUpdate{
+			Update: &types.UpdateGlobalSecondaryIndexAction{IndexName: index.IndexName, ProvisionedThroughput: plan.throughput()},
+		})
+	}
+	return d, s.update(ctx, d, input)
+}
+
+func (s *Setup) protection(ctx context.Context, plan *Plan, description *types.TableDescription) (*Difference, error) {
+	if !plan.DeletionProtection || aws.ToBool(description.DeletionProtectionEnabled) {
+		return nil, nil
+	}
+	d := &Difference{Setting: "deletion protection", Is: "off", Want: "on"}
+	if !plan.Update {
+		return d, nil
+	}
+	return d, s.update(ctx, d, &dynamodb.UpdateTableInput{TableName: &plan.Table, DeletionProtectionEnabled: aws.Bool(true)})
+}
+
+func (s *Setup) index(ctx context.Context, plan *Plan, description *types.TableDescription) (*Difference, error) {
+	want := KeysText(IndexKeys()) + ", all attributes"
+	at := slices.IndexFunc(description.GlobalSecondaryIndexes, func(g types.GlobalSecondaryIndexDescription) bool {
+		return aws.ToString(g.IndexName) == table.IndexOrdersByUser
+	})
+	if at >= 0 {
+		index := description.GlobalSecondaryIndexes[at]
+		is := KeysText(index.KeySchema)
+		if index.Projection != nil && index.Projection.ProjectionType != types.ProjectionTypeAll {
+			is += ", projection " + string(index.Projection.ProjectionType)
+		} else {
+			is += ", all attributes"
+		}
+		if is == want {
+			return nil, nil
+		}
+		return &Difference{
+			Setting: "index " + table.IndexOrdersByUser, Is: is, Want: want,
+			Remedy: fmt.Sprintf("an index can't be changed: delete it (aws dynamodb update-table --table-name %s "+
+				"--global-secondary-index-updates '[{\"Delete\":{\"IndexName\":%q}}]'), then run setup --update", plan.Table, table.IndexOrdersByUser),
+		}, nil
+	}
+	d := &Difference{Setting: "index " + table.IndexOrdersByUser, Is: "none: a user's orders can't be asked for", Want: want}
+	if !plan.Update {
+		return d, nil
+	}
+	action := &types.CreateGlobalSecondaryIndexAction{
+		IndexName: aws.String(table.IndexOrdersByUser), KeySchema: IndexKeys(),
+		Projection: &types.Projection{ProjectionType: types.ProjectionTypeAll},
+	}
+	// An index of a provisioned table needs units; as many as the table has keep up with it.
+	if action.ProvisionedThroughput = plan.throughput(); action.ProvisionedThroughput == nil {
+		if t := description.ProvisionedThroughput; t != nil && aws.ToInt64(t.WriteCapacityUnits) > 0 {
+			action.ProvisionedThroughput = &types.ProvisionedThroughput{ReadCapacityUnits: t.ReadCapacityUnits, WriteCapacityUnits: t.WriteCapacityUnits}
+		}
+	}
+	return d, s.update(ctx, d, &dynamodb.UpdateTableInput{
+		TableName: &plan.Table, AttributeDefinitions: keyAttributes(),
+		GlobalSecondaryIndexUpdates: []types.GlobalSecondaryIndexUpdate{{Create: action}},
+	})
+}
+
+// update changes the table and waits until it can be changed again.
+func (s *Setup) update(ctx context.Context, d *Difference, input *dynamodb.UpdateTableInput) error {
+	name := aws.ToString(input.TableName)
+	if _, err := s.Tables.UpdateTable(ctx, input); err != nil {
+		return fmt.Errorf("update table %s (%s): %w", name, d.Setting, err)
+	}
+	d.Updated = true
+	_, err := s.awaitActive(ctx, name)
+	return err
+}
+
+func (s *Setup) timeToLive(ctx context.Context, plan *Plan, _ *types.TableDescription) (*Difference, error) {
+	out, err := s.Features.DescribeTimeToLive(ctx, &dynamodb.DescribeTimeToLiveInput{TableName: &plan.Table})
+	if err != nil {
+		return nil, fmt.Errorf("read TTL of table %s: %w", plan.Table, err)
+	}
+	d := CompareTTL(plan.Table, out.TimeToLiveDescription)
+	if d == nil || d.Remedy != "" || !plan.Update {
+		return d, nil
+	}
+	if err := s.enableTTL(ctx, plan.Table); err != nil {
+		return d, err
+	}
+	d.Updated = true
+	return d, nil
+}
+
+// CompareTTL returns how a table's time to live differs from what the worker's tombstones need, or nil.
+func CompareTTL(name string, ttl *types.TimeToLiveDescription) *Difference {
+	d := &Difference{Setting: "TTL", Is: "off: tombstones of versioned deletes stay for ever", Want: "on " + table.TTLAttribute}
+	if ttl == nil {
+		return d
+	}
+	switch ttl.TimeToLiveStatus {
+	case types.TimeToLiveStatusEnabled, types.TimeToLiveStatusEnabling:
+		is := aws.ToString(ttl.AttributeName)
+		if is == table.TTLAttribute {
+			return nil
+		}
+		d.Is = "on " + is
+		d.Remedy = fmt.Sprintf("turn it off (aws dynamodb update-time-to-live --table-name %s --time-to-live-specification "+
+			"Enabled=false,AttributeName=%s), wait an hour (DynamoDB's rule), then run setup --update", name, is)
+	case types.TimeToLiveStatusDisabling:
+		d.Is = "being turned off"
+		d.Remedy = "wait an hour (DynamoDB's rule), then run setup --update"
+	}
+	return d
+}
+
+func (s *Setup) enableTTL(ctx context.Context, name string) error {
+	_, err := s.Features.UpdateTimeToLive(ctx, &dynamodb.UpdateTimeToLiveInput{
+		TableName:               &name,
+		TimeToLiveSpecification: &types.TimeToLiveSpecification{AttributeName: aws.String(table.TTLAttribute), Enabled: aws.Bool(true)},
+	})
+	if err != nil {
+		return fmt.Errorf("turn on TTL of table %s: %w", name, err)
+	}
+	return nil
+}
+
+func (s *Setup) recovery(ctx context.Context, plan *Plan, _ *types.TableDescription) (*Difference, error) {
+	if !plan.PointInTimeRecovery {
+		return nil, nil
+	}
+	out, err := s.Features.DescribeContinuousBackups(ctx, &dynamodb.DescribeContinuousBackupsInput{TableName: &plan.Table})
+	if unknownToEndpoint(err) {
+		d := recoveryUnknown()
+		return &d, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read point-in-time recovery of table %s: %w", plan.Table, err)
+	}
+	if RecoveryOn(out) {
+		return nil, nil
+	}
+	d := &Difference{Setting: "point-in-time recovery", Is: "off", Want: "on"}
+	if !plan.Update {
+		return d, nil
+	}
+	if err := s.enableRecovery(ctx, plan.Table); err != nil {
+		return d, err
+	}
+	d.Updated = true
+	return d, nil
+}
+
+// RecoveryOn reads whether a table has point-in-time recovery.
+func RecoveryOn(out *dynamodb.DescribeContinuousBackupsOutput) bool {
+	backups := out.ContinuousBackupsDescription
+	return backups != nil && backups.PointInTimeRecoveryDescription != nil &&
+		backups.PointInTimeRecoveryDescription.PointInTimeRecoveryStatus == types.PointInTimeRecoveryStatusEnabled
+}
+
+func recoveryUnknown() Difference {
+	return Difference{
+		Setting: "point-in-time recovery", Is: "unknown to this endpoint", Want: "on",
+		Remedy: "none: emulators lack it",
+	}
+}
+
+// enableRecovery turns point-in-time recovery on. A table that is new refuses it for a while.
+func (s *Setup) enableRecovery(ctx context.Context, name string) error {
+	deadline := time.Now().Add(backupsPatience)
+	for {
+		_, err := s.Features.UpdateContinuousBackups(ctx, &dynamodb.UpdateContinuousBackupsInput{
+			TableName:                        &name,
+			PointInTimeRecoverySpecification: &types.PointInTimeRecoverySpecification{PointInTimeRecoveryEnabled: aws.Bool(true)},
+		})
+		if err == nil {
+			return nil
+		}
+		_, early := errors.AsType[*types.ContinuousBackupsUnavailableException](err)
+		if !early || time.Now().After(deadline) {
+			return fmt.Errorf("turn on point-in-time recovery of table %s: %w", name, err)
+		}
+		if err := sleep(ctx, pollEvery); err != nil {
+			return err
+		}
+	}
+}
+
+// unknownToEndpoint says that an emulator does not have the operation at all.
+func unknownToEndpoint(err error) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	return ok && (api.ErrorCode() == "UnknownOperationException" || api.ErrorCode() == "UnknownOperation")
+}
+
+func (s *Setup) describe(ctx context.Context, name string) (*types.TableDescription, error) {
+	out, err := s.Tables.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &name})
+	if err != nil {
+		return nil, fmt.Errorf("describe table %s: %w", name, err)
+	}
+	return out.Table, nil
+}
+
+// awaitActive returns once neither the table nor one of its indexes is being made or changed.
+func (s *Setup) awaitActive(ctx context.Context, name string) (*types.TableDescription, error) {
+	started := time.Now()
+	told := started
+	for {
+		description, err := s.describe(ctx, name)
+		if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing && time.Since(started) < newQueuePatience {
+			// A table that was just made may not be known to all of DynamoDB yet.
+			description, err = &types.TableDescription{TableStatus: types.TableStatusCreating}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch description.TableStatus {
+		case types.TableStatusActive, types.TableStatusCreating, types.TableStatusUpdating:
+		default:
+			return nil, &TableStateError{Table: name, Status: description.TableStatus}
+		}
+		waitsFor := unready(description)
+		if waitsFor == "" {
+			return description, nil
+		}
+		if now := time.Now(); now.Sub(told) >= reportEvery {
+			told = now
+			s.progress("still waiting for table %s: %s (%s so far; it goes on without this command)", name, waitsFor, now.Sub(started).Round(time.Second))
+		}
+		if err := sleep(ctx, pollEvery); err != nil {
+			return nil, fmt.Errorf("wait for table %s, whose %s (run setup again to go on waiting): %w", name, waitsFor, err)
+		}
+	}
+}
+
+// unready says what of a table is not active, or "".
+func unready(description *types.TableDescription) string {
+	if description.TableStatus != types.TableStatusActive {
+		return "state is " + string(description.TableStatus)
+	}
+	for _, index := range description.GlobalSecondaryIndexes {
+		if index.IndexStatus != types.IndexStatusActive {
+			return fmt.Sprintf("index %s is %s", aws.ToString(index.IndexName), index.IndexStatus)
+		}
+	}
+	return ""
+}
