@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/smithy-go/logging"
 
 	"tributary/internal/awsclient"
 	"tributary/internal/cli"
@@ -28,6 +29,8 @@ func loadAWS(ctx context.Context) (aws.Config, error) {
 		}
 		return cfg, err
 	}
+	// What goes wrong comes back as an error; the SDK's own warnings would stand between the lines.
+	cfg.Logger = logging.Nop{}
 	return cfg, nil
 }
 

@@ -118,12 +118,12 @@ func writeSetup(w io.Writer, done []setup.Resource, update bool) error {
 			if d.Updated {
 				verb = "was"
 			}
-			line := fmt.Sprintf("%s %s: %s %s %s; setup makes it %s", r.Kind, r.Name, d.Setting, verb, d.Is, d.Want)
+			line := fmt.Sprintf("%s %s: %s: %s %s, setup makes %s", r.Kind, r.Name, d.Setting, verb, d.Is, d.Want)
 			switch {
 			case d.Updated:
-				line += ": done"
+				line += " (done)"
 			case d.Remedy != "":
-				line += ": " + d.Remedy
+				line += "; " + d.Remedy
 			default:
 				changeable = true
 			}

@@ -72,7 +72,6 @@ type setting struct {
 	label     string
 	want      string
 	show      func(string) string
-	unset     string // what it means where the service leaves it out
 	satisfied func(attributes map[string]string) bool
 }
 
@@ -121,11 +120,11 @@ func sharedSettings(fifo bool) []setting {
 		settings = append(settings,
 			setting{
 				attribute: types.QueueAttributeNameDeduplicationScope, label: "deduplication scope",
-				want: "messageGroup", show: plain, unset: "queue",
+				want: "messageGroup", show: plain,
 			},
 			setting{
 				attribute: types.QueueAttributeNameFifoThroughputLimit, label: "FIFO throughput limit",
-				want: "perMessageGroupId", show: plain, unset: "perQueue",
+				want: "perMessageGroupId", show: plain,
 			})
 	}
 	return settings
@@ -146,23 +145,20 @@ func queueSettings(fifo bool) []setting {
 
 func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
 
-// compare lists the settings in which a queue differs, and the attributes that would mend them.
-func compare(settings []setting, attributes map[string]string) ([]Difference, map[string]string) {
+// compare lists the settings in which a queue differs.
+func compare(settings []setting, attributes map[string]string) []Difference {
 	var differences []Difference
-	mend := map[string]string{}
 	for _, s := range settings {
-		is, known := attributes[string(s.attribute)]
-		if !known {
-			is = s.unset
-		}
-		// What a service doesn't report, and for which it documents no default, can't be compared.
+		is := attributes[string(s.attribute)]
+		// SQS reports all of these; what an emulator leaves out it does not know.
 		if is == s.want || is == "" || s.satisfied != nil && s.satisfied(attributes) {
 			continue
 		}
-		differences = append(differences, Difference{Setting: s.label, Is: s.show(is), Want: s.show(s.want)})
-		mend[string(s.attribute)] = s.want
+		differences = append(differences, Difference{
+			Setting: s.label, Is: s.show(is), Want: s.show(s.want), attribute: s.attribute, value: s.want,
+		})
 	}
-	return differences, mend
+	return differences
 }
 
 func createAttributes(settings []setting, fifo bool) map[string]string {
@@ -198,8 +194,9 @@ func (s *Setup) queues(ctx context.Context, plan *Plan) ([]Resource, error) {
 	}
 	lettersMade, queueMade := letters == nil, queue == nil
 
-	lettersAs := Resource{Kind: DeadLetters, Name: queues.Name(plan.DeadLetters), Outcome: Created, Settings: describe(sharedSettings(fifo))}
+	lettersAs := Resource{Kind: DeadLetters, Name: queues.Name(plan.DeadLetters), Outcome: Created}
 	if lettersMade {
+		lettersAs.Settings = describe(sharedSettings(fifo))
 		if letters, err = s.create(ctx, plan.DeadLetters, createAttributes(sharedSettings(fifo), fifo), 0); err != nil {
 			return nil, err
 		}
@@ -210,7 +207,33 @@ func (s *Setup) queues(ctx context.Context, plan *Plan) ([]Resource, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode redrive policy: %w", err)
 	}
+	// The account and region of a queue are those of its dead-letter queue: its ARN is known before it exists.
 	queueAs := Resource{Kind: Queue, Name: queues.Name(plan.Queue), Outcome: Created}
+	sourceARN := letters.arn()[:strings.LastIndexByte(letters.arn(), ':')+1] + queueAs.Name
+	allow, permits, err := compareAllow(letters, sourceARN)
+	if err != nil {
+		return []Resource{lettersAs}, err
+	}
+	if !lettersMade {
+		lettersAs.Differences = compare(sharedSettings(fifo), letters.attributes)
+	}
+	if allow != nil {
+		lettersAs.Differences = append(lettersAs.Differences, *allow)
+	}
+	if !lettersMade {
+		if plan.Update {
+			err = s.mend(ctx, lettersAs.Name, letters.url, lettersAs.Differences)
+		}
+		lettersAs.settle()
+		if err != nil {
+			return []Resource{lettersAs}, err
+		}
+		if queueMade && !permits && !plan.Update {
+			return []Resource{lettersAs}, fmt.Errorf("create queue %s: dead-letter queue %s lets in %s: setup --update lets in %s, --dlq names another",
+				queueAs.Name, lettersAs.Name, allow.Is, queueAs.Name)
+		}
+	}
+
 	if queueMade {
 		queueAs.Settings = fmt.Sprintf("%s, to %s after %d receives", describe(queueSettings(fifo)), lettersAs.Name, MaxReceiveCount)
 		attributes := createAttributes(queueSettings(fifo), fifo)
@@ -222,113 +245,105 @@ func (s *Setup) queues(ctx context.Context, plan *Plan) ([]Resource, error) {
 		if queue, err = s.create(ctx, plan.Queue, attributes, patience); err != nil {
 			return []Resource{lettersAs}, err
 		}
+	} else {
+		queueAs.Differences = append(compare(queueSettings(fifo), queue.attributes),
+			compareRedrive(queue, string(policy), letters.arn(), lettersAs.Name)...)
+		if plan.Update {
+			err = s.mend(ctx, queueAs.Name, queue.url, queueAs.Differences)
+		}
+		queueAs.settle()
 	}
 	queueAs.URL, queueAs.ARN = queue.url, queue.arn()
-
-	if !queueMade {
-		differences, mend := compare(queueSettings(fifo), queue.attributes)
-		more := compareRedrive(queue, letters.arn(), lettersAs.Name)
-		if len(more) > 0 {
-			differences = append(differences, more...)
-			mend[string(types.QueueAttributeNameRedrivePolicy)] = string(policy)
-		}
-		queueAs.Differences, err = s.mend(ctx, plan, plan.Queue, queue.url, differences, mend)
-		queueAs.settle()
-		if err != nil {
-			return []Resource{lettersAs, queueAs}, err
-		}
+	if err == nil && lettersMade {
+		err = s.mend(ctx, lettersAs.Name, letters.url, lettersAs.Differences)
+		lettersAs.Differences = slices.DeleteFunc(lettersAs.Differences, func(d Difference) bool { return d.Updated })
 	}
-
-	allow, allowDifference, err := mendAllow(letters, queue.arn())
-	if err != nil {
-		return []Resource{lettersAs, queueAs}, err
-	}
-	if lettersMade {
-		if allow != "" {
-			err = s.set(ctx, plan.DeadLetters, letters.url, map[string]string{string(types.QueueAttributeNameRedriveAllowPolicy): allow})
-		}
-		return []Resource{lettersAs, queueAs}, err
-	}
-	differences, mend := compare(sharedSettings(fifo), letters.attributes)
-	if allow != "" {
-		differences = append(differences, *allowDifference)
-		mend[string(types.QueueAttributeNameRedriveAllowPolicy)] = allow
-	}
-	lettersAs.Settings = ""
-	lettersAs.Differences, err = s.mend(ctx, plan, plan.DeadLetters, letters.url, differences, mend)
-	lettersAs.settle()
 	return []Resource{lettersAs, queueAs}, err
 }
 
 // compareRedrive lists what differs in a queue's redrive policy.
-func compareRedrive(queue *queueState, targetARN, target string) []Difference {
+func compareRedrive(queue *queueState, mended, targetARN, target string) []Difference {
+	difference := func(setting, is, want string) Difference {
+		return Difference{Setting: setting, Is: is, Want: want, attribute: types.QueueAttributeNameRedrivePolicy, value: mended}
+	}
 	text := queue.attributes[string(types.QueueAttributeNameRedrivePolicy)]
 	if text == "" {
-		return []Difference{{Setting: "dead-letter queue", Is: "none", Want: target}}
+		return []Difference{difference("dead-letter queue", "none", target)}
 	}
 	var policy RedrivePolicy
 	if err := json.Unmarshal([]byte(text), &policy); err != nil {
-		return []Difference{{Setting: "redrive policy", Is: text, Want: fmt.Sprintf("to %s after %d receives", target, MaxReceiveCount)}}
+		return []Difference{difference("redrive policy", text, fmt.Sprintf("to %s after %d receives", target, MaxReceiveCount))}
 	}
 	var differences []Difference
 	if policy.DeadLetterTargetARN != targetARN {
-		differences = append(differences, Difference{Setting: "dead-letter queue", Is: policy.DeadLetterTargetARN, Want: targetARN})
+		other := policy.DeadLetterTargetARN[strings.LastIndexByte(policy.DeadLetterTargetARN, ':')+1:]
+		differences = append(differences, difference("dead-letter queue", other+" (--dlq "+other+" keeps it)", target))
 	}
 	if is, want := policy.MaxReceiveCount.String(), strconv.Itoa(MaxReceiveCount); is != want {
-		differences = append(differences, Difference{Setting: "receives before the dead-letter queue", Is: is, Want: want})
+		differences = append(differences, difference("receives before the dead-letter queue", is, want))
 	}
 	return differences
 }
 
-// mendAllow returns the RedriveAllowPolicy that a dead-letter queue should have, and how it differs; "" where it
-// already lets in the queue, and only those that it names.
-func mendAllow(letters *queueState, sourceARN string) (string, *Difference, error) {
+// compareAllow returns how a dead-letter queue's RedriveAllowPolicy differs, or nil where it lets in the queue and
+// only those that it names; and whether it lets in the queue as it is.
+func compareAllow(letters *queueState, sourceARN string) (*Difference, bool, error) {
 	var policy AllowPolicy
 	text := letters.attributes[string(types.QueueAttributeNameRedriveAllowPolicy)]
 	if text != "" {
 		if err := json.Unmarshal([]byte(text), &policy); err != nil {
-			return "", nil, fmt.Errorf("decode RedriveAllowPolicy %q: %w", text, err)
+			return nil, false, fmt.Errorf("decode RedriveAllowPolicy %q: %w", text, err)
 		}
 	}
-	difference := &Difference{Setting: "queues that may use it", Want: "only those it names, with " + sourceARN}
+	permits := policy.Permits(sourceARN)
+	source := sourceARN[strings.LastIndexByte(sourceARN, ':')+1:]
+	d := &Difference{Setting: "queues that may use it", Want: "only " + source, attribute: types.QueueAttributeNameRedriveAllowPolicy}
 	switch {
-	case policy.Permission != byQueue:
-		difference.Is = policy.Permission
-		if policy.Permission == "" || policy.Permission == allowAll {
-			difference.Is = "all of the account's"
+	case policy.Permission == byQueue && permits:
+		return nil, true, nil
+	case policy.Permission == byQueue && len(policy.SourceARNs) >= allowedSourcesMax:
+		d.Is = fmt.Sprintf("%d others", len(policy.SourceARNs))
+		d.Want = "all of the account's (SQS lets it name no more)"
+		policy = AllowPolicy{Permission: allowAll}
+	case policy.Permission == byQueue:
+		d.Is = strings.Join(policy.SourceARNs, ", ")
+		d.Want = source + " too"
+		policy.SourceARNs = append(policy.SourceARNs, sourceARN)
+	default:
+		d.Is = "all of the account's"
+		if !permits {
+			d.Is = "none"
 		}
 		policy = AllowPolicy{Permission: byQueue, SourceARNs: []string{sourceARN}}
-	case slices.Contains(policy.SourceARNs, sourceARN):
-		return "", nil, nil
-	case len(policy.SourceARNs) == allowedSourcesMax:
-		difference.Is = strings.Join(policy.SourceARNs, ", ")
-		difference.Want = "all of the account's (ten are named already, SQS allows no more)"
-		policy = AllowPolicy{Permission: allowAll}
-	default:
-		difference.Is = strings.Join(policy.SourceARNs, ", ")
-		policy.SourceARNs = append(policy.SourceARNs, sourceARN)
 	}
 	encoded, err := json.Marshal(policy)
 	if err != nil {
-		return "", nil, fmt.Errorf("encode RedriveAllowPolicy: %w", err)
+		return nil, permits, fmt.Errorf("encode RedriveAllowPolicy: %w", err)
 	}
-	return string(encoded), difference, nil
+	d.value = string(encoded)
+	return d, permits, nil
 }
 
-// mend changes a queue's attributes where the plan asks for it, and returns the differences with what became of
-// them.
-func (s *Setup) mend(ctx context.Context, plan *Plan, name, url string, differences []Difference, attributes map[string]string) ([]Difference, error) {
-	if !plan.Update || len(differences) == 0 {
-		return differences, nil
-	}
-	if err := s.set(ctx, name, url, attributes); err != nil {
-		return differences, err
-	}
+// mend changes a queue's attributes and notes in the differences what became of them. They go one by one, in
+// order: an emulator that doesn't know one refuses the whole call.
+func (s *Setup) mend(ctx context.Context, name, url string, differences []Difference) error {
 	for i := range differences {
-		differences[i].Updated = true
+		d := &differences[i]
+		err := s.set(ctx, name, url, map[string]string{string(d.attribute): d.value})
+		if _, unknown := errors.AsType[*types.InvalidAttributeName](err); unknown {
+			d.Remedy = unknownHere
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		d.Updated = true
 	}
-	return differences, nil
+	return nil
 }
+
+// unknownHere is the remedy for what an emulator lacks.
+const unknownHere = "this endpoint does not know it (some emulators don't)"
 
 func (s *Setup) set(ctx context.Context, name, url string, attributes map[string]string) error {
 	if _, err := s.Queues.SetQueueAttributes(ctx, &sqs.SetQueueAttributesInput{QueueUrl: &url, Attributes: attributes}); err != nil {

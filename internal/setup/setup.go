@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
 // What Setup gives a queue. All are within SQS's limits ("Amazon SQS message quotas").
@@ -81,6 +83,9 @@ type Difference struct {
 	Remedy string `json:"remedy,omitempty"`
 	// Fatal means that the worker can't work with it.
 	Fatal bool `json:"fatal,omitempty"`
+
+	attribute types.QueueAttributeName // of a queue: what to set to value
+	value     string
 }
 
 // settle gives a resource that was there its outcome.

@@ -419,8 +419,8 @@ func RecoveryOn(out *dynamodb.DescribeContinuousBackupsOutput) bool {
 
 func recoveryUnknown() Difference {
 	return Difference{
-		Setting: "point-in-time recovery", Is: "unknown to this endpoint", Want: "on",
-		Remedy: "none: emulators lack it",
+		Setting: "point-in-time recovery", Is: "off", Want: "on",
+		Remedy: unknownHere,
 	}
 }
 
