@@ -32,17 +32,17 @@ const maxWrappings = 4
 // A command that is JSON but not valid has an Err of its own. The *Error is for a body that can't be taken apart
 // (nothing is appended then): broken JSON, neither object nor array, or without commands. The attributes may be nil.
 func Decode(dst []Decoded, body string, a *Attributes) ([]Decoded, *Error) {
-	if a == nil {
-		a = &Attributes{}
-	}
 	d := decoder{dst: dst, start: len(dst), attributes: a}
 	if err := d.body(body, 0); err != nil {
 		return dst, err
 	}
-	for i := d.start; a.TenantID != "" && i < len(d.dst); i++ {
-		if e := &d.dst[i]; e.Err == nil && e.Command.TenantID != a.TenantID {
-			e.Err = &Error{ReasonTenantMismatch, "tenant_id",
-				quote(e.Command.TenantID) + " is not the tenant of the message's attribute tenant_id, " + quote(a.TenantID)}
+	if d.attributes != nil && d.attributes.TenantID != "" {
+		tenant := d.attributes.TenantID
+		for i := d.start; i < len(d.dst); i++ {
+			if e := &d.dst[i]; e.Err == nil && e.Command.TenantID != tenant {
+				e.Err = &Error{ReasonTenantMismatch, "tenant_id",
+					quote(e.Command.TenantID) + " is not the tenant of the message's attribute tenant_id, " + quote(tenant)}
+			}
 		}
 	}
 	return d.dst, nil
@@ -50,8 +50,8 @@ func Decode(dst []Decoded, body string, a *Attributes) ([]Decoded, *Error) {
 
 type decoder struct {
 	dst        []Decoded
-	start      int // of this body's commands in dst
-	attributes *Attributes
+	start      int         // of this body's commands in dst
+	attributes *Attributes // nil until there are any
 }
 
 // body decodes text, which stands in so many wrappings.
@@ -67,28 +67,44 @@ func (d *decoder) body(text string, wrappings int) *Error {
 		}
 		return nil
 	case '{':
-	default:
-		if s.Err() == nil && text != "" {
-			return &Error{ReasonMalformed, "", "the body is " + cut(text) + ", it must be a JSON object or array"}
-		}
+		return d.object(text, wrappings)
+	}
+	if s.Err() == nil && s.Offset() == len(text) {
 		return &Error{ReasonMalformed, "", "the body is empty"}
 	}
-	// Nearly every object is a command. Only one that is no valid command is looked at as something else, so that
-	// nothing that is a command can be taken for a wrapping.
+	return &Error{ReasonMalformed, "", "the body is " + cut(text) + ", it must be a JSON object or array"}
+}
+
+// object decodes an object: a command, {"commands":[…]} or a wrapping. Nearly every one is a command. Only one that is no
+// valid command is looked at as something else, so that no command can be taken for a wrapping.
+func (d *decoder) object(text string, wrappings int) *Error {
+	if !startsPacked(text) { // or its commands would be read twice
+		if err := d.command(text); err != nil || d.dst[d.start].Err == nil {
+			return err
+		}
+		d.dst = d.dst[:d.start]
+	}
+	if recognized, err := d.wrapping(text, wrappings); recognized {
+		return err
+	}
+	return d.command(text)
+}
+
+// startsPacked says whether the first member of an object is `commands`.
+func startsPacked(text string) bool {
+	s := rawjson.New(text)
+	s.Open('{')
+	return s.More('}') && s.Name() == "commands"
+}
+
+// command decodes a text that is one command.
+func (d *decoder) command(text string) *Error {
+	s := rawjson.New(text)
 	d.element(&s)
 	if err := s.End(); err != nil {
 		return malformed(err)
 	}
-	if d.dst[d.start].Err == nil {
-		return nil
-	}
-	command := d.dst[d.start]
-	d.dst = d.dst[:d.start]
-	recognized, err := d.wrapping(text, wrappings)
-	if !recognized && err == nil {
-		d.dst = append(d.dst[:d.start], command)
-	}
-	return err
+	return nil
 }
 
 // array decodes an array of commands.
@@ -116,16 +132,16 @@ func (d *decoder) element(s *rawjson.Scanner) {
 		e.Err = &Error{ReasonMalformed, "", "the command is " + cut(e.Text) + ", it must be a JSON object"}
 		return
 	}
-	r := commandReader{scan: s}
-	e.Err = r.read(&e.Command)
+	var r commandReader
+	e.Err = r.read(s, &e.Command)
 	if s.Err() == nil {
 		e.Text = s.Since(start)
 	}
 }
 
-// commandReader reads one command. It goes on to the command's end whatever it finds, and keeps the first error.
+// commandReader reads one command. It goes on to the command's end whatever it finds, and keeps the first error. (The
+// scanner is an argument, not a member, because it would be allocated then.)
 type commandReader struct {
-	scan *rawjson.Scanner
 	err  *Error
 	seen fieldSet
 }
@@ -136,8 +152,7 @@ func (r *commandReader) fail(err *Error) {
 	}
 }
 
-func (r *commandReader) read(c *Command) *Error {
-	s := r.scan
+func (r *commandReader) read(s *rawjson.Scanner, c *Command) *Error {
 	s.NotText() // what came before is not this command's
 	kind := ""
 	for s.Open('{'); s.More('}'); {
@@ -150,29 +165,29 @@ func (r *commandReader) read(c *Command) *Error {
 		}
 		if r.seen&bit(f) != 0 {
 			s.Skip()
-			r.fail(&Error{ReasonDuplicateField, name, "the field is there twice"})
+			r.fail(duplicateField(name))
 			continue
 		}
 		r.seen |= bit(f)
 		switch f {
 		case fieldType:
-			kind = r.text(f)
+			kind = r.text(s, f)
 		case fieldTenantID:
-			c.TenantID = r.text(f)
+			c.TenantID = r.text(s, f)
 		case fieldUserID:
-			c.UserID = r.text(f)
+			c.UserID = r.text(s, f)
 		case fieldOrderID:
-			c.OrderID = r.text(f)
+			c.OrderID = r.text(s, f)
 		case fieldUserName:
-			c.UserName = r.text(f)
+			c.UserName = r.text(s, f)
 		case fieldUserEmail:
-			c.UserEmail = r.text(f)
+			c.UserEmail = r.text(s, f)
 		case fieldOrderAmount:
-			c.OrderAmount = r.amount(f)
+			c.OrderAmount = r.amount(s, f)
 		case fieldVersion:
-			c.Version = r.version(f)
+			c.Version = r.version(s, f)
 		case fieldAttributes:
-			c.Attributes = r.object(f)
+			c.Attributes = r.object(s, f)
 		}
 	}
 	if s.Err() != nil {
@@ -199,10 +214,9 @@ func (r *commandReader) read(c *Command) *Error {
 }
 
 // text reads a field that is a string.
-func (r *commandReader) text(f field) string {
-	s := r.scan
+func (r *commandReader) text(s *rawjson.Scanner, f field) string {
 	if s.Peek() != '"' {
-		r.wrongType(f, "a string")
+		r.wrongType(s, f, "a string")
 		return ""
 	}
 	text := s.String()
@@ -213,23 +227,21 @@ func (r *commandReader) text(f field) string {
 }
 
 // amount reads a field that is a number, or a number in a string.
-func (r *commandReader) amount(f field) string {
-	s := r.scan
+func (r *commandReader) amount(s *rawjson.Scanner, f field) string {
 	c := s.Peek()
 	if c == '"' {
-		return r.text(f)
+		return r.text(s, f)
 	}
 	if !isNumber(c) {
-		r.wrongType(f, "a decimal number, or one in a string")
+		r.wrongType(s, f, "a decimal number, or one in a string")
 		return ""
 	}
 	return s.Number()
 }
 
-func (r *commandReader) version(f field) int64 {
-	s := r.scan
+func (r *commandReader) version(s *rawjson.Scanner, f field) int64 {
 	if !isNumber(s.Peek()) {
-		r.wrongType(f, "an integer")
+		r.wrongType(s, f, "an integer")
 		return 0
 	}
 	text := s.Number()
@@ -242,10 +254,9 @@ func (r *commandReader) version(f field) int64 {
 }
 
 // object reads a field that is an object, as text. Validate looks into it.
-func (r *commandReader) object(f field) string {
-	s := r.scan
+func (r *commandReader) object(s *rawjson.Scanner, f field) string {
 	if s.Peek() != '{' {
-		r.wrongType(f, "an object")
+		r.wrongType(s, f, "an object")
 		return ""
 	}
 	text := s.Skip()
@@ -253,8 +264,8 @@ func (r *commandReader) object(f field) string {
 	return text
 }
 
-func (r *commandReader) wrongType(f field, wanted string) {
-	r.fail(invalid(f.String(), "it is "+cut(r.scan.Skip())+", it must be "+wanted))
+func (r *commandReader) wrongType(s *rawjson.Scanner, f field, wanted string) {
+	r.fail(invalid(f.String(), "it is "+cut(s.Skip())+", it must be "+wanted))
 }
 
 // isNumber says whether a number starts with c.

@@ -30,8 +30,7 @@ func (c *Command) Validate() *Error {
 		return err
 	}
 	size := 0
-	given := c.given()
-	if extra := given &^ allowed[c.Kind]; extra != 0 {
+	if extra := c.given() &^ allowed[c.Kind]; extra != 0 {
 		return foreign(extra, c.Kind)
 	}
 	if required[c.Kind]&bit(fieldUserID) != 0 {
@@ -263,8 +262,9 @@ func (w *attributesWalk) nested(level int) {
 	}
 }
 
-// maxAttributeLevels is how many lists and maps may stand in each other, `attributes` itself included.
-const maxAttributeLevels = limits.DynamoDBNesting
+// maxAttributeLevels is how many lists and maps may stand in each other, `attributes` itself included. The item is the
+// first of DynamoDB's levels.
+const maxAttributeLevels = limits.DynamoDBNesting - 1
 
 // nameSet notices names that come twice. Few names, as they usually are, cost no allocation.
 type nameSet struct {
@@ -299,6 +299,10 @@ func (s *nameSet) add(name string) bool {
 const versionRange = ", it must be an integer from 1 to 9223372036854775807"
 
 func invalid(field, detail string) *Error { return &Error{ReasonInvalidField, field, detail} }
+
+func duplicateField(name string) *Error {
+	return &Error{ReasonDuplicateField, name, "the field is there twice"}
+}
 
 func tooLong(field, value string, limit int) *Error {
 	return &Error{ReasonTooLarge, field, fmt.Sprintf("%s takes %d bytes, at most %d are allowed", quote(value), len(value), limit)}

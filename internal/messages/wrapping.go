@@ -32,14 +32,19 @@ func (d *decoder) wrapping(text string, wrappings int) (recognized bool, err *Er
 	if err != nil {
 		return true, err
 	}
+	if d.attributes == nil {
+		d.attributes = new(Attributes)
+	}
 	var inner string
 	switch {
-	case w.packed && w.duplicate != "":
 	case w.packed:
-		if w.other != "" {
-			return true, &Error{ReasonUnknownField, cut(w.other), quote(w.other) + " is not a field of {\"commands\":[…]}"}
+		switch {
+		case w.duplicate != "":
+			err = duplicateField(w.duplicate)
+		case w.other != "":
+			err = &Error{ReasonUnknownField, cut(w.other), quote(w.other) + " is not a field of {\"commands\":[…]}"}
 		}
-		return true, nil
+		return true, err
 	case w.snsType == "Notification" && w.snsMessage != "":
 		d.snsAttributes(w.snsAttributes)
 		inner = w.snsMessage
@@ -59,7 +64,7 @@ func (d *decoder) wrapping(text string, wrappings int) (recognized bool, err *Er
 	fill(&d.attributes.TraceParent, w.traceParent)
 	fill(&d.attributes.TraceState, w.traceState)
 	if w.duplicate != "" {
-		return true, &Error{ReasonDuplicateField, w.duplicate, "the field is there twice"}
+		return true, duplicateField(w.duplicate)
 	}
 	if wrappings == maxWrappings {
 		return true, &Error{ReasonTooLarge, "", "the body is wrapped too many times"}
@@ -67,7 +72,7 @@ func (d *decoder) wrapping(text string, wrappings int) (recognized bool, err *Er
 	return true, d.body(inner, wrappings+1)
 }
 
-// readWrapping reads an object that is sound JSON.
+// readWrapping reads the members of an object, and its commands if it is {"commands":[…]}.
 func (d *decoder) readWrapping(text string) (w wrapping, err *Error) {
 	s := rawjson.New(text)
 	var seen nameSet
@@ -119,6 +124,9 @@ func (d *decoder) readWrapping(text string) (w wrapping, err *Error) {
 		default:
 			s.Skip()
 		}
+	}
+	if err := s.End(); err != nil {
+		return w, malformed(err)
 	}
 	if w.packed && typed { // a command with a field too many
 		w.packed = false
