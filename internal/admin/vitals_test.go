@@ -1,0 +1,140 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// world is what a worker's vitals look at.
+type world struct {
+	queue, table atomic.Bool // they fail
+	outage       atomic.Bool
+	held         atomic.Int64
+	moved        atomic.Uint64
+}
+
+var errDown = errors.New("no answer")
+
+func failing(b *atomic.Bool) func(context.Context) error {
+	return func(context.Context) error {
+		if b.Load() {
+			return errDown
+		}
+		return nil
+	}
+}
+
+func (w *world) vitals(t *testing.T) *Vitals {
+	t.Helper()
+	v := NewVitals(VitalsConfig{
+		Queue: failing(&w.queue), Table: failing(&w.table), Outage: w.outage.Load,
+		Held: func() int { return int(w.held.Load()) }, Moved: w.moved.Load,
+	})
+	if v.Ready().OK {
+		t.Error("ready before anything was asked")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { v.Run(ctx); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return v
+}
+
+func expect(t *testing.T, when string, r Report, ok bool, says string) {
+	t.Helper()
+	synctest.Wait()
+	var details []string
+	for _, c := range r.Checks {
+		details = append(details, c.Detail)
+	}
+	if text := strings.Join(details, "; "); r.OK != ok || !strings.Contains(text, says) {
+		t.Errorf("%s: ok is %v (%s), want %v with %q", when, r.OK, text, ok, says)
+	}
+}
+
+func TestReadyWhenQueueAndTableAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w world
+		w.queue.Store(true)
+		v := w.vitals(t)
+		synctest.Wait()
+		expect(t, "queue fails from the start", v.Ready(), false, "has never answered: no answer")
+		w.queue.Store(false)
+		time.Sleep(ProbeEvery + 1)
+		expect(t, "both answer", v.Ready(), true, "answers")
+		w.table.Store(true)
+		time.Sleep(ProbeEvery)
+		expect(t, "table fails for a moment", v.Ready(), true, "has failed for 0s")
+		time.Sleep(failingAfter)
+		expect(t, "table fails for long", v.Ready(), false, "has failed for 1m0s")
+		w.table.Store(false)
+		time.Sleep(ProbeEvery)
+		expect(t, "table answers again", v.Ready(), true, "answers")
+		w.outage.Store(true)
+		time.Sleep(ProbeEvery)
+		expect(t, "short outage", v.Ready(), true, "one call at a time")
+		time.Sleep(failingAfter)
+		expect(t, "long outage", v.Ready(), false, "refused all writes for 1m0s")
+		w.outage.Store(false)
+		time.Sleep(ProbeEvery)
+		v.Drain()
+		expect(t, "draining", v.Ready(), false, "shutting down")
+		expect(t, "draining", v.Health(), true, "")
+	})
+}
+
+func TestStuckPool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w world
+		v := w.vitals(t)
+		pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
+		pass(time.Hour)
+		expect(t, "idle", v.Health(), true, "there is none")
+
+		w.held.Store(40)
+		pass(stuckAfter - ProbeEvery)
+		expect(t, "held for a while", v.Health(), true, "40 commands are held")
+		pass(2 * ProbeEvery)
+		expect(t, "held for long", v.Health(), false, "nothing has moved for 3m")
+
+		for range 100 {
+			w.moved.Add(1)
+			pass(ProbeEvery)
+		}
+		expect(t, "moves", v.Health(), true, "work moves")
+
+		w.outage.Store(true)
+		pass(time.Hour)
+		expect(t, "an outage of writes", v.Health(), true, "")
+		w.outage.Store(false)
+		w.table.Store(true)
+		pass(time.Hour)
+		expect(t, "the table does not answer", v.Health(), true, "")
+		w.table.Store(false)
+		pass(stuckAfter - ProbeEvery)
+		expect(t, "just after an outage", v.Health(), true, "")
+		pass(2 * ProbeEvery)
+		expect(t, "nothing moves after an outage", v.Health(), false, "nothing has moved")
+		w.held.Store(0)
+		pass(ProbeEvery)
+		expect(t, "all is settled", v.Health(), true, "")
+	})
+}
+
+func TestHangingProbeTimesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := NewVitals(VitalsConfig{Table: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { v.Run(ctx); close(done) }()
+		time.Sleep(probeTimeout + 1)
+		expect(t, "hanging", v.Ready(), false, "has never answered")
+		cancel()
+		<-done
+	})
+}

@@ -1,0 +1,72 @@
+package logging
+
+import (
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+// valueBytes is the longest value of an attribute: enough for an error, too little to carry a tenant's data away.
+const valueBytes = 1024
+
+const redacted = "[redacted]"
+
+// secretNames are attributes whose values never appear, whatever they hold: credentials, and what tenants sent.
+var secretNames = map[string]bool{
+	"authorization": true, "body": true, "command": true, "cookie": true, "credentials": true, "jwt": true,
+	"message_body": true, "password": true, "payload": true, "receipt_handle": true, "secret": true, "text": true,
+	"token": true,
+}
+
+// secretEndings are ends of such names.
+var secretEndings = []string{"_body", "_password", "_secret", "_token", "_key_id", "_access_key", "authorization"}
+
+// secretTexts are credentials that stand inside other texts, such as errors: bearer tokens, JSON Web Tokens, the
+// secret parameters of a signed URL, and access keys' ids.
+var secretTexts = regexp.MustCompile(`(?i)\b(bearer\s+)[^\s"',;]+` +
+	`|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?` +
+	`|\b(X-Amz-(?:Signature|Security-Token|Credential)=)[^&\s"']+` +
+	`|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b`)
+
+// redact is slog's ReplaceAttr: it keeps secrets and tenants' data out of a line.
+func redact(_ []string, a slog.Attr) slog.Attr {
+	name := strings.ToLower(a.Key)
+	secret := secretNames[name]
+	for _, end := range secretEndings {
+		secret = secret || strings.HasSuffix(name, end)
+	}
+	if secret {
+		return slog.String(a.Key, redacted)
+	}
+	switch v := a.Value.Resolve(); v.Kind() {
+	case slog.KindString:
+		return slog.String(a.Key, clean(v.String()))
+	case slog.KindAny:
+		switch held := v.Any().(type) {
+		case error:
+			return slog.String(a.Key, clean(held.Error()))
+		case []byte:
+			return slog.String(a.Key, fmt.Sprintf("[%d bytes]", len(held)))
+		case fmt.Stringer:
+			return slog.String(a.Key, clean(held.String()))
+		default:
+			return slog.String(a.Key, clean(fmt.Sprint(held)))
+		}
+	}
+	return a
+}
+
+// clean takes credentials out of a text and cuts it short.
+func clean(text string) string {
+	text = secretTexts.ReplaceAllString(text, "${1}${2}"+redacted)
+	if len(text) <= valueBytes {
+		return text
+	}
+	cut := valueBytes
+	for !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return fmt.Sprintf("%s… (%d bytes more)", text[:cut], len(text)-cut)
+}
