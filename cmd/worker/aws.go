@@ -19,7 +19,12 @@ const operatorConnections = 16
 
 // loadAWS reads the AWS settings for a command that a person runs, and refuses those that can't work at once.
 func loadAWS(ctx context.Context) (aws.Config, error) {
-	cfg, err := awsclient.Load(ctx, operatorConnections)
+	return loadAWSFor(ctx, operatorConnections)
+}
+
+// loadAWSFor is loadAWS for so many calls at once to one host.
+func loadAWSFor(ctx context.Context, connections int) (aws.Config, error) {
+	cfg, err := awsclient.Load(ctx, connections)
 	if err != nil {
 		return cfg, cli.Usage("%w", err)
 	}

@@ -11,6 +11,7 @@ import (
 )
 
 type grammar struct {
+	Run   runCmd   `cmd:"" default:"withargs" help:"Move commands and answer queries (the default)."`
 	Setup setupCmd `cmd:"" help:"Make the queue, the dead-letter queue and the table."`
 
 	Version cli.Version `env:"-" help:"Print the version."`

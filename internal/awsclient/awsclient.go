@@ -56,3 +56,17 @@ func (c ownedBody) Do(r *http.Request) (*http.Response, error) {
 	own.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	return c.next.Do(own)
 }
+
+// Transport returns a transport with the settings of a configuration that Load made, and connections of its own, for
+// calls that don't go through the SDK's clients.
+func Transport(cfg aws.Config) http.RoundTripper {
+	own, ok := cfg.HTTPClient.(ownedBody)
+	if !ok {
+		return http.DefaultTransport
+	}
+	buildable, ok := own.next.(*awshttp.BuildableClient)
+	if !ok {
+		return http.DefaultTransport
+	}
+	return buildable.GetTransport()
+}

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tributary/internal/admin"
+	"tributary/internal/awsclient"
+	"tributary/internal/awsjson"
+	"tributary/internal/cli"
+	"tributary/internal/consumer"
+	"tributary/internal/logging"
+	"tributary/internal/metrics"
+	"tributary/internal/queues"
+	"tributary/internal/version"
+	"tributary/internal/writer"
+)
+
+// workerConnections is how many calls to one host the worker may have under way: receives, deletes, changes of
+// visibility and writes, each at most 64 by default.
+const workerConnections = 320
+
+type runCmd struct {
+	names
+	Role             string        `enum:"all,consume,query" default:"all" help:"What this process does: all, consume or query (${default})."`
+	AdminListen      string        `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Address of /metrics, /healthz, /readyz, /status and /debug/pprof (${default})."`
+	Writers          int           `default:"64" help:"Goroutines that call DynamoDB, at most (${default})."`
+	MaxInFlight      int           `default:"10000" help:"Commands held at once (${default})."`
+	MaxInFlightBytes int           `default:"67108864" help:"And their bytes (${default}, 64 MiB)."`
+	Linger           time.Duration `default:"5ms" help:"How long a part-filled batch may wait while others are under way (${default})."`
+	DrainTimeout     time.Duration `default:"45s" help:"How long stopping may take (${default}; longer than one long poll of 20s)."`
+	RequireVersion   bool          `help:"Dead-letter commands that have no version."`
+	MetricsTenants   int           `default:"50" help:"Tenants with metrics of their own, at most (${default})."`
+	LogFormat        string        `enum:"text,json" default:"text" help:"Log lines: text or json (${default})."`
+	LogLevel         string        `enum:"debug,info,warn,error" default:"info" help:"Log from this level on (${default})."`
+}
+
+func (c *runCmd) writerConfig() writer.Config {
+	return writer.Config{Writers: c.Writers, Linger: c.Linger, MaxInFlight: c.MaxInFlight, MaxInFlightBytes: c.MaxInFlightBytes}.Defaults()
+}
+
+func (c *runCmd) validate() error {
+	if err := c.resolve(); err != nil {
+		return err
+	}
+	settings := consumer.Config{MaxInFlight: c.MaxInFlight, DrainTimeout: c.DrainTimeout}.Defaults()
+	errs := []error{c.writerConfig().Validate(), settings.Validate()}
+	if c.MetricsTenants < 0 {
+		errs = append(errs, fmt.Errorf("metrics-tenants is %d: it must be 0 or more", c.MetricsTenants))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return cli.Usage("%w", err)
+	}
+	return nil
+}
+
+// Run moves commands and answers queries until ctx ends, and drains.
+func (c *runCmd) Run(ctx context.Context, s *cli.Streams) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	log, err := logging.New(s.Err, logging.Config{Format: c.LogFormat, Level: c.LogLevel})
+	if err != nil {
+		return cli.Usage("%w", err)
+	}
+	defer log.Close()
+	cfg, err := loadAWSFor(ctx, workerConnections)
+	if err != nil {
+		return err
+	}
+	w, err := c.assemble(ctx, cfg, log)
+	if err != nil {
+		return awsclient.Explain(err)
+	}
+	return w.run(ctx, s)
+}
+
+// worker is the parts of a running worker. Those that the role leaves out are nil.
+type worker struct {
+	log      *slog.Logger
+	admin    *admin.Server
+	vitals   *admin.Vitals
+	writer   *writer.Writer
+	consumer *consumer.Consumer
+}
+
+// assemble checks what the worker depends on and makes its parts. Nothing runs yet.
+func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log) (*worker, error) {
+	w := &worker{log: log.Logger}
+	registry := prometheus.NewRegistry()
+	m := metrics.New(registry, c.MetricsTenants)
+	ddb := dynamodb.NewFromConfig(cfg)
+	queue := sqs.NewFromConfig(cfg)
+	if err := inspectTable(ctx, ddb, c.Table); err != nil {
+		return nil, err
+	}
+	vitals := admin.VitalsConfig{
+		Table: func(ctx context.Context) error {
+			_, err := ddb.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &c.Table})
+			return err
+		},
+	}
+	if c.Role != "query" {
+		facts, err := inspectQueue(ctx, queue, c.Queue)
+		if err != nil {
+			return nil, err
+		}
+		letters, err := inspectQueue(ctx, queue, c.DLQ)
+		if err != nil {
+			return nil, err
+		}
+		settings := consumer.Config{
+			QueueName: queues.Name(c.Queue), FIFO: queues.IsFIFO(c.Queue), VisibilityTimeout: facts.visibility, MaxReceives: facts.maxReceives,
+			LetterBytes: letters.mostBytes, MaxInFlight: c.MaxInFlight, MaxInFlightBytes: c.MaxInFlightBytes, DrainTimeout: c.DrainTimeout,
+			RequireVersion: c.RequireVersion,
+		}.Defaults()
+		if err := settings.Validate(); err != nil {
+			return nil, err
+		}
+		if settings.TightReceives() {
+			log.Warn("the queue's redrive policy is tight: a throttled tenant's messages may end on the dead-letter queue",
+				"queue", c.Queue, "max_receive_count", facts.maxReceives, "recommended", 100)
+		}
+		if facts.maxReceives == 0 {
+			log.Warn("the queue has no redrive policy: a message that no worker survives would come back for ever", "queue", c.Queue)
+		}
+		transport := awsclient.Transport(cfg)
+		w.writer = writer.New(c.writerConfig(),
+			awsjson.NewTable(ddb, transport, c.Table, awsjson.TombstoneAge, m.Request, m.ConsumedUnits.Add), &m.Writer, log.Logger)
+		w.consumer = consumer.New(settings,
+			awsjson.NewQueue(queue, transport, facts.url, m.Request),
+			&awsjson.DeadLetters{Client: queue, URL: letters.url, FIFO: queues.IsFIFO(c.DLQ)}, w.writer, &m.Consumer, log.Logger)
+		vitals.Queue = func(ctx context.Context) error { return gaugeQueues(ctx, queue, facts.url, letters.url, m) }
+		vitals.Held = func() int { return w.consumer.Stats().Commands }
+		vitals.Moved = w.writer.Answers
+		vitals.Outage = func() bool { return w.writer.Stats().Outage }
+	}
+	w.vitals = admin.NewVitals(vitals)
+	server, err := admin.New(ctx, admin.Config{
+		Listen: c.AdminListen, Metrics: registry, Health: w.vitals.Health, Ready: w.vitals.Ready, Log: log.Logger,
+		Status: func() any { return c.status(w, log) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.admin = server
+	log.Info("worker starts", "version", version.String(), "role", c.Role, "queue", c.Queue, "table", c.Table, "region", cfg.Region, "admin", server.Addr())
+	return w, nil
+}
+
+// run runs the parts until ctx ends. Who is asked about the worker outlives who works.
+func (w *worker) run(ctx context.Context, s *cli.Streams) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var others sync.WaitGroup
+	others.Go(func() { w.vitals.Run(background) })
+	others.Go(func() {
+		if err := w.admin.Run(background); err != nil {
+			fail(err)
+		}
+	})
+	var parts sync.WaitGroup
+	if w.consumer != nil {
+		parts.Go(func() { w.writer.Run(background) })
+		parts.Go(func() {
+			summary := w.consumer.Run(ctx)
+			_, _ = fmt.Fprintln(s.Err, "worker:", summary)
+		})
+	}
+	<-ctx.Done()
+	w.vitals.Drain()
+	w.exitOnSecondSignal(background, s)
+	parts.Wait()
+	stop()
+	others.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// exitOnSecondSignal ends the process at once when a signal comes while the worker drains, until ctx ends.
+func (w *worker) exitOnSecondSignal(ctx context.Context, s *cli.Streams) {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		defer signal.Stop(again)
+		select {
+		case <-again:
+			if w.consumer != nil {
+				_, _ = fmt.Fprintf(s.Err, "worker: stopped by a second signal: %v; %d messages left on the queue until their visibility timeout\n",
+					w.consumer.Summary(), w.consumer.Stats().Messages)
+			}
+			os.Exit(cli.StatusFailed)
+		case <-ctx.Done():
+		}
+	}()
+}
+
+// status is what /status shows.
+func (c *runCmd) status(w *worker, log *logging.Log) any {
+	out := map[string]any{
+		"version":       version.String(),
+		"configuration": c,
+		"recent_errors": log.Recent(),
+	}
+	if w.consumer != nil {
+		out["consumer"], out["writer"], out["messages"] = w.consumer.Stats(), w.writer.Stats(), w.consumer.Summary()
+	}
+	return out
+}
+
+// gaugeQueues asks SQS how much is on the queues and tells the metrics.
+func gaugeQueues(ctx context.Context, client *sqs.Client, queue, deadLetters string, m *metrics.Metrics) error {
+	visible, inFlight, err := depth(ctx, client, queue)
+	if err != nil {
+		return err
+	}
+	m.QueueMessages.WithLabelValues("visible").Set(visible)
+	m.QueueMessages.WithLabelValues("in_flight").Set(inFlight)
+	visible, inFlight, err = depth(ctx, client, deadLetters)
+	if err != nil {
+		return err
+	}
+	m.QueueMessages.WithLabelValues("dead_lettered").Set(visible + inFlight)
+	return nil
+}
+
+func depth(ctx context.Context, client *sqs.Client, url string) (visible, inFlight float64, err error) {
+	out, err := client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
+		QueueUrl: &url,
+		AttributeNames: []sqstypes.QueueAttributeName{
+			sqstypes.QueueAttributeNameApproximateNumberOfMessages, sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
+		},
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	visible, _ = strconv.ParseFloat(out.Attributes["ApproximateNumberOfMessages"], 64)
+	inFlight, _ = strconv.ParseFloat(out.Attributes["ApproximateNumberOfMessagesNotVisible"], 64)
+	return visible, inFlight, nil
+}

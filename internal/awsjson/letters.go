@@ -1,0 +1,52 @@
+package awsjson
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"tributary/internal/consumer"
+)
+
+// DeadLetters sends to one dead-letter queue, through the SDK: letters are few. It implements
+// consumer.DeadLetterQueue.
+type DeadLetters struct {
+	Client *sqs.Client
+	URL    string
+	FIFO   bool
+}
+
+// Send implements consumer.DeadLetterQueue by SendMessageBatch.
+func (q *DeadLetters) Send(ctx context.Context, letters []consumer.Letter) ([]consumer.Failure, error) {
+	entries := make([]types.SendMessageBatchRequestEntry, len(letters))
+	for i, l := range letters {
+		e := types.SendMessageBatchRequestEntry{
+			Id: aws.String(strconv.Itoa(i)), MessageBody: &l.Body,
+			MessageAttributes: make(map[string]types.MessageAttributeValue, len(l.Attributes)),
+		}
+		for name, value := range l.Attributes {
+			e.MessageAttributes[name] = types.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(value)}
+		}
+		if q.FIFO {
+			e.MessageGroupId, e.MessageDeduplicationId = aws.String(l.GroupID), aws.String(l.DeduplicationID)
+		}
+		entries[i] = e
+	}
+	out, err := q.Client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &q.URL, Entries: entries})
+	if err != nil {
+		return nil, fmt.Errorf("send dead letters: %w", err)
+	}
+	failures := make([]consumer.Failure, 0, len(out.Failed))
+	for _, f := range out.Failed {
+		i, err := strconv.Atoi(aws.ToString(f.Id))
+		if err != nil || i < 0 || i >= len(letters) {
+			return nil, fmt.Errorf("send dead letters: SQS names an entry %q that was not sent", aws.ToString(f.Id))
+		}
+		failures = append(failures, consumer.Failure{Index: i, Code: aws.ToString(f.Code), Final: f.SenderFault})
+	}
+	return failures, nil
+}

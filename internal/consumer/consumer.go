@@ -1,0 +1,371 @@
+// Package consumer brings messages from the queue to the writer and settles them: it receives within bounds, decodes,
+// keeps messages invisible while they are held, and when a message's last command has its outcome, deletes it, sends
+// its dead letters first, or hands it back.
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tributary/internal/limits"
+	"tributary/internal/messages"
+	"tributary/internal/metrics"
+	"tributary/internal/writer"
+)
+
+// Writer is what the consumer asks of the writer.
+type Writer interface {
+	Submit(*writer.Group) bool
+	Abandon(*writer.Group)
+	Drain()
+	Close()
+}
+
+// Config are the consumer's settings.
+type Config struct {
+	// QueueName is what dead letters name as their source.
+	QueueName string
+	// FIFO says that the queue keeps groups in order: messages are held, never handed back for a tenant's share.
+	FIFO bool
+	// VisibilityTimeout is the queue's own.
+	VisibilityTimeout time.Duration
+	// MaxReceives is the maxReceiveCount of the queue's redrive policy; 0: it has none.
+	MaxReceives int
+	// LetterBytes is the most that a message of the dead-letter queue may have.
+	LetterBytes int
+	// MaxInFlight and MaxInFlightBytes bound what is held.
+	MaxInFlight      int
+	MaxInFlightBytes int
+	// DrainTimeout is how long stopping may take. It should be longer than one long poll.
+	DrainTimeout time.Duration
+	// RequireVersion refuses commands without a version.
+	RequireVersion bool
+}
+
+// Defaults fills what is zero.
+func (c Config) Defaults() Config {
+	if c.VisibilityTimeout == 0 {
+		c.VisibilityTimeout = 30 * time.Second
+	}
+	if c.LetterBytes == 0 {
+		c.LetterBytes = limits.SQSMessageBytes
+	}
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = 10_000
+	}
+	if c.MaxInFlightBytes == 0 {
+		c.MaxInFlightBytes = 64 << 20
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 45 * time.Second
+	}
+	return c
+}
+
+// Validate reports every setting that is out of range.
+func (c Config) Validate() error {
+	var errs []error
+	if c.VisibilityTimeout < 2*time.Second || c.VisibilityTimeout > limits.SQSVisibilityMax {
+		errs = append(errs, fmt.Errorf("the queue's visibility timeout is %v: it must be 2s to %v for messages to be held", c.VisibilityTimeout, limits.SQSVisibilityMax))
+	}
+	if c.MaxInFlight < limits.SQSBatchEntries {
+		errs = append(errs, fmt.Errorf("max-in-flight is %d: it must be at least %d, one receive", c.MaxInFlight, limits.SQSBatchEntries))
+	}
+	if c.DrainTimeout < time.Second {
+		errs = append(errs, fmt.Errorf("drain-timeout is %v: it must be at least 1s", c.DrainTimeout))
+	}
+	return errors.Join(errs...)
+}
+
+// TightReceives says that the queue's redrive policy is so tight that a tenant's throttling could use it up.
+func (c Config) TightReceives() bool { return c.MaxReceives > 0 && c.MaxReceives < tightReceives }
+
+// Times that nobody needs to set.
+const (
+	deleteLinger    = 50 * time.Millisecond // how long a part-filled batch of deletes may wait
+	handBackLinger  = 20 * time.Millisecond
+	letterLinger    = 20 * time.Millisecond
+	mostSends       = 64 // calls of one kind under way at once
+	receiveTimeout  = limits.SQSLongPollMax + 10*time.Second
+	sendTimeout     = 10 * time.Second
+	retryMin        = 50 * time.Millisecond
+	retryMax        = 5 * time.Second
+	lettersGiveBack = 6 // failed tries to send a letter after which an untouched message is handed back
+)
+
+// Summary is what became of the messages: Received is the sum of Deleted, HandedBack and Left.
+type Summary struct {
+	Received    int64 `json:"received"`
+	Deleted     int64 `json:"deleted"`
+	HandedBack  int64 `json:"handed_back"`
+	Left        int64 `json:"left"` // their receipt was lost, or the end came first: they come back after the visibility timeout
+	DeadLetters int64 `json:"dead_letters"`
+	Commands    int64 `json:"commands"` // settled: written, overtaken, stale or dead-lettered
+}
+
+func (s Summary) String() string {
+	return fmt.Sprintf("%d messages received: %d deleted, %d handed back, %d left on the queue; %d commands settled, %d dead letters",
+		s.Received, s.Deleted, s.HandedBack, s.Left, s.Commands, s.DeadLetters)
+}
+
+// Consumer owns the messages that it received until each is deleted, handed back or left.
+type Consumer struct {
+	cfg     Config
+	queue   Queue
+	dlq     DeadLetterQueue
+	writer  Writer
+	metrics *metrics.Consumer
+	log     *slog.Logger
+
+	room      *room
+	held      held
+	deletes   *batcher[*delivery]
+	handBacks *batcher[*delivery]
+	letters   *batcher[Letter]
+	calls     context.Context // of calls to SQS: ends when draining is over, not when it begins
+
+	mu     sync.Mutex
+	crew   crew   // guarded by mu
+	parked parked // guarded by mu
+
+	draining atomic.Bool
+	closing  atomic.Bool // what can't be settled at once is handed back
+	problem  atomic.Pointer[string]
+
+	received, deleted, handedBack, left, deadLetters, commands atomic.Int64
+}
+
+// New makes a consumer. Nothing happens before Run.
+func New(cfg Config, q Queue, dlq DeadLetterQueue, w Writer, m *metrics.Consumer, log *slog.Logger) *Consumer {
+	c := &Consumer{cfg: cfg, queue: q, dlq: dlq, writer: w, metrics: m, log: log, room: newRoom(cfg.MaxInFlight, cfg.MaxInFlightBytes)}
+	c.held.empty = make(chan struct{})
+	c.deletes = newBatcher(limits.SQSBatchEntries, mostSends, deleteLinger, c.delete)
+	c.handBacks = newBatcher(limits.SQSBatchEntries, mostSends, handBackLinger, c.changeBack)
+	c.letters = newBatcher(limits.SQSBatchEntries, mostSends, letterLinger, c.sendLetters)
+	return c
+}
+
+// Run receives until ctx ends, and then drains. The order of stopping, senders before receivers:
+//
+//  1. No receive begins any more. Long polls under way finish, for one that is abandoned still takes messages, and
+//     what they bring is handed back at once.
+//  2. The writer finishes what is held; tenants that back off hand back what is untouched.
+//  3. Shortly before DrainTimeout is over the writer is closed: what it has not written is handed back.
+//  4. Deletes, dead letters and hand-backs are flushed. Visibility is extended up to here.
+//
+// It returns when every message is settled, or DrainTimeout after ctx has ended.
+func (c *Consumer) Run(ctx context.Context) Summary {
+	calls, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	c.calls = calls
+
+	extending, stopExtending := context.WithCancel(calls)
+	var extender sync.WaitGroup
+	extender.Go(func() { c.extend(extending) })
+
+	var pollers sync.WaitGroup
+	c.crew.pollers = 1
+	pollers.Go(func() { c.poll(ctx, &pollers) })
+
+	<-ctx.Done()
+	c.draining.Store(true)
+	c.log.Info("draining", "messages", c.held.len())
+	over := time.NewTimer(c.cfg.DrainTimeout)
+	defer over.Stop()
+	last := time.NewTimer(c.cfg.DrainTimeout - c.cfg.DrainTimeout/8)
+	defer last.Stop()
+
+	c.writer.Drain()
+	received := make(chan struct{})
+	go func() { pollers.Wait(); close(received) }() // ends with the polls, which calls ends at the latest
+	settled := make(chan struct{})
+	go func() { <-received; c.held.drain(); close(settled) }()
+	select {
+	case <-settled:
+	case <-last.C:
+		c.closing.Store(true)
+	}
+	c.writer.Close()
+	select {
+	case <-settled:
+	case <-over.C:
+		stop() // whoever still waits for AWS gives up
+		<-received
+	}
+	flushed := make(chan struct{})
+	go func() {
+		c.letters.close()
+		c.deletes.close()
+		c.handBacks.close()
+		close(flushed)
+	}()
+	select {
+	case <-flushed:
+	case <-over.C:
+		stop()
+		<-flushed
+	}
+	stopExtending()
+	extender.Wait()
+	c.left.Add(int64(c.held.len()))
+	return c.Summary()
+}
+
+// Summary says what became of the messages so far; what is held is in none of its parts but Received.
+func (c *Consumer) Summary() Summary {
+	return Summary{
+		Received: c.received.Load(), Deleted: c.deleted.Load(), HandedBack: c.handedBack.Load(), Left: c.left.Load(),
+		DeadLetters: c.deadLetters.Load(), Commands: c.commands.Load(),
+	}
+}
+
+// Stats is a snapshot of the consumer's load.
+type Stats struct {
+	Messages int
+	Commands int
+	Bytes    int
+	Pollers  int
+	Draining bool
+	// Problem is the last failure to receive, or "" when the last receive succeeded.
+	Problem string
+}
+
+// Stats returns a snapshot.
+func (c *Consumer) Stats() Stats {
+	s := Stats{Messages: c.held.len(), Draining: c.draining.Load()}
+	s.Commands, s.Bytes = c.room.used()
+	c.mu.Lock()
+	s.Pollers = c.crew.pollers
+	c.mu.Unlock()
+	if p := c.problem.Load(); p != nil {
+		s.Problem = *p
+	}
+	return s
+}
+
+// poll receives until ctx ends or the crew is too large. It starts further pollers.
+func (c *Consumer) poll(ctx context.Context, pollers *sync.WaitGroup) {
+	var decoded []messages.Decoded
+	failures := 0
+	for {
+		reserved, ok := c.room.reserve(ctx, limits.SQSBatchEntries)
+		if !ok {
+			c.leave()
+			return
+		}
+		// The receive has the context of calls, not ctx: stopping must not abandon it.
+		call, cancel := context.WithTimeout(c.calls, receiveTimeout)
+		received, err := c.queue.Receive(call, limits.SQSBatchEntries, limits.SQSLongPollMax)
+		cancel()
+		if err != nil {
+			c.room.settle(reserved, 0, 0, 0)
+			text := err.Error()
+			c.problem.Store(&text)
+			c.log.Error("receive failed", "queue", c.cfg.QueueName, "error", err)
+			sleep(ctx, backoff(failures))
+			failures++
+			continue
+		}
+		failures = 0
+		c.problem.Store(nil)
+		decoded = c.take(received, reserved, decoded)
+		c.mu.Lock()
+		start, end := c.crew.received(len(received))
+		c.metrics.Pollers.Set(float64(c.crew.pollers))
+		c.mu.Unlock()
+		if start {
+			pollers.Go(func() { c.poll(ctx, pollers) })
+		}
+		if end {
+			return
+		}
+	}
+}
+
+// leave takes a poller off the crew.
+func (c *Consumer) leave() {
+	c.mu.Lock()
+	c.crew.pollers--
+	c.metrics.Pollers.Set(float64(c.crew.pollers))
+	c.mu.Unlock()
+}
+
+// take decodes what was received and hands it to the writer.
+func (c *Consumer) take(received []Message, reserved reservation, scratch []messages.Decoded) []messages.Decoded {
+	now := time.Now()
+	deliveries := make([]delivery, len(received))
+	commands, bytes := 0, 0
+	var oldest time.Time
+	for i := range received {
+		d := &deliveries[i]
+		scratch = c.decode(d, &received[i], scratch[:0])
+		d.receivedAt, d.deadline = now, now.Add(c.cfg.VisibilityTimeout)
+		commands += d.commands
+		bytes += d.bytes
+		oldest = earlier(oldest, received[i].SentAt)
+	}
+	clear(scratch)
+	c.room.settle(reserved, len(received), commands, bytes)
+	c.received.Add(int64(len(received)))
+	c.metrics.Received.Add(float64(len(received)))
+	if !oldest.IsZero() {
+		c.metrics.OldestAge.Set(now.Sub(oldest).Seconds())
+	}
+	c.held.add(deliveries)
+	for i := range deliveries {
+		c.submit(&deliveries[i])
+	}
+	return scratch
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// submit hands a delivery to the writer, or settles what needs no writing.
+func (c *Consumer) submit(d *delivery) {
+	switch {
+	case c.draining.Load():
+		c.handBack(d)
+	case len(d.Writes) == 0:
+		c.settle(d)
+	case c.writer.Submit(&d.Group):
+	default:
+		c.mu.Lock()
+		full := c.parked.at(time.Now()) >= mostParked
+		c.mu.Unlock()
+		d.Hold = d.Hold || full
+		if !full || !c.writer.Submit(&d.Group) {
+			c.handBack(d)
+		}
+	}
+}
+
+// backoff is how long to wait after so many failures in a row.
+func backoff(failures int) time.Duration {
+	return retryPause(failures, rand.Float64())
+}
+
+func retryPause(failures int, jitter float64) time.Duration {
+	d := min(retryMax, retryMin<<min(failures, 10))
+	return d/2 + time.Duration(jitter*float64(d/2))
+}
+
+// sleep waits for d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

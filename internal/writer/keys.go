@@ -1,0 +1,144 @@
+package writer
+
+import "tributary/internal/table"
+
+// line is where the writes to one key queue up. At most one of them flies; the others wait in the order in
+// which they were received.
+//
+// Overtaking: a write that arrives while another of its kind waits at the end of the line takes its place. The
+// one that was overtaken stays attached (over), is settled when its superior is durable, and takes the place back
+// when the superior fails for good. Among versioned writes the higher version is the superior, whichever came
+// first. A versioned write never overtakes an unversioned one, nor the reverse.
+type line struct {
+	key    table.Key
+	tenant *tenant
+	flying *Write
+	first  *Write // of those that wait
+	last   *Write
+	queue  *queue // the tenant's queue that it stands in, or nil
+	prev   *line  // its neighbours there
+	next   *line
+}
+
+// add puts a write that has just been received into the line.
+func (l *line) add(w *Write) {
+	w.line = l
+	tail := l.last
+	if tail == nil && w.Versioned() && l.flying != nil && l.flying.Versioned() && w.Command.Version <= l.flying.Command.Version {
+		attach(l.flying, w) // the one that flies makes it stale
+		return
+	}
+	switch {
+	case tail == nil || tail.Versioned() != w.Versioned():
+		l.append(w)
+	case w.Versioned() && w.Command.Version <= tail.Command.Version:
+		attach(tail, w)
+	default:
+		l.replace(tail, w)
+		w.over, tail.by = tail, w
+	}
+}
+
+// putBack puts a write that has flown, or that had been overtaken by one that failed for good, before all that wait.
+func (l *line) putBack(w *Write) {
+	head := l.first
+	switch {
+	case head == nil || head.Versioned() != w.Versioned():
+		w.before, w.behind = nil, head
+		if head == nil {
+			l.last = w
+		} else {
+			head.before = w
+		}
+		l.first = w
+	case w.Versioned() && w.Command.Version > head.Command.Version:
+		l.replace(head, w)
+		attach(w, head)
+	default:
+		attach(head, w)
+	}
+}
+
+func (l *line) append(w *Write) {
+	w.before, w.behind = l.last, nil
+	if l.last == nil {
+		l.first = w
+	} else {
+		l.last.behind = w
+	}
+	l.last = w
+}
+
+// replace puts w where old waits.
+func (l *line) replace(old, w *Write) {
+	w.before, w.behind = old.before, old.behind
+	if w.before == nil {
+		l.first = w
+	} else {
+		w.before.behind = w
+	}
+	if w.behind == nil {
+		l.last = w
+	} else {
+		w.behind.before = w
+	}
+	old.before, old.behind = nil, nil
+}
+
+// unlink takes a write that waits out of the line.
+func (l *line) unlink(w *Write) {
+	if w.before == nil {
+		l.first = w.behind
+	} else {
+		w.before.behind = w.behind
+	}
+	if w.behind == nil {
+		l.last = w.before
+	} else {
+		w.behind.before = w.before
+	}
+	w.before, w.behind = nil, nil
+}
+
+// attach hangs w, and all that it had overtaken, below superior: by falling version, or, unversioned, as the
+// oldest, for who comes here has flown or been restored while superior waited.
+func attach(superior, w *Write) {
+	for w != nil {
+		rest := w.over
+		at := superior
+		for at.over != nil && (!w.Versioned() || at.over.Command.Version >= w.Command.Version) {
+			at = at.over
+		}
+		w.over = at.over
+		if w.over != nil {
+			w.over.by = w
+		}
+		at.over, w.by = w, at
+		w = rest
+	}
+}
+
+// detach takes a write that was overtaken out of its superior's train.
+func detach(w *Write) {
+	w.by.over = w.over
+	if w.over != nil {
+		w.over.by = w.by
+	}
+	w.over, w.by = nil, nil
+}
+
+// withdraw takes a write that waits, or that was overtaken, out of the line. What a waiting one had overtaken
+// takes its place.
+func (l *line) withdraw(w *Write) {
+	if w.by != nil {
+		detach(w)
+		return
+	}
+	heir := w.over
+	if heir == nil {
+		l.unlink(w)
+		return
+	}
+	w.over, heir.by = nil, nil
+	l.replace(w, heir)
+}
