@@ -1,0 +1,241 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/lestrrat-go/jwx/v3/jwa"
+	"github.com/lestrrat-go/jwx/v3/jwk"
+)
+
+const (
+	// maxJWKSBytes bounds a key set, maxKeys what of it is used.
+	maxJWKSBytes = 1 << 20
+	maxKeys      = 100
+	// keysTimeout is how long fetching a key set may take.
+	keysTimeout = 5 * time.Second
+	// keysAgain is how long after a fetch, good or bad, an unknown kid may cause the next: strangers can make up
+	// as many kids as they like.
+	keysAgain = 30 * time.Second
+	// keysMaxAge is how long keys are trusted while their URL fails: a key that the issuer withdrew must end.
+	keysMaxAge = 24 * time.Hour
+	// keysFileCheck is how often, at most, a request looks whether a file of keys has changed.
+	keysFileCheck = time.Second
+)
+
+// keySource holds the public keys of an issuer, from a file or a URL.
+type keySource struct {
+	log    *slog.Logger
+	url    string
+	client *http.Client
+	now    func() time.Time
+
+	// fetching has one place: who holds it fetches. Others wait for it, so that a new key is found by all at once.
+	fetching chan struct{}
+
+	mu      sync.Mutex // guards what follows
+	file    *watchedFile
+	keys    []jwk.Key
+	loaded  time.Time // when keys were read last; zero: never
+	fetched time.Time // when a fetch ended last, good or bad
+}
+
+// newKeySource reads a file of keys, or fetches them once. Failing to fetch is not an error, only logged.
+func newKeySource(ctx context.Context, where string, log *slog.Logger) (*keySource, error) {
+	s := &keySource{log: log, now: time.Now, fetching: make(chan struct{}, 1)}
+	if !isURL(where) {
+		s.file = &watchedFile{path: where, limit: maxJWKSBytes, every: keysFileCheck}
+		if _, err := s.readFile(s.now()); err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+	s.url = where
+	s.client = &http.Client{
+		Timeout: keysTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return errors.New("the keys' URL redirects: name the place it leads to")
+		},
+	}
+	if err := s.fetch(ctx); err != nil {
+		log.Error("keys of JWTs not loaded, JWTs are refused until they are", "err", err)
+	}
+	return s, nil
+}
+
+// run fetches the keys again every so often until ctx ends. A file needs no run.
+func (s *keySource) run(ctx context.Context, every time.Duration) {
+	if s.url == "" {
+		return
+	}
+	for {
+		wait := every
+		if s.missing() {
+			wait = min(every, keysAgain)
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+		if err := s.fetch(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("keys of JWTs not fetched, the last ones stay in force", "err", err, "for", keysMaxAge)
+		}
+	}
+}
+
+func (s *keySource) missing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loaded.IsZero()
+}
+
+// find returns the keys with the given kid, or all of them where kid is "". An unknown kid makes it look again,
+// within bounds. Loaded is false where there are no keys that may still be trusted.
+func (s *keySource) find(ctx context.Context, kid string) (_ []jwk.Key, loaded bool) {
+	found, loaded := s.lookup(kid)
+	if len(found) > 0 || s.url == "" || !s.mayFetch() {
+		return found, loaded
+	}
+	if err := s.fetchOnce(ctx); err != nil {
+		s.log.Error("keys of JWTs not fetched", "err", err)
+	}
+	return s.lookup(kid)
+}
+
+func (s *keySource) lookup(kid string) (found []jwk.Key, loaded bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if s.file != nil {
+		if _, err := s.readFile(now); err != nil {
+			s.log.Error("keys of JWTs not read, their last good state stays in force", "err", err)
+		}
+	} else if s.loaded.IsZero() || now.Sub(s.loaded) > keysMaxAge {
+		return nil, false
+	}
+	for _, key := range s.keys {
+		if id, _ := key.KeyID(); kid == "" || id == kid {
+			found = append(found, key)
+		}
+	}
+	return found, true
+}
+
+func (s *keySource) mayFetch() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now().Sub(s.fetched) >= keysAgain
+}
+
+// fetchOnce fetches, or waits for the fetch that is under way.
+func (s *keySource) fetchOnce(ctx context.Context) error {
+	select {
+	case s.fetching <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for keys: %w", context.Cause(ctx))
+	}
+	defer func() { <-s.fetching }()
+	if !s.mayFetch() { // somebody has just done it
+		return nil
+	}
+	return s.fetch(ctx)
+}
+
+func (s *keySource) fetch(ctx context.Context) error {
+	// Whoever waits for these keys may go away; the keys are for everybody.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keysTimeout)
+	defer cancel()
+	text, err := s.get(ctx)
+	var keys []jwk.Key
+	if err == nil {
+		keys, err = parseKeys(text)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fetched = s.now()
+	if err != nil {
+		return fmt.Errorf("fetch keys from %s: %w", s.url, err)
+	}
+	s.keys, s.loaded = keys, s.fetched
+	return nil
+}
+
+func (s *keySource) get(ctx context.Context) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Accept", "application/jwk-set+json, application/json")
+	response, err := s.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the answer is %s", response.Status)
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxJWKSBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxJWKSBytes {
+		return nil, fmt.Errorf("the answer has more than %d bytes", maxJWKSBytes)
+	}
+	return text, nil
+}
+
+// readFile reads the file if it changed; the caller holds mu, or is alone.
+func (s *keySource) readFile(now time.Time) (changed bool, err error) {
+	text, changed, err := s.file.changed(now)
+	if err != nil {
+		return false, fmt.Errorf("read keys: %w", err)
+	}
+	if !changed {
+		return false, nil
+	}
+	keys, err := parseKeys(text)
+	if err != nil {
+		return false, fmt.Errorf("read keys %s: %w", s.file.path, err)
+	}
+	s.keys, s.loaded = keys, now
+	return true, nil
+}
+
+// parseKeys takes from a JWK set the public keys that are for signatures. Secrets in it are left out: a secret that is
+// published is none, and a public key must never serve as one.
+func parseKeys(text []byte) ([]jwk.Key, error) {
+	set, err := jwk.Parse(text, jwk.WithIgnoreParseError(true))
+	if err != nil {
+		return nil, fmt.Errorf("decode JWK set: %w", err)
+	}
+	var keys []jwk.Key
+	for i := range set.Len() {
+		key, _ := set.Key(i)
+		if key.KeyType() == jwa.OctetSeq() {
+			continue
+		}
+		if use, ok := key.KeyUsage(); ok && use != "sig" {
+			continue
+		}
+		public, err := key.PublicKey()
+		if err != nil || public.Validate() != nil {
+			continue
+		}
+		if keys = append(keys, public); len(keys) == maxKeys {
+			break
+		}
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("no public key for signatures is in the JWK set")
+	}
+	return keys, nil
+}

@@ -1,0 +1,225 @@
+package auth
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"tributary/internal/messages"
+)
+
+const (
+	// tokenPrefix lets secret scanners, and people, recognise a token.
+	tokenPrefix = "tributary_"
+	// tokenBytes of randomness make a token that nobody guesses, so that a plain SHA-256 keeps it well.
+	tokenBytes = 32
+	// maxTokensBytes bounds the tokens file.
+	maxTokensBytes = 4 << 20
+	// tokensCheck is how often, at most, a request looks whether the file has changed.
+	tokensCheck = time.Second
+)
+
+// Entry is one static token in the tokens file. The token itself is not in it.
+type Entry struct {
+	Name      string    `json:"name"`       // who holds it; for logs and for people
+	SHA256    string    `json:"sha256"`     // of the token's text, hexadecimal
+	Tenants   []string  `json:"tenants"`    // what it may read; AllTenants for everything
+	ExpiresAt time.Time `json:"expires_at"` // from then on it is refused
+}
+
+// file is the tokens file.
+type file struct {
+	Tokens []Entry `json:"tokens"`
+}
+
+// NewToken makes a token and the entry that lets it in. The token is returned once and kept nowhere.
+func NewToken(name string, tenants []string, expires time.Time) (token string, _ Entry, _ error) {
+	secret := make([]byte, tokenBytes)
+	_, _ = rand.Read(secret) // never fails: "crypto/rand" ends the program instead
+	token = tokenPrefix + base64.RawURLEncoding.EncodeToString(secret)
+	digest := sha256.Sum256([]byte(token))
+	entry := Entry{Name: name, SHA256: hex.EncodeToString(digest[:]), Tenants: tenants, ExpiresAt: expires.UTC().Truncate(time.Second)}
+	if _, err := parseEntry(entry); err != nil {
+		return "", Entry{}, err
+	}
+	return token, entry, nil
+}
+
+// AddToFile adds an entry to the tokens file at path, which need not exist, without ever leaving a half-written
+// file. Entries that expired before now are dropped on the way. Two calls at once may lose one's entry.
+func AddToFile(path string, entry Entry, now time.Time) error {
+	var f file
+	text, err := readBounded(path, maxTokensBytes)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("read tokens: %w", err)
+	default:
+		if f, err = decodeFile(text); err != nil {
+			return fmt.Errorf("read tokens %s: %w", path, err)
+		}
+	}
+	f.Tokens = slices.DeleteFunc(f.Tokens, func(e Entry) bool { return !now.Before(e.ExpiresAt) })
+	f.Tokens = append(f.Tokens, entry)
+	out, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode tokens: %w", err)
+	}
+	if err := replaceFile(path, append(out, '\n')); err != nil {
+		return fmt.Errorf("write tokens: %w", err)
+	}
+	return nil
+}
+
+// replaceFile writes a file so that a reader sees the old text or the new one.
+func replaceFile(path string, text []byte) (err error) {
+	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(temp.Name()))
+		}
+	}()
+	_, err = temp.Write(text)
+	err = errors.Join(err, temp.Sync(), temp.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(temp.Name(), path)
+}
+
+type token struct {
+	digest   [sha256.Size]byte
+	identity Identity
+	expires  time.Time
+}
+
+func parseEntry(e Entry) (token, error) {
+	var t token
+	digest, err := hex.DecodeString(e.SHA256)
+	if err != nil || len(digest) != sha256.Size {
+		return token{}, fmt.Errorf("token %q: sha256 must have %d hexadecimal digits", e.Name, 2*sha256.Size)
+	}
+	copy(t.digest[:], digest)
+	switch {
+	case e.Name == "":
+		return token{}, errors.New("a token has no name")
+	case len(e.Tenants) == 0:
+		return token{}, fmt.Errorf("token %q: no tenants", e.Name)
+	case e.ExpiresAt.IsZero():
+		return token{}, fmt.Errorf("token %q: no expires_at", e.Name)
+	}
+	for _, tenant := range e.Tenants {
+		if tenant == AllTenants {
+			continue
+		}
+		if err := messages.CheckTenantID(tenant); err != nil {
+			return token{}, fmt.Errorf("token %q: %w", e.Name, err)
+		}
+	}
+	t.identity = Identity{Subject: e.Name, Tenants: slices.Clone(e.Tenants)}
+	t.expires = e.ExpiresAt
+	return t, nil
+}
+
+func decodeFile(text []byte) (file, error) {
+	var f file
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&f); err != nil {
+		return file{}, err
+	}
+	if d.More() {
+		return file{}, errors.New("there is more after the object")
+	}
+	return f, nil
+}
+
+// tokenFile holds the tokens of a file and reads it again when it has changed.
+type tokenFile struct {
+	watched watchedFile
+	log     *slog.Logger
+
+	mu     sync.Mutex // guards watched and tokens
+	tokens []token
+}
+
+func openTokens(path string, now time.Time, log *slog.Logger) (*tokenFile, error) {
+	f := &tokenFile{watched: watchedFile{path: path, limit: maxTokensBytes, every: tokensCheck}, log: log}
+	if _, err := f.refresh(now); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// refresh reads the file if it changed; the caller holds mu, or is alone.
+func (f *tokenFile) refresh(now time.Time) (changed bool, err error) {
+	text, changed, err := f.watched.changed(now)
+	if err != nil {
+		return false, fmt.Errorf("read tokens: %w", err)
+	}
+	if !changed {
+		return false, nil
+	}
+	decoded, err := decodeFile(text)
+	if err != nil {
+		return false, fmt.Errorf("read tokens %s: %w", f.watched.path, err)
+	}
+	tokens := make([]token, 0, len(decoded.Tokens))
+	for _, e := range decoded.Tokens {
+		t, err := parseEntry(e)
+		if err != nil {
+			return false, fmt.Errorf("read tokens %s: %w", f.watched.path, err)
+		}
+		tokens = append(tokens, t)
+	}
+	f.tokens = tokens
+	return true, nil
+}
+
+// find says whose token it is. Known is false where it is none of the file's. Every entry is compared, in constant
+// time each, so that time tells nothing about them.
+func (f *tokenFile) find(text string, now time.Time) (_ Identity, known bool, _ error) {
+	f.mu.Lock()
+	changed, err := f.refresh(now)
+	tokens := f.tokens
+	f.mu.Unlock()
+	switch {
+	case err != nil:
+		// A file that is broken for a moment must not lock everybody out: the tokens read last stay good.
+		f.log.Error("tokens file not read, its last good state stays in force", "err", err)
+	case changed:
+		f.log.Info("tokens file read again", "tokens", len(tokens))
+	}
+	digest := sha256.Sum256([]byte(text))
+	found := -1
+	for i := range tokens {
+		if subtle.ConstantTimeCompare(digest[:], tokens[i].digest[:]) == 1 {
+			found = i
+		}
+	}
+	if found < 0 {
+		return Identity{}, false, nil
+	}
+	t := &tokens[found]
+	if !now.Before(t.expires) {
+		return Identity{}, true, &Denied{Reason: ReasonExpired, Subject: t.identity.Subject,
+			Err: fmt.Errorf("the token expired at %s", t.expires.Format(time.RFC3339))}
+	}
+	return t.identity, true, nil
+}

@@ -1,0 +1,313 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/google/uuid"
+
+	"tributary/internal/auth"
+)
+
+const requestIDHeader = "X-Request-Id"
+
+// requestIDForm is what is taken over of a client's request id; anything else is replaced.
+var requestIDForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+
+// request is what belongs to one request. It has one goroutine.
+type request struct {
+	http    *http.Request
+	id      string
+	log     *slog.Logger // with the request's id
+	reader  *reader      // nil before authorization
+	subject string       // who asked; "" before authorization
+}
+
+type requestKey struct{}
+
+// requestOf returns the request that a context belongs to: every one that reaches a handler has one.
+func requestOf(ctx context.Context) *request { return ctx.Value(requestKey{}).(*request) }
+
+// fail makes of an error the problem that the client sees, and logs what it does not see.
+func (r *request) fail(ctx context.Context, err error) *problem {
+	p := asProblem(ctx, err)
+	switch {
+	case p.cause == nil || r.http.Context().Err() != nil:
+	case p.Status == http.StatusInternalServerError:
+		r.log.Error("request failed", "err", p.cause)
+	default:
+		r.log.Warn("request not served", "err", p.cause)
+	}
+	return p
+}
+
+// newHandler builds the chain that a request goes through: its id and log, what holds for every request, the route,
+// and, in guard, for the routes with data, authorization.
+func (s *Server) newHandler() http.Handler {
+	m := &router{
+		notFound:   s.refuse(http.StatusNotFound, "There is nothing at this path. See /docs."),
+		notAllowed: s.refuse(http.StatusMethodNotAllowed, "Only GET and HEAD are served."),
+		badPath:    s.refuse(http.StatusBadRequest, "The path's percent-encoding is broken, or is not of UTF-8."),
+	}
+	s.api = s.newAPI(m)
+	s.addDocuments(m)
+	return s.observe(s.screen(m))
+}
+
+// refuse answers every request alike.
+func (s *Server) refuse(status int, detail string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { newProblem(status, detail).write(w) }
+}
+
+// observe gives the request its id, the answer its security headers, and the log a line. It is outermost, so that
+// there is a line for every request that net/http could read.
+func (s *Server) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(plain http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		id := r.Header.Get(requestIDHeader)
+		if !requestIDForm.MatchString(id) {
+			id = uuid.NewString()
+		}
+		current := &request{id: id, log: s.log.With("request_id", id)}
+		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, current))
+		current.http = r
+		w := &recorder{ResponseWriter: plain}
+
+		h := w.Header()
+		h.Set(requestIDHeader, id)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store")
+		if r.TLS != nil {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+
+		s.metrics.inFlight.Inc()
+		defer func() {
+			s.metrics.inFlight.Dec()
+			failure := recover()
+			if failure != nil && failure != http.ErrAbortHandler {
+				current.log.Error("request panicked", "panic", failure, "stack", string(debug.Stack()))
+				if w.status == 0 {
+					newProblem(http.StatusInternalServerError, "Something went wrong here. The X-Request-Id of this answer finds it in the log.").write(w)
+				}
+			}
+			s.record(current, w, r, time.Since(start), failure != nil)
+			if failure != nil {
+				panic(http.ErrAbortHandler) // the connection can't be trusted any more
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// record writes the access log's line, which has neither the query nor any header, and so no token.
+func (s *Server) record(current *request, w *recorder, r *http.Request, took time.Duration, broken bool) {
+	route := r.Pattern
+	if route == "" {
+		route = "_other"
+	}
+	status := w.status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	s.metrics.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
+	s.metrics.duration.WithLabelValues(route).Observe(took.Seconds())
+	attributes := []any{
+		"method", r.Method, "route", route, "path", cut(rawPath(r)), "status", status, "bytes", w.bytes, "duration", took, "remote", r.RemoteAddr,
+	}
+	if current.reader != nil {
+		attributes = append(attributes, "tenant", current.reader.tenant, "subject", current.subject)
+	}
+	if broken {
+		attributes = append(attributes, "broken_off", true)
+	}
+	current.log.Info("request", attributes...)
+}
+
+// cut bounds what a stranger can put into a log line.
+func cut(s string) string {
+	const most = 512
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
+
+// screen refuses what is refused on every path.
+func (s *Server) screen(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch p := s.screened(r); {
+		case p != nil:
+			if p.Status == http.StatusServiceUnavailable {
+				w.Header().Set("Connection", "close")
+			}
+			p.write(w)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+func (s *Server) screened(r *http.Request) *problem {
+	switch {
+	case s.isDraining():
+		p := newProblem(http.StatusServiceUnavailable, drainingDetail)
+		p.retryAfter = time.Second
+		return p
+	case s.auth.Open() && !isLoopback(hostname(r.Host)):
+		// A page in a browser on this machine could have its own name resolve to 127.0.0.1 (DNS rebinding). Such a
+		// request says the page's host.
+		return newProblem(http.StatusMisdirectedRequest, "Without authentication this server answers only to localhost.")
+	case len(r.RequestURI) > maxURLBytes:
+		return newProblem(http.StatusRequestURITooLong, "The path and query have more than "+strconv.Itoa(maxURLBytes)+" bytes.")
+	case headerBytes(r.Header) > maxHeaderBytes:
+		return newProblem(http.StatusRequestHeaderFieldsTooLarge, "The headers have more than "+strconv.Itoa(maxHeaderBytes)+" bytes.")
+	case (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.ContentLength != 0:
+		return newProblem(http.StatusUnsupportedMediaType, "This API takes no request bodies.")
+	}
+	return nil
+}
+
+func hostname(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	return strings.Trim(host, "[]")
+}
+
+func headerBytes(h http.Header) (n int) {
+	for name, values := range h {
+		for _, v := range values {
+			n += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	return n
+}
+
+// guard is huma's middleware for the routes with data: it asks auth for the tenant that the path names, and gives the
+// handler a reader that is bound to it. Nothing of the request but path and token is looked at before.
+func (s *Server) guard(h huma.Context, next func(huma.Context)) {
+	r, w := humago.Unwrap(h)
+	ctx := r.Context()
+	current := requestOf(ctx)
+	asked := r.PathValue("tenant_id")
+
+	tenant, identity, err := s.auth.Authorize(ctx, r.Header.Values("Authorization"), asked)
+	if err != nil {
+		s.deny(current, r, asked, err).write(w)
+		return
+	}
+	current.subject = identity.Subject
+	current.reader = s.tables.reader(tenant)
+	if wait, ok := s.rates.take(tenant, time.Now()); !ok {
+		p := newProblem(http.StatusTooManyRequests, "This tenant has asked too often. Slow down.")
+		p.retryAfter = wait
+		p.write(w)
+		return
+	}
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	default:
+		p := newProblem(http.StatusServiceUnavailable, "As many requests as this server allows are under way. Try again shortly.")
+		p.retryAfter = time.Second
+		p.write(w)
+		return
+	}
+	if p := checkQuery(r.URL.RawQuery); p != nil {
+		p.write(w)
+		return
+	}
+	next(h)
+}
+
+// deny writes the audit line of a denied request and returns its answer, which depends on nothing but the reason: not
+// on the item, nor on the tenant, asked for.
+func (s *Server) deny(current *request, r *http.Request, tenant string, err error) *denial {
+	denied, ok := errors.AsType[*auth.Denied](err)
+	if !ok { // Authorize promises it; if it ever broke its promise, nobody gets in
+		denied = &auth.Denied{Reason: auth.ReasonMalformed, Err: err}
+	}
+	s.metrics.denied.WithLabelValues(string(denied.Reason)).Inc()
+	attributes := []any{"reason", string(denied.Reason), "tenant", cut(tenant), "route", r.Pattern, "method", r.Method, "remote", r.RemoteAddr}
+	if denied.Subject != "" {
+		attributes = append(attributes, "subject", cut(denied.Subject))
+	}
+	if denied.Err != nil {
+		attributes = append(attributes, "err", denied.Err)
+	}
+	current.log.Warn("request denied", attributes...)
+
+	d := &denial{}
+	switch status := denied.Status(); status {
+	case http.StatusForbidden:
+		d.problem = newProblem(status, "The bearer token is not for this tenant.")
+	case http.StatusServiceUnavailable:
+		d.problem = newProblem(status, "Tokens can't be checked at the moment. Try again shortly.")
+		d.problem.retryAfter = 5 * time.Second
+	case http.StatusBadRequest:
+		d.problem = badParameter("path.tenant_id", tenant, "this can't be a tenant id")
+	default:
+		d.problem = newProblem(status, "A bearer token that is good for this tenant is wanted.")
+		d.challenge = `Bearer realm="tributary"`
+		if denied.Reason != auth.ReasonNoToken {
+			d.challenge += `, error="invalid_token"`
+			if denied.Reason == auth.ReasonExpired {
+				d.challenge += `, error_description="the token has expired"`
+			}
+		}
+	}
+	return d
+}
+
+// denial is the answer to a denied request.
+type denial struct {
+	problem   *problem
+	challenge string // WWW-Authenticate ("RFC 6750"), or ""
+}
+
+func (d *denial) write(w http.ResponseWriter) {
+	if d.challenge != "" {
+		w.Header().Set("WWW-Authenticate", d.challenge)
+	}
+	d.problem.write(w)
+}
+
+// recorder remembers what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap is how http.ResponseController finds the connection.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

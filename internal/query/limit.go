@@ -1,0 +1,36 @@
+package query
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"tributary/internal/auth"
+)
+
+// rateLimits keeps one tenant's readers from taking the API from the others: a token bucket a tenant. A tenant that
+// many others have pushed out of the table starts with a full bucket again, so the bound costs memory, not safety.
+type rateLimits struct {
+	limit rate.Limit
+	burst int
+
+	mu      sync.Mutex // guards buckets
+	buckets *lru[string, *rate.Limiter]
+}
+
+func newRateLimits(perSecond float64, burst, tenants int) *rateLimits {
+	return &rateLimits{limit: rate.Limit(perSecond), burst: burst, buckets: newLRU[string, *rate.Limiter](tenants)}
+}
+
+// take takes a token of the tenant's. Where there is none it takes nothing and says when there will be one.
+func (l *rateLimits) take(tenant auth.Tenant, now time.Time) (wait time.Duration, ok bool) {
+	l.mu.Lock()
+	bucket := l.buckets.get(tenant.ID(), func() *rate.Limiter { return rate.NewLimiter(l.limit, l.burst) })
+	l.mu.Unlock()
+	if bucket.AllowN(now, 1) {
+		return 0, true
+	}
+	missing := 1 - bucket.TokensAt(now)
+	return max(time.Millisecond, time.Duration(missing/float64(l.limit)*float64(time.Second))), false
+}

@@ -1,0 +1,41 @@
+package query
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	requests   *prometheus.CounterVec
+	duration   *prometheus.HistogramVec
+	inFlight   prometheus.Gauge
+	denied     *prometheus.CounterVec
+	unreadable prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	f := promauto.With(r)
+	return &metrics{
+		requests: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tributary_query_requests_total",
+			Help: "Requests to the query API, by route and HTTP status.",
+		}, []string{"route", "code"}),
+		duration: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "tributary_query_request_duration_seconds",
+			Help:    "How long requests to the query API took, by route.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
+		}, []string{"route"}),
+		inFlight: f.NewGauge(prometheus.GaugeOpts{
+			Name: "tributary_query_in_flight_requests",
+			Help: "Requests to the query API that are being served.",
+		}),
+		denied: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tributary_query_denied_total",
+			Help: "Requests to the query API that were denied, by reason.",
+		}, []string{"reason"}),
+		unreadable: f.NewCounter(prometheus.CounterOpts{
+			Name: "tributary_query_unreadable_items_total",
+			Help: "Items left out of lists because they have not the form of a user or an order.",
+		}),
+	}
+}

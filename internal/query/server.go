@@ -1,0 +1,245 @@
+// Package query is the HTTP API that answers questions about what is in the table, each tenant's readers about their
+// own tenant only.
+package query
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tributary/internal/auth"
+)
+
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	// writeTime is how long, beyond the time that an answer may take, a client may take to accept it.
+	writeTime = 20 * time.Second
+
+	// maxHeaderBytes is the most bytes of header that are served; net/http itself is told a larger bound, so that
+	// between the two the answer is a problem document as everywhere else.
+	maxHeaderBytes     = 32 << 10
+	hardMaxHeaderBytes = 64 << 10
+	// maxURLBytes is the longest path and query: three percent-encoded ids and a cursor fit well.
+	maxURLBytes = 8 << 10
+
+	drainingDetail = "This server is shutting down. Ask again: another one will answer."
+)
+
+// Deps are what a Server works with.
+type Deps struct {
+	// DynamoDB reads the table. With --reader-role it must be the SDK's client, or one that heeds its options'
+	// Credentials.
+	DynamoDB DynamoDB
+	// STS assumes the reader role; not needed without one.
+	STS   stscreds.AssumeRoleAPIClient
+	Table string
+	Log   *slog.Logger
+	// Metrics registers the API's metrics.
+	Metrics prometheus.Registerer
+	// Draining says whether the worker is shutting down: then requests are answered 503. Nil: never.
+	Draining func() bool
+}
+
+// Server is the query API. Make it with New, then Run it once.
+type Server struct {
+	listen   string
+	tls      *certificate // nil: plain HTTP
+	timeout  time.Duration
+	tables   *tables
+	auth     *auth.Authorizer
+	rates    *rateLimits
+	slots    chan struct{} // one for each request that is served
+	exports  chan struct{} // one for each export that is served
+	log      *slog.Logger
+	metrics  *metrics
+	api      huma.API
+	handler  http.Handler
+	http     *http.Server
+	draining atomic.Bool
+	asked    func() bool // Deps.Draining
+}
+
+// New makes a server that does not listen yet. It reads the files that cfg names. The error joins all that is wrong.
+func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		listen:  cfg.Listen,
+		timeout: cfg.QueryTimeout,
+		rates:   newRateLimits(cfg.QueryRate, cfg.QueryBurst, cfg.QueryTenants),
+		slots:   make(chan struct{}, cfg.QueryConcurrency),
+		exports: make(chan struct{}, cfg.QueryExports),
+		log:     deps.Log,
+		metrics: newMetrics(deps.Metrics),
+		asked:   deps.Draining,
+	}
+	s.tables = &tables{client: deps.DynamoDB, name: deps.Table}
+	if cfg.ReaderRole != "" {
+		if deps.STS == nil {
+			return nil, errors.New("--reader-role: no STS client was given")
+		}
+		s.tables.credentials = newRoleCredentials(deps.STS, cfg.ReaderRole, cfg.QueryTenants)
+	}
+	var certErr, authErr error
+	if cfg.TLSCert != "" {
+		s.tls, certErr = openCertificate(cfg.TLSCert, cfg.TLSKey, deps.Log)
+	}
+	s.auth, authErr = auth.New(ctx, cfg.Auth, deps.Log)
+	if err := errors.Join(certErr, authErr); err != nil {
+		return nil, err
+	}
+	s.handler = s.newHandler()
+	s.http = &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      readTimeout + s.timeout + writeTime,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    hardMaxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(deps.Log.Handler(), slog.LevelDebug), // strangers' broken handshakes
+	}
+	if s.tls != nil {
+		s.http.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.tls.get}
+	}
+	return s, nil
+}
+
+// Listen opens the address of the configuration.
+func (s *Server) Listen(ctx context.Context) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for queries: %w", err)
+	}
+	return l, nil
+}
+
+// Run listens and serves until Shutdown, or until ctx ends, which is Shutdown with no time limit but that of the
+// requests themselves. It returns nil once the last request has been answered.
+func (s *Server) Run(ctx context.Context) error {
+	l, err := s.Listen(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Serve(ctx, l)
+}
+
+// Serve is Run on a listener that is open already; it closes it.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	background, stop := context.WithCancel(ctx)
+	done := make(chan struct{}, 2)
+	go func() { s.auth.Run(background); done <- struct{}{} }()
+	stopped := make(chan error, 1)
+	go func() {
+		defer func() { done <- struct{}{} }()
+		<-background.Done()
+		stopped <- s.Shutdown(context.WithoutCancel(ctx))
+	}()
+	s.log.Info("query API listens", "address", l.Addr().String(), "tls", s.tls != nil, "auth", !s.auth.Open())
+	var err error
+	if s.tls != nil {
+		err = s.http.ServeTLS(l, "", "")
+	} else {
+		err = s.http.Serve(l)
+	}
+	stop()
+	shutdown := <-stopped
+	<-done
+	<-done
+	if !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve queries: %w", errors.Join(err, shutdown))
+	}
+	return shutdown
+}
+
+// Shutdown stops accepting connections, answers 503 to requests that still come over open ones, and waits until those
+// under way are answered; exports end early, with a cursor. When ctx ends first, connections are cut. It may be called
+// before Run, more than once, and from several goroutines.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.draining.Store(true)
+	s.http.SetKeepAlivesEnabled(false)
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		return fmt.Errorf("shut down queries: %w", errors.Join(err, s.http.Close()))
+	}
+	return nil
+}
+
+func (s *Server) isDraining() bool { return s.draining.Load() || s.asked != nil && s.asked() }
+
+// certificate serves a certificate from files and reads them again when they change, as they do when it is renewed.
+type certificate struct {
+	certFile, keyFile string
+	log               *slog.Logger
+	current           atomic.Pointer[loadedCertificate]
+}
+
+type loadedCertificate struct {
+	tls     tls.Certificate
+	checked time.Time
+	changed [2]time.Time
+}
+
+// certificateCheck is how often, at most, a handshake looks whether the files have changed.
+const certificateCheck = 10 * time.Second
+
+func openCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, error) {
+	c := &certificate{certFile: certFile, keyFile: keyFile, log: log}
+	loaded, err := c.load(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	c.current.Store(loaded)
+	return c, nil
+}
+
+func (c *certificate) load(now time.Time) (*loadedCertificate, error) {
+	l := &loadedCertificate{checked: now}
+	for i, name := range []string{c.certFile, c.keyFile} {
+		info, err := os.Stat(name)
+		if err != nil {
+			return nil, fmt.Errorf("read certificate: %w", err)
+		}
+		l.changed[i] = info.ModTime()
+	}
+	if last := c.current.Load(); last != nil && last.changed == l.changed {
+		l.tls = last.tls
+		return l, nil
+	}
+	var err error
+	if l.tls, err = tls.LoadX509KeyPair(c.certFile, c.keyFile); err != nil {
+		return nil, fmt.Errorf("read certificate %s and key %s: %w", c.certFile, c.keyFile, err)
+	}
+	return l, nil
+}
+
+// get returns the certificate for a handshake. Files that are broken or half-written leave the last one in force.
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	current := c.current.Load()
+	if now := time.Now(); now.Sub(current.checked) >= certificateCheck {
+		loaded, err := c.load(now)
+		if err != nil {
+			c.log.Error("certificate not read, its last good state stays in force", "err", err)
+			loaded = &loadedCertificate{tls: current.tls, checked: now, changed: current.changed}
+		}
+		c.current.Store(loaded)
+		current = loaded
+	}
+	return &current.tls, nil
+}
+
+// Handler is the API without its listener.
+func (s *Server) Handler() http.Handler { return s.handler }
