@@ -13,6 +13,7 @@ import (
 type grammar struct {
 	Run   runCmd   `cmd:"" default:"withargs" help:"Move commands and answer queries (the default)."`
 	Setup setupCmd `cmd:"" help:"Make the queue, the dead-letter queue and the table."`
+	DLQ   dlqCmd   `cmd:"" name:"dlq" help:"Look at dead letters, send them back, or delete them."`
 
 	Version cli.Version `env:"-" help:"Print the version."`
 }
