@@ -75,6 +75,9 @@ func (b *batcher[T]) loop() {
 		clear(b.pending[rest:])
 		b.pending = b.pending[:rest]
 		b.overdue = false // what is left has not waited long
+		if b.armed && b.timer.Stop() {
+			b.armed = false
+		}
 		b.run()           // a second goroutine, if there is another batch
 		b.mu.Unlock()
 		b.send(batch)
