@@ -11,9 +11,10 @@ import (
 )
 
 type grammar struct {
-	Run   runCmd   `cmd:"" default:"withargs" help:"Move commands and answer queries (the default)."`
-	Setup setupCmd `cmd:"" help:"Make the queue, the dead-letter queue and the table."`
-	DLQ   dlqCmd   `cmd:"" name:"dlq" help:"Look at dead letters, send them back, or delete them."`
+	Run    runCmd    `cmd:"" default:"withargs" help:"Move commands and answer queries (the default)."`
+	Setup  setupCmd  `cmd:"" help:"Make the queue, the dead-letter queue and the table."`
+	DLQ    dlqCmd    `cmd:"" name:"dlq" help:"Look at dead letters, send them back, or delete them."`
+	Doctor doctorCmd `cmd:"" help:"Check queues, table, permissions and clocks, and say how to mend what is wrong."`
 
 	Version cli.Version `env:"-" help:"Print the version."`
 }

@@ -178,7 +178,7 @@ func (s *Setup) newTable(ctx context.Context, plan *Plan, made bool, err error) 
 	}
 	if plan.PointInTimeRecovery {
 		switch err := s.enableRecovery(ctx, plan.Table); {
-		case unknownToEndpoint(err):
+		case UnknownOperation(err):
 			as.Differences = append(as.Differences, recoveryUnknown())
 		case err != nil:
 			return as, err
@@ -198,7 +198,7 @@ func (s *Setup) oldTable(ctx context.Context, plan *Plan) (*Resource, error) {
 		return as, err
 	}
 	as.ARN = aws.ToString(description.TableArn)
-	if d := compareKeys(description); d != nil {
+	if d := CompareKeys(description); d != nil {
 		as.Differences = []Difference{*d}
 		return as, nil
 	}
@@ -217,14 +217,15 @@ func (s *Setup) oldTable(ctx context.Context, plan *Plan) (*Resource, error) {
 	return as, nil
 }
 
-func compareKeys(description *types.TableDescription) *Difference {
-	types_ := map[string]types.ScalarAttributeType{}
+// CompareKeys returns how a table's keys differ from what the worker needs, or nil.
+func CompareKeys(description *types.TableDescription) *Difference {
+	kinds := map[string]types.ScalarAttributeType{}
 	for _, a := range description.AttributeDefinitions {
-		types_[aws.ToString(a.AttributeName)] = a.AttributeType
+		kinds[aws.ToString(a.AttributeName)] = a.AttributeType
 	}
 	is, want := KeysText(description.KeySchema), KeysText(TableKeys())
 	for _, name := range []string{table.PKAttribute, table.SKAttribute} {
-		if t, ok := types_[name]; ok && t != types.ScalarAttributeTypeS {
+		if t, ok := kinds[name]; ok && t != types.ScalarAttributeTypeS {
 			is += fmt.Sprintf(", %s of type %s", name, t)
 		}
 	}
@@ -282,30 +283,34 @@ func (s *Setup) protection(ctx context.Context, plan *Plan, description *types.T
 	return d, s.update(ctx, d, &dynamodb.UpdateTableInput{TableName: &plan.Table, DeletionProtectionEnabled: aws.Bool(true)})
 }
 
-func (s *Setup) index(ctx context.Context, plan *Plan, description *types.TableDescription) (*Difference, error) {
+// CompareIndex returns how a table's index of orders by user differs from what the query API needs, or nil.
+func CompareIndex(description *types.TableDescription) *Difference {
 	want := KeysText(IndexKeys()) + ", all attributes"
+	d := &Difference{Setting: "index " + table.IndexOrdersByUser, Want: want}
 	at := slices.IndexFunc(description.GlobalSecondaryIndexes, func(g types.GlobalSecondaryIndexDescription) bool {
 		return aws.ToString(g.IndexName) == table.IndexOrdersByUser
 	})
-	if at >= 0 {
-		index := description.GlobalSecondaryIndexes[at]
-		is := KeysText(index.KeySchema)
-		if index.Projection != nil && index.Projection.ProjectionType != types.ProjectionTypeAll {
-			is += ", projection " + string(index.Projection.ProjectionType)
-		} else {
-			is += ", all attributes"
-		}
-		if is == want {
-			return nil, nil
-		}
-		return &Difference{
-			Setting: "index " + table.IndexOrdersByUser, Is: is, Want: want,
-			Remedy: fmt.Sprintf("an index can't be changed: delete it (aws dynamodb update-table --table-name %s "+
-				"--global-secondary-index-updates '[{\"Delete\":{\"IndexName\":%q}}]'), then run setup --update", plan.Table, table.IndexOrdersByUser),
-		}, nil
+	if at < 0 {
+		d.Is = "none: a user's orders can't be asked for"
+		return d
 	}
-	d := &Difference{Setting: "index " + table.IndexOrdersByUser, Is: "none: a user's orders can't be asked for", Want: want}
-	if !plan.Update {
+	index := description.GlobalSecondaryIndexes[at]
+	d.Is = KeysText(index.KeySchema) + ", all attributes"
+	if p := index.Projection; p != nil && p.ProjectionType != types.ProjectionTypeAll {
+		d.Is = KeysText(index.KeySchema) + ", projection " + string(p.ProjectionType)
+	}
+	if d.Is == want {
+		return nil
+	}
+	d.Remedy = fmt.Sprintf("an index can't be changed: delete it (aws dynamodb update-table --table-name %s "+
+		"--global-secondary-index-updates '[{\"Delete\":{\"IndexName\":%q}}]'), then run worker setup --update",
+		aws.ToString(description.TableName), table.IndexOrdersByUser)
+	return d
+}
+
+func (s *Setup) index(ctx context.Context, plan *Plan, description *types.TableDescription) (*Difference, error) {
+	d := CompareIndex(description)
+	if d == nil || d.Remedy != "" || !plan.Update {
 		return d, nil
 	}
 	action := &types.CreateGlobalSecondaryIndexAction{
@@ -365,10 +370,10 @@ func CompareTTL(name string, ttl *types.TimeToLiveDescription) *Difference {
 		}
 		d.Is = "on " + is
 		d.Remedy = fmt.Sprintf("turn it off (aws dynamodb update-time-to-live --table-name %s --time-to-live-specification "+
-			"Enabled=false,AttributeName=%s), wait an hour (DynamoDB's rule), then run setup --update", name, is)
+			"Enabled=false,AttributeName=%s), wait an hour (DynamoDB's rule), then run worker setup --update", name, is)
 	case types.TimeToLiveStatusDisabling:
 		d.Is = "being turned off"
-		d.Remedy = "wait an hour (DynamoDB's rule), then run setup --update"
+		d.Remedy = "wait an hour (DynamoDB's rule), then run worker setup --update"
 	}
 	return d
 }
@@ -389,7 +394,7 @@ func (s *Setup) recovery(ctx context.Context, plan *Plan, _ *types.TableDescript
 		return nil, nil
 	}
 	out, err := s.Features.DescribeContinuousBackups(ctx, &dynamodb.DescribeContinuousBackupsInput{TableName: &plan.Table})
-	if unknownToEndpoint(err) {
+	if UnknownOperation(err) {
 		d := recoveryUnknown()
 		return &d, nil
 	}
@@ -445,8 +450,8 @@ func (s *Setup) enableRecovery(ctx context.Context, name string) error {
 	}
 }
 
-// unknownToEndpoint says that an emulator does not have the operation at all.
-func unknownToEndpoint(err error) bool {
+// UnknownOperation says that an endpoint, an emulator, does not have the operation at all.
+func UnknownOperation(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)
 	return ok && (api.ErrorCode() == "UnknownOperationException" || api.ErrorCode() == "UnknownOperation")
 }

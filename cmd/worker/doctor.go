@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"tributary/internal/cli"
+	"tributary/internal/doctor"
+)
+
+type doctorCmd struct {
+	names
+	output
+	DrainTimeout time.Duration `default:"45s" help:"The workers' --drain-timeout, which the visibility timeout must exceed (${default})."`
+	Timeout      time.Duration `env:"TRIBUTARY_DOCTOR_TIMEOUT" default:"1m" help:"How long all checks may take (${default})."`
+}
+
+// Help is what `worker doctor --help` says below the flags' list.
+func (*doctorCmd) Help() string {
+	return "Looks for what goes wrong in production and says how to mend it. It changes nothing: what it tries on the table " +
+		"is a read, a write whose condition is false and a delete of a key that doesn't exist. The exit status is 1 where a " +
+		"check failed; warnings leave it 0. Sending and receiving are not tried, because both leave traces."
+}
+
+// Run makes all checks.
+func (c *doctorCmd) Run(ctx context.Context, s *cli.Streams) error {
+	if err := c.resolve(); err != nil {
+		return err
+	}
+	if c.DrainTimeout <= 0 || c.Timeout <= 0 {
+		return cli.Usage("--drain-timeout %s and --timeout %s: both must be more than 0", c.DrainTimeout, c.Timeout)
+	}
+	cfg, err := loadAWS(ctx)
+	if err != nil {
+		return err
+	}
+	within, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	tables := dynamodb.NewFromConfig(cfg)
+	does := doctor.Doctor{
+		Queues: sqs.NewFromConfig(cfg), Tables: tables, Items: tables,
+		Queue: c.Queue, DeadLetters: c.DLQ, Table: c.Table,
+		Region: cfg.Region, DrainTimeout: c.DrainTimeout,
+	}
+	checks := does.Examine(within)
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("interrupted: %w", err)
+	}
+	if c.json() {
+		err = writeJSON(s.Out, map[string]any{"checks": checks})
+	} else {
+		err = writeChecks(s.Out, checks)
+	}
+	if err != nil {
+		return err
+	}
+	for _, check := range checks {
+		if check.Status == doctor.Failed {
+			return &cli.StatusError{Status: cli.StatusFailed} // what failed was said
+		}
+	}
+	return nil
+}
+
+// writeChecks writes a line for each check, one below it for how to mend it, and the counts.
+func writeChecks(out io.Writer, checks []doctor.Check) error {
+	buffered := bufio.NewWriter(out)
+	width := 0
+	for _, check := range checks {
+		width = max(width, utf8.RuneCountInString(check.Name))
+	}
+	counts := map[doctor.Status]int{}
+	for _, check := range checks {
+		counts[check.Status]++
+		status := string(check.Status)
+		if check.Status == doctor.Failed {
+			status = strings.ToUpper(status) // what must be found at a glance
+		}
+		_, _ = fmt.Fprintf(buffered, "%-7s  %-*s  %s\n", status, width, check.Name, printable(check.Found, 500))
+		if check.Remedy != "" {
+			_, _ = fmt.Fprintf(buffered, "%-7s  %-*s  -> %s\n", "", width, "", printable(check.Remedy, 500))
+		}
+	}
+	_, _ = fmt.Fprintf(buffered, "\n%d checks: %d ok, %d warnings, %d failed, %d skipped\n",
+		len(checks), counts[doctor.OK], counts[doctor.Warning], counts[doctor.Failed], counts[doctor.Skipped])
+	if err := buffered.Flush(); err != nil {
+		return fmt.Errorf("write checks: %w", err)
+	}
+	return nil
+}
