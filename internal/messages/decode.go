@@ -197,7 +197,7 @@ func (r *commandReader) read(s *rawjson.Scanner, c *Command) *Error {
 	if r.seen&bit(fieldType) == 0 {
 		return &Error{ReasonMissingField, "type", "the field is missing, it must be one of " + kindList}
 	}
-	if c.Kind = KindOf(kind); c.Kind == 0 {
+	if c.Kind = KindOf(kind); c.Kind == 0 && (r.err == nil || r.err.Field != "type") {
 		return &Error{ReasonUnknownType, "type", quote(kind) + " is not one of " + kindList}
 	}
 	if r.err != nil {

@@ -157,7 +157,7 @@ func (s *Scanner) String() string {
 // Number reads a number and returns its text.
 func (s *Scanner) Number() string {
 	if c := s.Peek(); c != '-' && !isDigit(c) {
-		s.unexpected("a number")
+		s.unexpected("number")
 		return ""
 	}
 	n := numberLen(s.text[s.pos:])
@@ -205,7 +205,7 @@ func (s *Scanner) Skip() string {
 	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
 		s.Number()
 	default:
-		s.unexpected("a value")
+		s.unexpected("value")
 	}
 	if s.err != nil {
 		return ""
@@ -229,7 +229,7 @@ func (s *Scanner) fail(what string) {
 
 func (s *Scanner) unexpected(wanted string) {
 	if s.err == nil && s.pos >= len(s.text) {
-		s.fail("the text ends where " + wanted + " should be")
+		s.fail("the text ends where there should be " + wanted)
 		return
 	}
 	s.fail("no " + wanted)
@@ -238,7 +238,7 @@ func (s *Scanner) unexpected(wanted string) {
 func (s *Scanner) literal(word string) {
 	s.Peek()
 	if s.err == nil && !strings.HasPrefix(s.text[s.pos:], word) {
-		s.unexpected("a value")
+		s.unexpected("value")
 	}
 	if s.err == nil {
 		s.pos += len(word)
@@ -270,7 +270,7 @@ var class = func() (t [256]byte) {
 // stringToken reads a string and returns it with its quotes, and whether there are escapes in it.
 func (s *Scanner) stringToken() (token string, escaped bool) {
 	if s.Peek() != '"' {
-		s.unexpected("a string")
+		s.unexpected("string")
 		return "", false
 	}
 	start, beyondASCII := s.pos, false
