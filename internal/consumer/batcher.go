@@ -78,7 +78,7 @@ func (b *batcher[T]) loop() {
 		if b.armed && b.timer.Stop() {
 			b.armed = false
 		}
-		b.run()           // a second goroutine, if there is another batch
+		b.run() // a second goroutine, if there is another batch
 		b.mu.Unlock()
 		b.send(batch)
 		b.mu.Lock()

@@ -17,7 +17,7 @@ func handBackDelay(receives, maxReceives int, jitter float64) time.Duration {
 	first := handBackMin
 	if maxReceives > 0 {
 		if n := max(1, maxReceives/10); n < 6 { // 1+2+4+8+16+32 s is a minute anyway
-			first = time.Minute / time.Duration(int(1)<<n-1)
+			first = (time.Minute / time.Duration(int(1)<<n-1)).Truncate(time.Second) + time.Second
 		}
 	}
 	d := handBackMax

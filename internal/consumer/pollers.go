@@ -19,12 +19,15 @@ type crew struct {
 // received notes a receive of n messages by one of the crew. It says whether another poller should start, or this one end.
 func (c *crew) received(n int) (start, end bool) {
 	c.fill += (float64(n) - c.fill) / 4
-	if n < limits.SQSBatchEntries {
-		c.full = 0
-	} else if c.full++; c.full >= growAfter && c.pollers < mostPollers {
+	if n == limits.SQSBatchEntries {
+		c.full++
+		if c.full < growAfter || c.pollers == mostPollers {
+			return false, false
+		}
 		c.pollers++
 		return true, false
 	}
+	c.full = 0
 	// One poller fewer would have taken as much, with receives that are fuller.
 	if c.pollers > 1 && (n == 0 || c.fill*float64(c.pollers) < 1.05*limits.SQSBatchEntries*float64(c.pollers-1)) {
 		c.pollers--

@@ -1,0 +1,200 @@
+package consumer
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tributary/internal/messages"
+)
+
+func TestHandBackDelayCannotBurnReceives(t *testing.T) {
+	for _, maxReceives := range []int{0, 3, 10, 20, 30, 50, 100, 1000} {
+		allowed := max(1, maxReceives/10)
+		if maxReceives == 0 {
+			allowed = 10
+		}
+		receives, at, last := 0, time.Duration(0), time.Duration(0)
+		for at < time.Minute { // jitter 0 is the shortest
+			receives++
+			d := handBackDelay(receives, maxReceives, 0)
+			if d < last {
+				t.Errorf("maxReceiveCount %d: delay %d is %v, shorter than the %v before", maxReceives, receives, d, last)
+			}
+			last = d
+			at += d
+		}
+		if receives > allowed {
+			t.Errorf("maxReceiveCount %d: a minute of throttling takes %d receives, %d are allowed", maxReceives, receives, allowed)
+		}
+	}
+	for receives := range 100 {
+		if d := handBackDelay(receives, 100, 0.999); d < handBackMin || d > handBackMax {
+			t.Errorf("delay %v after %d receives", d, receives)
+		}
+	}
+	if a, b := handBackDelay(3, 100, 0), handBackDelay(3, 100, 0.9); b <= a {
+		t.Error("jitter adds nothing")
+	}
+}
+
+func TestParkedForgetsWhatIsBack(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	var p parked
+	p.add(now.Add(2 * time.Second))
+	p.add(now.Add(10 * time.Second))
+	if p.at(now) != 2 || p.at(now.Add(4*time.Second)) != 1 || p.at(now.Add(12*time.Second)) != 0 || len(p.buckets) != 0 {
+		t.Errorf("parked: %+v", p)
+	}
+}
+
+func TestCrew(t *testing.T) {
+	c := crew{pollers: 1}
+	grown := 0
+	for range 200 {
+		if start, _ := c.received(10); start {
+			grown++
+		}
+	}
+	if c.pollers != mostPollers || grown != mostPollers-1 {
+		t.Errorf("a backlog brings %d pollers", c.pollers)
+	}
+	for range 500 {
+		c.received(0)
+	}
+	if c.pollers != 1 {
+		t.Errorf("an empty queue leaves %d pollers", c.pollers)
+	}
+
+	c = crew{pollers: 1}
+	for range 100 { // nearly full, never for long: one is enough
+		for range 3 {
+			c.received(10)
+		}
+		c.received(6)
+	}
+	if c.pollers != 1 {
+		t.Errorf("%d pollers where one is enough", c.pollers)
+	}
+	c = crew{pollers: 2, fill: 5}
+	for range 20 { // two take half each
+		c.received(5)
+	}
+	if c.pollers != 1 {
+		t.Errorf("%d pollers take half a receive each", c.pollers)
+	}
+}
+
+func TestRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(100, 1<<20)
+		first, ok := r.reserve(t.Context(), 10)
+		if !ok || first.commands != 10 {
+			t.Fatalf("reserved %+v", first)
+		}
+		r.settle(first, 10, 95, 9500) // packed messages: more than was thought
+		got := make(chan bool)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { _, ok := r.reserve(ctx, 10); got <- ok }()
+		synctest.Wait()
+		select {
+		case <-got:
+			t.Fatal("room for 95 more where 100 is all and 95 are there")
+		default:
+		}
+		r.release(95, 9500)
+		if !<-got {
+			t.Fatal("not let in where nothing is held")
+		}
+		go func() { _, ok := r.reserve(ctx, 10); got <- ok }()
+		synctest.Wait()
+		cancel()
+		if <-got {
+			t.Error("let in although stopping")
+		}
+	})
+}
+
+func TestRoomLetsOneHugeMessageIn(t *testing.T) {
+	r := newRoom(10, 1<<20)
+	v, ok := r.reserve(t.Context(), 10)
+	r.settle(v, 10, 5000, 50<<20)
+	r.release(5000, 50<<20)
+	if _, ok2 := r.reserve(t.Context(), 10); !ok || !ok2 {
+		t.Error("who holds nothing must be let in")
+	}
+	if c, b := r.used(); c < 10 || b < 1<<20 {
+		t.Errorf("the estimate is not followed: %d commands and %d bytes reserved", c, b)
+	}
+}
+
+func TestBatcher(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type sent struct {
+			n  int
+			at time.Duration
+		}
+		var got []sent
+		begun := time.Now()
+		b := newBatcher(10, 1, 50*time.Millisecond, func(batch []int) {
+			got = append(got, sent{len(batch), time.Since(begun)})
+			time.Sleep(10 * time.Millisecond)
+		})
+		for i := range 25 {
+			b.add(i)
+		}
+		time.Sleep(200 * time.Millisecond)
+		b.add(1, 2)
+		b.close()
+		want := []sent{{10, 0}, {10, 10 * time.Millisecond}, {5, 60 * time.Millisecond}, {2, 200 * time.Millisecond}}
+		if len(got) != len(want) {
+			t.Fatalf("sent %v, want %v", got, want)
+		}
+		for i := range want {
+			if got[i] != want[i] {
+				t.Errorf("batch %d is %v, want %v", i, got[i], want[i])
+			}
+		}
+	})
+}
+
+func TestLetters(t *testing.T) {
+	m := &Message{ID: "m-1", GroupID: "group"}
+	why := &messages.Error{Reason: messages.ReasonInvalidField, Field: "order_id", Detail: "has a\x00bell\x07 and a \uFFFE"}
+	l, ok := newLetter(m, "commands", 3, "acme", `{"type":"put_order"}`, why, 1<<20)
+	if !ok || l.Body != `{"type":"put_order"}` || l.DeduplicationID != "m-1-3" || l.GroupID != "group" {
+		t.Errorf("letter: %+v", l)
+	}
+	want := map[string]string{
+		"reason": "invalid_field", "field": "order_id", "tenant_id": "acme", "source_message_id": "m-1", "source_index": "3",
+		"source_queue": "commands", "detail": "has a\uFFFDbell\uFFFD and a \uFFFD",
+	}
+	for name, value := range want {
+		if l.Attributes[name] != value {
+			t.Errorf("attribute %s is %q, want %q", name, l.Attributes[name], value)
+		}
+	}
+	if len(l.Attributes) != len(want) {
+		t.Errorf("attributes: %v", l.Attributes)
+	}
+
+	// A whole body that could not be decoded: no index, no tenant, and no empty attribute.
+	l, _ = newLetter(m, "commands", -1, "", "{", &messages.Error{Reason: messages.ReasonMalformed}, 1<<20)
+	for _, name := range []string{"source_index", "tenant_id", "field", "detail"} {
+		if _, there := l.Attributes[name]; there {
+			t.Errorf("attribute %s is there and empty", name)
+		}
+	}
+
+	// The detail goes first where a letter is too large, then the letter itself.
+	body := strings.Repeat("x", 1000)
+	why.Detail = strings.Repeat("y", 5000)
+	if l, ok := newLetter(m, "q", 0, "acme", body, why, 1300); !ok || l.Attributes["detail"] != "" || l.Body != body {
+		t.Errorf("%v, detail %q", ok, l.Attributes["detail"])
+	}
+	if _, ok := newLetter(m, "q", 0, "acme", body, why, 1000); ok {
+		t.Error("a letter over the limit")
+	}
+}
