@@ -1,0 +1,71 @@
+package query_test
+
+import (
+	"context"
+	"flag"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tributary/internal/query"
+)
+
+var update = flag.Bool("update", false, "write docs/openapi.json and docs/openapi.yaml anew")
+
+func TestOpenAPIDocumentsAreThoseInDocs(t *testing.T) {
+	s, err := query.New(context.Background(), defaults(), query.Deps{DynamoDB: newFake(t), Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asJSON, asYAML, err := s.OpenAPI()
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := serve(t, defaults(), query.Deps{DynamoDB: newFake(t)})
+	for name, text := range map[string]string{"openapi.json": string(asJSON), "openapi.yaml": string(asYAML)} {
+		path := filepath.Join("..", "..", "docs", name)
+		if *update {
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		kept, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(kept) != text {
+			t.Errorf("docs/%s is not what the code describes: run go test ./internal/query -run OpenAPI -update", name)
+		}
+		if a := get(t, base+"/"+name); a.status != 200 || a.body != text {
+			t.Errorf("/%s serves something else than docs/%s", name, name)
+		}
+	}
+}
+
+func TestDocsPageNeedsNothingFromElsewhere(t *testing.T) {
+	base := serve(t, defaults(), query.Deps{DynamoDB: newFake(t)})
+	page := get(t, base+"/docs")
+	if page.status != 200 || !strings.HasPrefix(page.header.Get("Content-Type"), "text/html") {
+		t.Fatalf("/docs: %d %s", page.status, page.header.Get("Content-Type"))
+	}
+	for _, want := range []string{"/v1/tenants/{tenant_id}/users/{user_id}/orders", "next_cursor", "id=\"schema-Problem\""} {
+		if !strings.Contains(page.body, want) {
+			t.Errorf("/docs does not show %s", want)
+		}
+	}
+	for _, foreign := range []string{"<script", "http://", "https://", "url("} {
+		if strings.Contains(page.body, foreign) {
+			t.Errorf("/docs has %s", foreign)
+		}
+	}
+	if style := get(t, base+"/docs.css"); style.status != 200 || strings.Contains(style.body, "url(") || strings.Contains(style.body, "@import") {
+		t.Errorf("/docs.css: %d", style.status)
+	}
+	if root := get(t, base+"/"); root.status != 302 || root.header.Get("Location") != "/docs" {
+		t.Errorf("/: %d to %s", root.status, root.header.Get("Location"))
+	}
+}
