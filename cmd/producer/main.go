@@ -1,0 +1,28 @@
+// Producer sends commands to the queue: single ones, whole files, and synthetic load.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"tributary/internal/cli"
+)
+
+type grammar struct {
+	PutUser     putUserCmd     `cmd:"" help:"Send a command that writes a user, and print its id."`
+	PutOrder    putOrderCmd    `cmd:"" help:"Send a command that writes an order, and print its id."`
+	DeleteUser  deleteUserCmd  `cmd:"" help:"Send a command that deletes a user, and print its id."`
+	DeleteOrder deleteOrderCmd `cmd:"" help:"Send a command that deletes an order, and print its id."`
+	Import      importCmd      `cmd:"" help:"Send the rows of CSV or JSON Lines files as commands."`
+
+	Version cli.Version `env:"-" help:"Print the version."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := cli.Main(ctx, "producer", "Sends tenants' commands to SQS.", &grammar{}, os.Args[1:], cli.OS())
+	stop()
+	os.Exit(status)
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"tributary/internal/cli"
+	"tributary/internal/ids"
+	"tributary/internal/messages"
+	"tributary/internal/publish"
+)
+
+// common are the flags of every command that sends a single one.
+type common struct {
+	queueFlag
+	output
+	Tenant      string `required:"" placeholder:"ID" help:"Tenant that it belongs to."`
+	ItemVersion *int64 `placeholder:"N" help:"Version, 1 or more: an older one never overwrites a newer one."`
+}
+
+// newID are the flags of commands that may make an id.
+type newID struct {
+	ID         string   `name:"id" env:"-" placeholder:"ID" help:"Its id; without it a new one is made."`
+	IDs        ids.Kind `name:"ids" enum:"uuid7,uuid4" default:"uuid7" help:"Kind of new ids: uuid7 sorts by time, uuid4 is random (${default})."`
+	Attributes string   `env:"-" placeholder:"JSON" help:"Further fields of the upstream system, as a JSON object."`
+}
+
+type putUserCmd struct {
+	common
+	newID
+	UserName  string `env:"-" required:"" placeholder:"NAME" help:"Name."`
+	UserEmail string `env:"-" required:"" placeholder:"ADDRESS" help:"Address."`
+}
+
+// Run sends a put_user.
+func (p *putUserCmd) Run(ctx context.Context, s *cli.Streams) error {
+	id, err := p.id()
+	if err != nil {
+		return err
+	}
+	return p.send(ctx, s, &messages.Command{
+		Kind: messages.PutUser, UserID: id, UserName: p.UserName, UserEmail: p.UserEmail, Attributes: p.Attributes,
+	}, id)
+}
+
+type putOrderCmd struct {
+	common
+	newID
+	UserID      string `name:"user-id" env:"-" required:"" placeholder:"ID" help:"User whose order it is."`
+	OrderAmount string `env:"-" required:"" placeholder:"NUMBER" help:"Amount, a decimal number of up to 38 digits."`
+}
+
+// Run sends a put_order.
+func (p *putOrderCmd) Run(ctx context.Context, s *cli.Streams) error {
+	id, err := p.id()
+	if err != nil {
+		return err
+	}
+	return p.send(ctx, s, &messages.Command{
+		Kind: messages.PutOrder, OrderID: id, UserID: p.UserID, OrderAmount: p.OrderAmount, Attributes: p.Attributes,
+	}, id)
+}
+
+type deleteUserCmd struct {
+	common
+	ID string `name:"id" env:"-" required:"" placeholder:"ID" help:"Id of the user."`
+}
+
+// Run sends a delete_user.
+func (d *deleteUserCmd) Run(ctx context.Context, s *cli.Streams) error {
+	return d.send(ctx, s, &messages.Command{Kind: messages.DeleteUser, UserID: d.ID}, d.ID)
+}
+
+type deleteOrderCmd struct {
+	common
+	ID string `name:"id" env:"-" required:"" placeholder:"ID" help:"Id of the order."`
+}
+
+// Run sends a delete_order.
+func (d *deleteOrderCmd) Run(ctx context.Context, s *cli.Streams) error {
+	return d.send(ctx, s, &messages.Command{Kind: messages.DeleteOrder, OrderID: d.ID}, d.ID)
+}
+
+func (n *newID) id() (string, error) {
+	if n.ID != "" {
+		return n.ID, nil
+	}
+	return ids.New(n.IDs)
+}
+
+// send checks a command, sends it, and prints the id.
+func (c *common) send(ctx context.Context, s *cli.Streams, command *messages.Command, id string) error {
+	command.TenantID = c.Tenant
+	if c.ItemVersion != nil {
+		if *c.ItemVersion < 1 {
+			return cli.Usage("--item-version: %d is not 1 or more", *c.ItemVersion)
+		}
+		command.Version = *c.ItemVersion
+	}
+	if bad := command.Validate(); bad != nil {
+		return cli.Usage("%w", flagError(command, bad))
+	}
+	to, err := c.connect(ctx, 1)
+	if err != nil {
+		return err
+	}
+	// Its own scope: the same command sent twice on purpose is two commands, also to a FIFO queue.
+	p := publish.New(ctx, to.send, to.queue, publish.Config{Concurrency: 1, Scope: uuid.NewString()})
+	added := p.Add(command, 0)
+	if err := p.Close(); err != nil {
+		return explain(err)
+	}
+	if added != nil {
+		return cli.Usage("%w", added)
+	}
+	if c.json() {
+		return writeJSON(s.Out, struct {
+			ID      string          `json:"id"`
+			Queue   string          `json:"queue"`
+			Command json.RawMessage `json:"command"`
+		}{id, to.queue.URL, messages.Append(nil, command)})
+	}
+	if _, err := fmt.Fprintln(s.Out, id); err != nil {
+		return fmt.Errorf("print id: %w", err)
+	}
+	return nil
+}
+
+// flagError names the flag that a field was given by.
+func flagError(command *messages.Command, bad *messages.Error) error {
+	id := "order_id"
+	if command.Kind == messages.PutUser || command.Kind == messages.DeleteUser {
+		id = "user_id"
+	}
+	flag := map[string]string{
+		"tenant_id": "--tenant", "user_id": "--user-id", "user_name": "--user-name", "user_email": "--user-email",
+		"order_amount": "--order-amount", "version": "--item-version", "attributes": "--attributes",
+	}
+	flag[id] = "--id"
+	if name, ok := flag[bad.Field]; ok {
+		return fmt.Errorf("%s: %s", name, bad.Detail)
+	}
+	return bad
+}

@@ -1,0 +1,469 @@
+// Package importer reads commands from files, CSV or JSON Lines, and publishes them: every row is sent, or it is in
+// the file of rejected rows with its reason.
+//
+// One goroutine reads, maps, validates and packs; the publisher's senders send. At a cut, all that was packed is
+// closed; once SQS has accepted what lies before a cut, the cut is the checkpoint.
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"tributary/internal/cli"
+	"tributary/internal/ids"
+	"tributary/internal/limits"
+	"tributary/internal/messages"
+	"tributary/internal/publish"
+)
+
+// Format is how a file holds its rows.
+type Format string
+
+// The formats. Auto goes by the file's name, and by its first byte for standard input.
+const (
+	Auto      Format = "auto"
+	CSV       Format = "csv"
+	JSONLines Format = "jsonl"
+)
+
+// Options say how to import. They are the same for all files of an import.
+type Options struct {
+	Format    Format
+	Delimiter byte     // of CSV; 0: a comma, a tab for *.tsv
+	Header    []string // the columns of CSV files that have no header of their own
+	Mapping   Mapping
+	Queue     publish.Queue
+	API       publish.API // nil: validate only
+	Publish   publish.Config
+	Rate      float64 // rows a second; 0: as fast as they go
+	Resume    *bool   // go on from a checkpoint; nil: fail where there is one
+	Rejected  string  // path of the rejected rows; "": the file's name with .rejected.csv or .rejected.jsonl
+	Stdin     io.Reader
+	// Progress is told of every file. It may be nil.
+	Progress Progress
+	// Sample is shown the first valid commands of a run that only validates. It may be nil.
+	Sample func(command string)
+	// Refusal is told of every rejected row, in order. It may be nil.
+	Refusal func(file string, line int64, why *messages.Error)
+	// Warn is told what a person should know and what does not end the import.
+	Warn func(line string)
+}
+
+// Progress watches an import. Its methods are called by one goroutine.
+type Progress interface {
+	// Start is told a file's name and size; size is -1 when unknown.
+	Start(file string, size int64)
+	// Update is called now and then, with the bytes of the file read so far.
+	Update(read int64, now Counts)
+	// Stop ends the file.
+	Stop()
+}
+
+// Counts count rows. Every row that was read is sent or rejected.
+type Counts struct {
+	Rows       int64 `json:"rows"`
+	Rejected   int64 `json:"rejected"`
+	Commands   int64 `json:"commands"`
+	WriteUnits int64 `json:"write_units"` // that DynamoDB takes for them, index included
+}
+
+func (c *Counts) add(other Counts) {
+	c.Rows += other.Rows
+	c.Rejected += other.Rejected
+	c.Commands += other.Commands
+	c.WriteUnits += other.WriteUnits
+}
+
+// Result is what became of a file, or of several.
+type Result struct {
+	Counts
+	Resumed  int64 // rows that an earlier run had done, and this one left out; they are in Counts
+	Rejects  []string
+	Messages publish.Stats // of this run
+}
+
+// Add sums results.
+func (r *Result) Add(other Result) {
+	r.Counts.add(other.Counts)
+	r.Resumed += other.Resumed
+	r.Rejects = append(r.Rejects, other.Rejects...)
+	r.Messages.Add(other.Messages)
+}
+
+// checkpointEvery is how often a checkpoint is written, and how often a slow import is cut, at most.
+const checkpointEvery = time.Second
+
+// run is the import of one file.
+type run struct {
+	*Options
+	ctx      context.Context
+	file     string
+	source   *source
+	window   *window
+	rows     rowReader
+	rejects  rejects
+	pub      *publish.Publisher // nil: validate only
+	limiter  *rate.Limiter
+	sequence ids.Sequence
+	settings string
+	counts   Counts
+	sampled  int
+	sinceCut int
+	lastCut  time.Time
+	current  [4]atomic.Int64 // counts, for the watcher
+
+	mu     sync.Mutex
+	cuts   []cut // not yet written as checkpoints
+	warned bool  // that no checkpoint can be written; of the watcher
+}
+
+type cut struct {
+	number int64
+	checkpoint
+}
+
+// rowReader reads rows of one format.
+type rowReader interface {
+	// read reads the next row and appends its commands, or says why it is refused. The error is io.EOF at the end.
+	read(dst []messages.Decoded, number uint64) ([]messages.Decoded, *messages.Error, error)
+	// last returns the text of the row read last, valid until the next read, and the line on which it starts.
+	last() (raw []byte, line int64)
+}
+
+// File imports one file; "-" is standard input. The Result counts what was done even where there is an error. An
+// error that says what is wrong with the file is a *FileError or an error of usage.
+func File(ctx context.Context, name string, o *Options) (result Result, err error) {
+	r := &run{Options: o, ctx: ctx, file: name}
+	if o.API != nil && name != "-" {
+		r.settings = o.settings()
+	}
+	before, err := r.earlier()
+	if err != nil {
+		return Result{}, err
+	}
+	r.source, err = openSource(name, o.Stdin)
+	if err != nil {
+		return Result{}, err
+	}
+	defer r.source.close()
+	if o.Mapping.IDs != "" {
+		r.sequence = ids.NewSequence(o.Mapping.IDs)
+	}
+	if before != nil && before.IDs != nil {
+		r.sequence = *before.IDs
+	}
+	if err := r.open(); err != nil {
+		return Result{}, err
+	}
+	if err := r.resume(before); err != nil {
+		return Result{}, err
+	}
+	result.Resumed = r.counts.Rows
+	if o.Rate > 0 {
+		r.limiter = rate.NewLimiter(rate.Limit(o.Rate), max(1, int(o.Rate/10)))
+	}
+	if o.API != nil {
+		cfg := o.Publish
+		cfg.Scope = filepath.Base(name)
+		if !o.Queue.FIFO && (o.Rate > 0 || name == "-") {
+			cfg.Linger = time.Second // what trickles in should not wait for a pack to fill
+		}
+		r.pub = publish.New(ctx, o.API, o.Queue, cfg)
+	}
+	stop := r.watch()
+	err = r.all()
+	if closed := r.rejects.close(); err == nil {
+		err = closed
+	}
+	if r.pub != nil {
+		sendErr := r.pub.Close()
+		if sendErr != nil && (err == nil || errors.Is(err, sendErr)) {
+			err = sendErr
+		}
+		result.Messages = r.pub.Stats()
+	}
+	stop()
+	result.Counts = r.counts
+	if r.rejects.size > 0 {
+		result.Rejects = []string{r.rejects.path}
+	}
+	return result, errors.Join(err, r.finish(err))
+}
+
+// earlier returns the checkpoint to go on from, nil to begin anew.
+func (r *run) earlier() (*checkpoint, error) {
+	if r.settings == "" {
+		return nil, nil
+	}
+	if r.Resume != nil && !*r.Resume {
+		if err := os.Remove(CheckpointPath(r.file)); err != nil && !os.IsNotExist(err) {
+			return nil, fmt.Errorf("remove old checkpoint: %w", err)
+		}
+		return nil, nil
+	}
+	before, err := readCheckpoint(CheckpointPath(r.file))
+	switch {
+	case err != nil || before == nil:
+		return nil, err
+	case r.Resume == nil:
+		return nil, cli.Usage("%s: an earlier import stopped after %d rows: go on with --resume, or begin anew with --no-resume", r.file, before.Rows)
+	case before.Settings != r.settings:
+		return nil, cli.Usage("%s: the import that stopped had other flags, or another queue: go on with those, or begin anew with --no-resume", r.file)
+	}
+	return before, nil
+}
+
+// resume goes on behind a checkpoint.
+func (r *run) resume(before *checkpoint) error {
+	if before == nil {
+		return r.rejects.start(0)
+	}
+	if err := r.window.skipTo(before.Offset, before.Line); err != nil && err != io.ErrUnexpectedEOF {
+		return &FileError{r.file, "can't read it", err}
+	}
+	if r.window.offset != before.Offset || r.window.fingerprint() != before.Fingerprint {
+		return cli.Usage("%s: the file has changed since the import stopped: begin anew with --no-resume", r.file)
+	}
+	r.counts = before.Counts
+	return r.rejects.start(before.RejectedBytes)
+}
+
+// all goes through the rows.
+func (r *run) all() error {
+	var commands []messages.Decoded
+	for {
+		if r.limiter != nil {
+			if err := r.limiter.Wait(r.ctx); err != nil {
+				return context.Cause(r.ctx)
+			}
+		} else if r.counts.Rows%1024 == 0 && r.ctx.Err() != nil {
+			return context.Cause(r.ctx)
+		}
+		var bad *messages.Error
+		var err error
+		commands, bad, err = r.rows.read(commands[:0], uint64(r.counts.Rows))
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return &FileError{r.file, "can't read on", err}
+		}
+		if bad == nil {
+			bad, err = r.send(commands)
+		}
+		if err != nil {
+			return err
+		}
+		r.counts.Rows++
+		if bad != nil {
+			raw, line := r.rows.last()
+			if err := r.rejects.add(line, raw, bad); err != nil {
+				return err
+			}
+			r.counts.Rejected++
+			if r.Refusal != nil {
+				r.Refusal(r.file, line, bad)
+			}
+		}
+		r.publishCounts()
+		if err := r.cutWhenDue(); err != nil {
+			return err
+		}
+	}
+}
+
+// send publishes a row's commands: all, or none of them.
+func (r *run) send(commands []messages.Decoded) (*messages.Error, error) {
+	for i := range commands {
+		if commands[i].Err != nil {
+			return commands[i].Err, nil
+		}
+	}
+	line := r.counts.Rows
+	var units int64
+	for i := range commands {
+		c := &commands[i].Command
+		units += writeUnits(c)
+		if r.pub == nil {
+			if r.Sample != nil && r.sampled < 3 {
+				r.sampled++
+				r.Sample(string(messages.Append(nil, c)))
+			}
+			continue
+		}
+		if len(commands) > 1 && i == 0 {
+			for j := range commands {
+				if err := r.pub.Fits(&commands[j].Command); err != nil {
+					return &messages.Error{Reason: messages.ReasonTooLarge, Detail: err.Error()}, nil
+				}
+			}
+		}
+		if err := r.pub.Add(c, line); err != nil {
+			if large, ok := errors.AsType[*publish.TooLargeError](err); ok {
+				return &messages.Error{Reason: messages.ReasonTooLarge, Detail: large.Error()}, nil
+			}
+			return nil, err
+		}
+	}
+	r.counts.Commands += int64(len(commands))
+	r.counts.WriteUnits += units
+	return nil, nil
+}
+
+// writeUnits is what DynamoDB takes to write a command: a unit for each KiB begun, and the same again for the index
+// that orders are in ("DynamoDB read and write operations").
+func writeUnits(c *messages.Command) int64 {
+	units := int64(1)
+	if !c.IsDelete() {
+		units = int64((c.ItemBytes() + limits.DynamoDBWriteUnitBytes - 1) / limits.DynamoDBWriteUnitBytes)
+	}
+	if c.Kind == messages.PutOrder || c.Kind == messages.DeleteOrder {
+		units *= 2
+	}
+	return units
+}
+
+// cutEvery is how many rows lie between two looks at whether a cut is due.
+const cutEvery = 256
+
+// cutWhenDue notes a place to go on from. Where no time plays a part, cuts are at the same rows in every run.
+func (r *run) cutWhenDue() error {
+	if r.settings == "" {
+		return nil
+	}
+	if r.sinceCut++; r.sinceCut%cutEvery != 0 && r.limiter == nil {
+		return nil
+	}
+	due := r.sinceCut%cutEvery == 0 && r.pub.CutDue()
+	if !due && r.limiter != nil && !r.Queue.FIFO {
+		due = time.Since(r.lastCut) > checkpointEvery
+	}
+	if !due {
+		return nil
+	}
+	return r.cut()
+}
+
+func (r *run) cut() error {
+	number, err := r.pub.Cut()
+	if err != nil {
+		return err
+	}
+	if err := r.rejects.flush(); err != nil {
+		return err
+	}
+	c := cut{number, checkpoint{
+		Format: checkpointFormat, Offset: r.window.offset, Line: r.window.line, Fingerprint: r.window.fingerprint(),
+		Settings: r.settings, Counts: r.counts, RejectedBytes: r.rejects.size,
+	}}
+	if r.Mapping.IDs != "" {
+		c.IDs = &r.sequence
+	}
+	r.mu.Lock()
+	r.cuts = append(r.cuts, c)
+	r.mu.Unlock()
+	r.sinceCut, r.lastCut = 0, time.Now()
+	return nil
+}
+
+// store writes the newest checkpoint that SQS's acceptance allows.
+func (r *run) store() error {
+	if r.pub == nil {
+		return nil
+	}
+	accepted := r.pub.Accepted()
+	var newest *cut
+	r.mu.Lock()
+	for len(r.cuts) > 0 && r.cuts[0].number <= accepted {
+		newest = &r.cuts[0]
+		r.cuts = r.cuts[1:]
+	}
+	r.mu.Unlock()
+	if newest == nil {
+		return nil
+	}
+	return newest.write(CheckpointPath(r.file))
+}
+
+// storeOrWarn is store for the time of the import: where no checkpoint can be written it goes on without.
+func (r *run) storeOrWarn() {
+	err := r.store()
+	if err != nil && !r.warned && r.Warn != nil {
+		r.warned = true
+		r.Warn(fmt.Sprintf("%s: this import could not be resumed: %v", r.file, err))
+	}
+}
+
+// finish removes the checkpoint of an import that is complete and writes the last one of any other.
+func (r *run) finish(err error) error {
+	if r.settings == "" {
+		return nil
+	}
+	if err != nil {
+		return r.store()
+	}
+	if err := os.Remove(CheckpointPath(r.file)); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("remove checkpoint: %w", err)
+	}
+	return nil
+}
+
+// publishCounts lets the watcher see the counts.
+func (r *run) publishCounts() {
+	r.current[0].Store(r.counts.Rows)
+	r.current[1].Store(r.counts.Rejected)
+	r.current[2].Store(r.counts.Commands)
+	r.current[3].Store(r.counts.WriteUnits)
+}
+
+// watch writes checkpoints and reports progress until the function that it returns is called.
+func (r *run) watch() (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	if r.Progress != nil {
+		r.Progress.Start(r.file, r.source.size)
+	}
+	wg.Go(func() {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		last := time.Now()
+		for {
+			select {
+			case <-done:
+				return
+			case now := <-tick.C:
+				if now.Sub(last) >= checkpointEvery {
+					last = now
+					r.storeOrWarn()
+				}
+				r.progress()
+			}
+		}
+	})
+	return func() {
+		close(done)
+		wg.Wait()
+		if r.Progress != nil {
+			r.progress()
+			r.Progress.Stop()
+		}
+	}
+}
+
+func (r *run) progress() {
+	if r.Progress == nil {
+		return
+	}
+	r.Progress.Update(r.source.read.Load(), Counts{
+		Rows: r.current[0].Load(), Rejected: r.current[1].Load(), Commands: r.current[2].Load(), WriteUnits: r.current[3].Load(),
+	})
+}

@@ -1,0 +1,241 @@
+package importer
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"tributary/internal/limits"
+)
+
+// MaxRowBytes is the longest row: nothing longer fits a message.
+const MaxRowBytes = limits.SQSMessageBytes
+
+// maxZstdWindow bounds what decompressing takes; files made with zstd --long=25 and above need more.
+const maxZstdWindow = 32 << 20
+
+// FileError says that a file can't be read as what it should be.
+type FileError struct {
+	File    string
+	Problem string
+	Err     error // the cause, or nil
+}
+
+func (e *FileError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%s: %s: %v", e.File, e.Problem, e.Err)
+	}
+	return e.File + ": " + e.Problem
+}
+
+func (e *FileError) Unwrap() error { return e.Err }
+
+// source is an open input: decompressed, without a byte order mark.
+type source struct {
+	name  string // "-" for standard input
+	size  int64  // of the file, as it is on disk; -1 when unknown
+	read  atomic.Int64
+	bytes io.Reader
+	close func()
+}
+
+// countingReader counts what is read of the file, for the progress bar.
+type countingReader struct {
+	r io.Reader
+	n *atomic.Int64
+}
+
+func (c countingReader) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// openSource opens a file, or standard input for "-". What is compressed shows by its first bytes, not by its name.
+func openSource(name string, stdin io.Reader) (*source, error) {
+	s := &source{name: name, size: -1, close: func() {}}
+	r := stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			var why *os.PathError
+			if errors.As(err, &why) {
+				err = why.Err
+			}
+			return nil, &FileError{name, "can't open it", err}
+		}
+		info, err := f.Stat()
+		if err == nil && info.IsDir() {
+			_ = f.Close()
+			return nil, &FileError{name, "is a directory, not a file", nil}
+		}
+		if err == nil && info.Mode().IsRegular() {
+			s.size = info.Size()
+		}
+		s.close = func() { _ = f.Close() }
+		r = f
+	}
+	compressed := bufio.NewReaderSize(countingReader{r, &s.read}, 64<<10)
+	magic, err := compressed.Peek(4)
+	if err != nil && err != io.EOF {
+		s.close()
+		return nil, &FileError{name, "can't read it", err}
+	}
+	plain := compressed
+	switch {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		z, err := gzip.NewReader(compressed)
+		if err != nil {
+			s.close()
+			return nil, &FileError{name, "is no proper gzip file", err}
+		}
+		plain = bufio.NewReaderSize(z, 64<<10)
+	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		z, err := zstd.NewReader(compressed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
+		if err != nil {
+			s.close()
+			return nil, &FileError{name, "is no proper zstd file", err}
+		}
+		file := s.close
+		s.close = func() { z.Close(); file() }
+		plain = bufio.NewReaderSize(z, 64<<10)
+	}
+	mark, err := plain.Peek(3)
+	if err != nil && err != io.EOF {
+		s.close()
+		return nil, &FileError{name, "can't read it", err}
+	}
+	switch {
+	case bytes.HasPrefix(mark, []byte{0xff, 0xfe}), bytes.HasPrefix(mark, []byte{0xfe, 0xff}):
+		s.close()
+		return nil, &FileError{name, "is UTF-16: convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)", nil}
+	case bytes.Equal(mark, []byte{0xef, 0xbb, 0xbf}):
+		_, _ = plain.Discard(len(mark)) // they are in the buffer
+	}
+	s.bytes = plain
+	return s, nil
+}
+
+// peek returns the first byte that is not white space, without consuming anything; 0 where there is none near.
+func (s *source) peek() byte {
+	b, _ := s.bytes.(*bufio.Reader).Peek(512)
+	if b = bytes.TrimLeft(b, " \t\r\n"); len(b) > 0 {
+		return b[0]
+	}
+	return 0
+}
+
+// window is a view of the input that moves on row by row. It knows where it is, and a fingerprint of all before.
+type window struct {
+	r          io.Reader
+	buf        []byte // of fixed size: a row and its line ending, and room to read on
+	start, end int    // what of buf was read and not consumed
+	eof        bool
+	err        error // of reading, other than io.EOF
+	offset     int64 // of start within the input
+	line       int64 // of start, counted from 1
+	passed     xxhash.Digest
+}
+
+func newWindow(r io.Reader) *window {
+	w := &window{r: r, buf: make([]byte, MaxRowBytes+2), line: 1}
+	w.passed.Reset()
+	return w
+}
+
+// data is what can be seen.
+func (w *window) data() []byte { return w.buf[w.start:w.end] }
+
+// more shows more of the input. It returns false when nothing more can be shown: the input is at its end, or the row
+// is too long.
+func (w *window) more() bool {
+	if w.eof || w.end-w.start == len(w.buf) {
+		return false
+	}
+	if len(w.buf)-w.end < 64<<10 {
+		w.end = copy(w.buf, w.data())
+		w.start = 0
+	}
+	for range 100 {
+		n, err := w.r.Read(w.buf[w.end:])
+		w.end += n
+		if err != nil {
+			w.eof = true
+			if err != io.EOF {
+				w.err = err
+			}
+			return n > 0
+		}
+		if n > 0 {
+			return true
+		}
+	}
+	w.eof, w.err = true, io.ErrNoProgress
+	return false
+}
+
+// readLine shows the next line, its CR included; ending is 1 when a line feed follows. It is false for a line that is
+// longer than a row may be.
+func (w *window) readLine() (line []byte, ending int, ok bool) {
+	for seen := 0; ; {
+		data := w.data()
+		if i := bytes.IndexByte(data[seen:], '\n'); i >= 0 {
+			return data[:seen+i], 1, true
+		}
+		seen = len(data)
+		if !w.more() {
+			return w.data(), 0, !w.full()
+		}
+	}
+}
+
+// full says that no row that starts here can be shown to its end.
+func (w *window) full() bool { return !w.eof && w.end-w.start == len(w.buf) }
+
+// consume moves on by n bytes, which hold so many line endings.
+func (w *window) consume(n, lines int) {
+	_, _ = w.passed.Write(w.buf[w.start : w.start+n]) // never fails
+	w.start += n
+	w.offset += int64(n)
+	w.line += int64(lines)
+}
+
+// skipLine moves behind the next line ending, however far it is.
+func (w *window) skipLine() {
+	for {
+		if i := bytes.IndexByte(w.data(), '\n'); i >= 0 {
+			w.consume(i+1, 1)
+			return
+		}
+		w.consume(w.end-w.start, 0)
+		if !w.more() {
+			return
+		}
+	}
+}
+
+// skipTo moves to an offset that lies before a row; line is the line that is there.
+func (w *window) skipTo(offset, line int64) error {
+	for w.offset < offset {
+		if w.start == w.end && !w.more() {
+			if w.err != nil {
+				return w.err
+			}
+			return io.ErrUnexpectedEOF
+		}
+		w.consume(int(min(offset-w.offset, int64(w.end-w.start))), 0)
+	}
+	w.line = line
+	return nil
+}
+
+// fingerprint is a hash of all that was consumed.
+func (w *window) fingerprint() string { return fmt.Sprintf("%016x", w.passed.Sum64()) }
