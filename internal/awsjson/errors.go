@@ -33,7 +33,7 @@ func (c *client) failure(r *http.Response, body []byte) error {
 		RequestID: r.Header.Get("X-Amzn-Requestid"),
 		ResponseError: &smithyhttp.ResponseError{
 			Response: &smithyhttp.Response{Response: r},
-			Err:      typed(code, f, r),
+			Err:      typed(code, f),
 		},
 	}
 }
@@ -122,7 +122,7 @@ func text(s *rawjson.Scanner) string {
 	return s.String()
 }
 
-func typed(code string, f failed, r *http.Response) error {
+func typed(code string, f failed) error {
 	switch code {
 	case "ProvisionedThroughputExceededException":
 		return &ddbtypes.ProvisionedThroughputExceededException{Message: &f.message, ThrottlingReasons: f.reasons}
@@ -151,11 +151,7 @@ func typed(code string, f failed, r *http.Response) error {
 	case "RequestThrottled":
 		return &sqstypes.RequestThrottled{Message: &f.message}
 	}
-	fault := smithy.FaultClient
-	if r.StatusCode >= http.StatusInternalServerError {
-		fault = smithy.FaultServer
-	}
-	return &smithy.GenericAPIError{Code: code, Message: f.message, Fault: fault}
+	return &smithy.GenericAPIError{Code: code, Message: f.message}
 }
 
 // minClock follows AWS's clock when a signature was refused for its time.
