@@ -70,7 +70,8 @@ func (c *doctorCmd) Run(ctx context.Context, s *cli.Streams) error {
 	return nil
 }
 
-// writeChecks writes a line for each check, one below it for how to mend it, and the counts.
+// writeChecks writes a line for each check, one below it for how to mend it, and the counts. Checks that were
+// skipped one after the other for the same reason share a line.
 func writeChecks(out io.Writer, checks []doctor.Check) error {
 	buffered := bufio.NewWriter(out)
 	width := 0
@@ -78,19 +79,37 @@ func writeChecks(out io.Writer, checks []doctor.Check) error {
 		width = max(width, utf8.RuneCountInString(check.Name))
 	}
 	counts := map[doctor.Status]int{}
-	for _, check := range checks {
+	line := func(status, name, text string) {
+		_, _ = fmt.Fprintf(buffered, "%-7s  %-*s  %s\n", status, width, name, printable(text, 500))
+	}
+	for i := 0; i < len(checks); i++ {
+		check := checks[i]
 		counts[check.Status]++
 		status := string(check.Status)
 		if check.Status == doctor.Failed {
 			status = strings.ToUpper(status) // what must be found at a glance
 		}
-		_, _ = fmt.Fprintf(buffered, "%-7s  %-*s  %s\n", status, width, check.Name, printable(check.Found, 500))
+		names := []string{check.Name}
+		for check.Status == doctor.Skipped && i+1 < len(checks) && checks[i+1].Status == doctor.Skipped && checks[i+1].Found == check.Found {
+			i++
+			counts[doctor.Skipped]++
+			names = append(names, checks[i].Name)
+		}
+		if len(names) == 1 {
+			line(status, check.Name, check.Found)
+		} else {
+			line(status, fmt.Sprintf("%d checks", len(names)), check.Found+": "+strings.Join(names, ", "))
+		}
 		if check.Remedy != "" {
-			_, _ = fmt.Fprintf(buffered, "%-7s  %-*s  -> %s\n", "", width, "", printable(check.Remedy, 500))
+			line("", "", "-> "+check.Remedy)
 		}
 	}
-	_, _ = fmt.Fprintf(buffered, "\n%d checks: %d ok, %d warnings, %d failed, %d skipped\n",
-		len(checks), counts[doctor.OK], counts[doctor.Warning], counts[doctor.Failed], counts[doctor.Skipped])
+	warnings := "warnings"
+	if counts[doctor.Warning] == 1 {
+		warnings = "warning"
+	}
+	_, _ = fmt.Fprintf(buffered, "\n%d checks: %d ok, %d %s, %d failed, %d skipped\n",
+		len(checks), counts[doctor.OK], counts[doctor.Warning], warnings, counts[doctor.Failed], counts[doctor.Skipped])
 	if err := buffered.Flush(); err != nil {
 		return fmt.Errorf("write checks: %w", err)
 	}

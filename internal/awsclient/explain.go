@@ -61,8 +61,8 @@ func (e *explained) Error() string { return e.text }
 func (e *explained) Unwrap() error { return e.err }
 
 // Explain shortens the text of an error that came from an SDK call to what a person can act on, keeping what was
-// wrapped around it and, for errors.Is and errors.As, the error itself. Other errors, and nil, are returned as
-// they are.
+// wrapped around it and, for errors.Is and errors.As, the error itself. Other errors, those that have put it in
+// their own words, and nil are returned as they are.
 func Explain(err error) error {
 	operation, ok := errors.AsType[*smithy.OperationError](err)
 	if !ok {
@@ -70,7 +70,7 @@ func Explain(err error) error {
 	}
 	around, found := strings.CutSuffix(err.Error(), operation.Error())
 	if !found {
-		around = ""
+		return err // it says in words of its own what the SDK said
 	}
 	return &explained{text: around + explain(operation), err: err}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
@@ -73,7 +74,7 @@ func (d *Doctor) readQueue(ctx context.Context, kind, nameOrURL string) *queueSt
 		err = queues.Wrap(nameOrURL, err)
 	}
 	if err != nil {
-		remedy := "see the message"
+		remedy := ""
 		if missing, ok := errors.AsType[*queues.NotFoundError](err); ok {
 			err, remedy = missing, "worker setup makes it; or name another, or use its owner's credentials and region"
 		}
@@ -99,7 +100,7 @@ func orZero(count string) string {
 
 // queueSettings checks both queues' settings, as far as they are there.
 func (d *Doctor) queueSettings(queue, letters *queueState) {
-	const noQueue, noLetters = "there is no queue", "there is no dead-letter queue"
+	const noQueue, noLetters = "the queue can't be looked at", "the dead-letter queue can't be looked at"
 	if queue == nil {
 		d.skip(noQueue, checkRedrive, checkVisibility, checkLongPoll, "encryption of queue")
 	} else {
@@ -118,7 +119,7 @@ func (d *Doctor) queueSettings(queue, letters *queueState) {
 		d.add(backlogCheck(letters))
 	}
 	if queue == nil || letters == nil {
-		d.skip("one of the queues is missing", checkAllow, checkRetention, checkSize)
+		d.skip("one of the queues can't be looked at", checkAllow, checkRetention, checkSize)
 		return
 	}
 	d.add(allowCheck(queue, letters))
@@ -218,7 +219,7 @@ func visibilityCheck(queue *queueState, drain time.Duration) Check {
 		c.Status, c.Found = Skipped, notReportedText
 		return c
 	}
-	c.Found = fmt.Sprintf("%s, the drain timeout is %s", secondsText(visibility), drain)
+	c.Found = fmt.Sprintf("%s, the drain timeout is %s", secondsText(visibility), secondsText(drain))
 	if visibility <= drain {
 		c.Status = Warning
 		c.Found += ": what a stopping worker still writes may be received by another one"
@@ -295,7 +296,7 @@ func sizeCheck(queue, letters *queueState) Check {
 		c.Status, c.Found = Skipped, notReportedText
 		return c
 	}
-	c.Found = fmt.Sprintf("%d KiB, the dead-letter queue takes %d KiB", source>>10, target>>10)
+	c.Found = fmt.Sprintf("%s, the dead-letter queue takes %s", setup.Bytes(source), setup.Bytes(target))
 	if target < source {
 		c.Status = Warning
 		c.Found += ": a larger command can't be dead-lettered with its reason"
@@ -312,7 +313,7 @@ const madeUpReceipt = "doctor"
 func (d *Doctor) queuePermissions(ctx context.Context, queue *queueState) {
 	const deletes, extends = "may delete messages", "may change visibility"
 	if queue == nil {
-		d.skip("there is no queue", deletes, extends)
+		d.skip("the queue can't be looked at", deletes, extends)
 		return
 	}
 	_, err := d.Queues.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &queue.url, Entries: []types.DeleteMessageBatchRequestEntry{
@@ -328,7 +329,12 @@ func (d *Doctor) queuePermissions(ctx context.Context, queue *queueState) {
 // permission makes a check of a harmless call: what is refused for another reason than a permission is allowed.
 func permission(name, allowed, action string, err error) Check {
 	api, refused := errors.AsType[smithy.APIError](err)
+	throttled := retry.ThrottleErrorCode{Codes: retry.DefaultThrottleErrorCodes}
 	switch {
+	case throttled.IsErrorThrottle(err) == aws.TrueTernary:
+		c := failed(name, err, "raise the table's capacity, or wait")
+		c.Status = Warning
+		return c
 	case err == nil:
 		return Check{Name: name, Status: OK, Found: allowed}
 	case refused && (api.ErrorCode() == "AccessDenied" || api.ErrorCode() == "AccessDeniedException"):
@@ -336,7 +342,7 @@ func permission(name, allowed, action string, err error) Check {
 	case refused && api.ErrorFault() == smithy.FaultClient && invalidReceipt(err):
 		return Check{Name: name, Status: OK, Found: allowed}
 	default:
-		return failed(name, err, "see the message")
+		return failed(name, err, "")
 	}
 }
 

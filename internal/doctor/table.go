@@ -25,17 +25,20 @@ type tableState struct {
 
 // The names of the checks of the table.
 const (
-	checkTable    = "table"
-	checkKeys     = "keys"
-	checkIndex    = "index"
-	checkTTL      = "TTL"
-	checkRecovery = "point-in-time recovery"
-	checkRead     = "may read"
-	checkQuery    = "may query"
-	checkByIndex  = "may query the index"
-	checkPut      = "may write conditionally"
-	checkBatch    = "may write in batches"
+	checkTable      = "table"
+	checkEncryption = "encryption of table"
+	checkKeys       = "keys"
+	checkIndex      = "index"
+	checkTTL        = "TTL"
+	checkRecovery   = "point-in-time recovery"
+	checkRead       = "may read"
+	checkQuery      = "may query"
+	checkByIndex    = "may query the index"
+	checkPut        = "may write conditionally"
+	checkBatch      = "may write in batches"
 )
+
+const noTable = "the table can't be looked at"
 
 // readTable checks that the table is there and fits, and returns nil where it isn't there.
 func (d *Doctor) readTable(ctx context.Context) *tableState {
@@ -44,9 +47,9 @@ func (d *Doctor) readTable(ctx context.Context) *tableState {
 		if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
 			d.add(Check{Name: checkTable, Status: Failed, Found: d.Table + " does not exist in this account and region", Remedy: "worker setup makes it; or name another"})
 		} else {
-			d.add(failed(checkTable, err, "see the message"))
+			d.add(failed(checkTable, err, ""))
 		}
-		d.skip("there is no table", checkKeys, checkIndex)
+		d.skip(noTable, checkEncryption, checkKeys, checkIndex)
 		return nil
 	}
 	state := &tableState{description: out.Table, localTime: time.Now()}
@@ -55,6 +58,7 @@ func (d *Doctor) readTable(ctx context.Context) *tableState {
 		state.localTime = at
 	}
 	d.add(tableCheck(d.Table, out.Table))
+	d.add(tableEncryptionCheck(out.Table))
 	keys := keysCheck(out.Table)
 	state.keysFit = keys.Status == OK
 	d.add(keys)
@@ -77,6 +81,15 @@ func tableCheck(name string, description *types.TableDescription) Check {
 		c.Status, c.Remedy = Failed, "wait: worker setup returns when it can be used"
 	default:
 		c.Status, c.Remedy = Failed, "see the table's state in AWS's console"
+	}
+	return c
+}
+
+// tableEncryptionCheck says whose key it is: DynamoDB encrypts every table ("DynamoDB encryption at rest").
+func tableEncryptionCheck(description *types.TableDescription) Check {
+	c := Check{Name: checkEncryption, Status: OK, Found: "at rest, by a key that AWS owns"}
+	if sse := description.SSEDescription; sse != nil && sse.KMSMasterKeyArn != nil {
+		c.Found = "SSE-KMS, key " + aws.ToString(sse.KMSMasterKeyArn)
 	}
 	return c
 }
@@ -109,7 +122,7 @@ func indexCheck(description *types.TableDescription) Check {
 
 func (d *Doctor) tableFeatures(ctx context.Context, there bool) {
 	if !there {
-		d.skip("there is no table", checkTTL, checkRecovery)
+		d.skip(noTable, checkTTL, checkRecovery)
 		return
 	}
 	if ttl, err := d.Tables.DescribeTimeToLive(ctx, &dynamodb.DescribeTimeToLiveInput{TableName: &d.Table}); err != nil {
@@ -161,7 +174,7 @@ func doctorKey() map[string]types.AttributeValue {
 // written.
 func (d *Doctor) tablePermissions(ctx context.Context, state *tableState) {
 	if state == nil || !state.keysFit {
-		d.skip("there is no table that fits", checkRead, checkQuery, checkByIndex, checkPut, checkBatch)
+		d.skip("the table does not fit, or can't be looked at", checkRead, checkQuery, checkByIndex, checkPut, checkBatch)
 		return
 	}
 	_, err := d.Items.GetItem(ctx, &dynamodb.GetItemInput{TableName: &d.Table, Key: doctorKey(), ConsistentRead: aws.Bool(true)})

@@ -78,17 +78,11 @@ type setting struct {
 func plain(text string) string { return text }
 
 func bytesText(text string) string {
-	n, err := strconv.ParseInt(text, 10, 64)
+	n, err := strconv.Atoi(text)
 	if err != nil {
 		return text
 	}
-	if n >= 1<<20 && n%(1<<20) == 0 {
-		return fmt.Sprintf("%d MiB", n>>20)
-	}
-	if n%(1<<10) == 0 {
-		return fmt.Sprintf("%d KiB", n>>10)
-	}
-	return text + " bytes"
+	return Bytes(n)
 }
 
 // sharedSettings are those that both queues have.

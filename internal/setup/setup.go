@@ -174,3 +174,15 @@ func Seconds(text string) string {
 		return text + " s"
 	}
 }
+
+// Bytes writes a size for people: "1 MiB", "256 KiB".
+func Bytes(n int) string {
+	switch {
+	case n >= 1<<20 && n%(1<<20) == 0:
+		return fmt.Sprintf("%d MiB", n>>20)
+	case n >= 1<<10 && n%(1<<10) == 0:
+		return fmt.Sprintf("%d KiB", n>>10)
+	default:
+		return fmt.Sprintf("%d bytes", n)
+	}
+}
