@@ -1,0 +1,371 @@
+package table
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"tributary/internal/limits"
+	"tributary/internal/messages"
+)
+
+const (
+	userText  = `{"type":"put_user","tenant_id":"tenantA","user_id":"u1","user_name":"Alice \"A\"\n","user_email":"","version":9223372036854775807,"attributes":{"plan":"gold"}}`
+	orderText = `{"type":"put_order","tenant_id":"tenantA","order_id":"o1","user_id":"u1","order_amount":"150.00","attributes":` +
+		`{"s":"a\u00e9\"\n\ud83d\ude00","n":-1.50e3,"big":12345678901234567890123456789012345678,"zeros":100.0000000000000000000000000000000000000000,` +
+		`"l":[1,[],{},null,true,false],"m":{"x":{"y":""}}}}`
+	deleteText = `{"type":"delete_order","tenant_id":"tenantA","order_id":"o\"1","version":8}`
+)
+
+func command(t testing.TB, text string) *messages.Command {
+	t.Helper()
+	decoded, err := messages.Decode(nil, text, nil)
+	if err != nil || len(decoded) != 1 || decoded[0].Err != nil {
+		t.Fatalf("%s decodes to %v, %v", text, decoded, err)
+	}
+	return &decoded[0].Command
+}
+
+// fromJSON reads an item from DynamoDB's JSON, independently of the code that wrote it.
+func fromJSON(t testing.TB, text []byte) Attributes {
+	t.Helper()
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(text, &raw); err != nil {
+		t.Fatalf("%s is no JSON: %v", text, err)
+	}
+	item := Attributes{}
+	for name, v := range raw {
+		item[name] = valueFromJSON(t, v)
+	}
+	return item
+}
+
+func valueFromJSON(t testing.TB, text json.RawMessage) types.AttributeValue {
+	t.Helper()
+	var v struct {
+		S, N       *string
+		BOOL, NULL *bool
+		M          map[string]json.RawMessage
+		L          []json.RawMessage
+	}
+	decoder := json.NewDecoder(strings.NewReader(string(text)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&v); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	switch {
+	case v.S != nil:
+		return &types.AttributeValueMemberS{Value: *v.S}
+	case v.N != nil:
+		return &types.AttributeValueMemberN{Value: *v.N}
+	case v.BOOL != nil:
+		return &types.AttributeValueMemberBOOL{Value: *v.BOOL}
+	case v.NULL != nil:
+		return &types.AttributeValueMemberNULL{Value: *v.NULL}
+	case v.M != nil:
+		m := Attributes{}
+		for name, member := range v.M {
+			m[name] = valueFromJSON(t, member)
+		}
+		return &types.AttributeValueMemberM{Value: m}
+	}
+	l := []types.AttributeValue{}
+	for _, element := range v.L {
+		l = append(l, valueFromJSON(t, element))
+	}
+	return &types.AttributeValueMemberL{Value: l}
+}
+
+func TestItemLayout(t *testing.T) {
+	got := string(AppendItem(nil, command(t, `{"type":"put_user","tenant_id":"tenantA","user_id":"u1","user_name":"Alice","user_email":"a@b","version":7}`)))
+	want := `{"PK":{"S":"tenant#tenantA"},"SK":{"S":"user#u1"},"user_id":{"S":"u1"},"user_name":{"S":"Alice"},"user_email":{"S":"a@b"},"version":{"N":"7"}}`
+	if got != want {
+		t.Errorf("user is\n%s, want\n%s", got, want)
+	}
+	got = string(AppendItem(nil, command(t, `{"type":"put_order","tenant_id":"tenantA","order_id":"o1","user_id":"u1","order_amount":1e2,"attributes":{"a":[1]}}`)))
+	want = `{"PK":{"S":"tenant#tenantA"},"SK":{"S":"order#o1"},"order_id":{"S":"o1"},"user_id":{"S":"u1"},"order_amount":{"N":"100"},"attributes":{"M":{"a":{"L":[{"N":"1"}]}}}}`
+	if got != want {
+		t.Errorf("order is\n%s, want\n%s", got, want)
+	}
+	got = string(AppendTombstone(nil, command(t, deleteText), time.Unix(1800000000, 5)))
+	want = `{"PK":{"S":"tenant#tenantA"},"SK":{"S":"order#o\"1"},"version":{"N":"8"},"deleted":{"BOOL":true},"expires_at":{"N":"1800000000"}}`
+	if got != want {
+		t.Errorf("tombstone is\n%s, want\n%s", got, want)
+	}
+}
+
+// checkCommand holds the two ways to DynamoDB, and the size, against one another.
+func checkCommand(t testing.TB, c *messages.Command) {
+	t.Helper()
+	key := KeyOf(c)
+	if got := fromJSON(t, AppendKey([]byte(" "), key)); !reflect.DeepEqual(got, KeyAttributes(key)) {
+		t.Errorf("AppendKey and KeyAttributes of %v differ", key)
+	}
+	if parsed, err := ParseKey(key.PK(), key.SK()); err != nil || parsed != key {
+		t.Errorf("%v parses as %v, %v", key, parsed, err)
+	}
+	if c.IsDelete() {
+		at := time.Unix(1800000000, 0)
+		got, want := fromJSON(t, AppendTombstone(nil, c, at)), Tombstone(c, at)
+		if !reflect.DeepEqual(got, want) || !IsTombstone(got) {
+			t.Errorf("AppendTombstone %v and Tombstone %v differ", got, want)
+		}
+		return
+	}
+	got, want := fromJSON(t, AppendItem([]byte(" "), c)), Item(c)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("AppendItem %v and Item %v differ", got, want)
+	}
+	if size := itemSize(want); Size(c) != size {
+		t.Errorf("Size is %d, the item's attributes are %d: %v", Size(c), size, want)
+	}
+	if IsTombstone(want) {
+		t.Error("an item is taken for a tombstone")
+	}
+	roundTrip(t, c, want)
+}
+
+// roundTrip reads an item back: equal but for the form of numbers and of attributes.
+func roundTrip(t testing.TB, c *messages.Command, item Attributes) {
+	t.Helper()
+	back := *c
+	if c.Kind == messages.PutUser {
+		u, err := ReadUser(item)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back = messages.Command{Kind: c.Kind, TenantID: u.TenantID, UserID: u.UserID, UserName: u.UserName, UserEmail: u.UserEmail, Version: u.Version, Attributes: string(u.Attributes)}
+	} else {
+		o, err := ReadOrder(item)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back = messages.Command{Kind: c.Kind, TenantID: o.TenantID, UserID: o.UserID, OrderID: o.OrderID, OrderAmount: o.OrderAmount, Version: o.Version, Attributes: string(o.Attributes)}
+	}
+	if err := back.Validate(); err != nil {
+		t.Fatalf("%+v was read back as %+v: %v", c, back, err)
+	}
+	want := *c
+	if want.Kind == messages.PutOrder {
+		plain, _ := messages.AppendNumber(nil, c.OrderAmount)
+		want.OrderAmount = string(plain)
+	}
+	if c.Attributes != "" { // once read, attributes stay as they are
+		again, err := ReadUser(Item(&messages.Command{Kind: messages.PutUser, TenantID: "t", UserID: "u", Attributes: back.Attributes}))
+		if err != nil || string(again.Attributes) != back.Attributes {
+			t.Errorf("attributes %s became %s", back.Attributes, again.Attributes)
+		}
+		want.Attributes = back.Attributes
+	}
+	if back != want {
+		t.Errorf("%+v was read back as %+v", want, back)
+	}
+	if Size(&back) != Size(c) {
+		t.Errorf("%+v takes %d bytes, read back %d", c, Size(c), Size(&back))
+	}
+}
+
+// itemSize counts an item as "DynamoDB item sizes and formats" says, from the SDK's types.
+func itemSize(item Attributes) int {
+	size := 0
+	for name, v := range item {
+		size += len(name) + valueSize(v)
+	}
+	return size
+}
+
+func valueSize(v types.AttributeValue) int {
+	switch v := v.(type) {
+	case *types.AttributeValueMemberS:
+		return len(v.Value)
+	case *types.AttributeValueMemberN:
+		// A number's own bytes are the subject of messages.TestNumbers: here an order's whole size is taken, less the rest.
+		c := messages.Command{Kind: messages.PutOrder, OrderAmount: v.Value}
+		zero := messages.Command{Kind: messages.PutOrder, OrderAmount: "0"}
+		return c.ItemBytes() - zero.ItemBytes() + 1
+	case *types.AttributeValueMemberM:
+		return 3 + len(v.Value) + itemSize(v.Value)
+	case *types.AttributeValueMemberL:
+		size := 3
+		for _, element := range v.Value {
+			size += 1 + valueSize(element)
+		}
+		return size
+	}
+	return 1 // BOOL, NULL
+}
+
+func TestCommands(t *testing.T) {
+	for _, text := range []string{userText, orderText, deleteText,
+		`{"type":"delete_user","tenant_id":"t","user_id":"ü \\"}`,
+		`{"type":"put_order","tenant_id":"t","order_id":"o","user_id":"u","order_amount":"-0001.50E-7","version":100}`,
+	} {
+		checkCommand(t, command(t, text))
+	}
+}
+
+func FuzzCommands(f *testing.F) {
+	for _, text := range []string{userText, orderText, deleteText} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		decoded, _ := messages.Decode(nil, text, nil)
+		for i := range decoded {
+			if decoded[i].Err == nil {
+				checkCommand(t, &decoded[i].Command)
+			}
+		}
+	})
+}
+
+func TestSizeOfKnownItems(t *testing.T) {
+	c := command(t, `{"type":"put_user","tenant_id":"tenantA","user_id":"u1","user_name":"Ålice","user_email":"a@b"}`)
+	// PK 2+14, SK 2+7, user_id 7+2, user_name 9+6, user_email 10+3
+	if got := Size(c); got != 62 {
+		t.Errorf("size is %d", got)
+	}
+	c = command(t, `{"type":"put_order","tenant_id":"t","order_id":"o","user_id":"u","order_amount":"12.5","version":7,"attributes":{"a":[true,"xy"]}}`)
+	// PK 2+8, SK 2+7, order_id 8+1, user_id 7+1, order_amount 12+3, version 7+2, attributes 10+3, a 1+1+3, true 1+1, xy 1+2
+	if got := Size(c); got != 10+9+9+8+15+9+13+5+2+3 {
+		t.Errorf("size is %d", got)
+	}
+}
+
+// TestKeysFit: the longest ids that the contract allows stay within DynamoDB's limits.
+func TestKeysFit(t *testing.T) {
+	k := Key{strings.Repeat("t", messages.MaxTenantIDBytes), OrderEntity, strings.Repeat("o", messages.MaxIDBytes)}
+	if len(k.PK()) > limits.DynamoDBPartitionKeyBytes || len(k.SK()) > limits.DynamoDBSortKeyBytes {
+		t.Errorf("keys take %d and %d bytes", len(k.PK()), len(k.SK()))
+	}
+}
+
+func TestParseKeyRefuses(t *testing.T) {
+	for _, keys := range [][2]string{{"tenant#", "user#u"}, {"tenantA", "user#u"}, {"tenant#t", "user#"}, {"tenant#t", "invoice#1"}, {"tenant#t", ""}, {"", ""}} {
+		if k, err := ParseKey(keys[0], keys[1]); err == nil {
+			t.Errorf("%q parses as %v", keys, k)
+		}
+	}
+	if k, err := ParseKey("tenant#t", "order#a#b"); err != nil || k != (Key{"t", OrderEntity, "a#b"}) {
+		t.Errorf("an item of others is %v, %v", k, err)
+	}
+}
+
+func s(v string) types.AttributeValue { return &types.AttributeValueMemberS{Value: v} }
+func n(v string) types.AttributeValue { return &types.AttributeValueMemberN{Value: v} }
+
+// TestReadSeedItems: the seed's add_user and add_order write these.
+func TestReadSeedItems(t *testing.T) {
+	u, err := ReadUser(Attributes{"PK": s("tenant#tenantA"), "SK": s("user#7f0c"), "user_id": s("7f0c"), "user_name": s("Alice"), "user_email": s("alice@example.com")})
+	text, _ := json.Marshal(u)
+	if want := `{"tenant_id":"tenantA","user_id":"7f0c","user_name":"Alice","user_email":"alice@example.com"}`; err != nil || string(text) != want {
+		t.Errorf("user is %s, %v", text, err)
+	}
+	o, err := ReadOrder(Attributes{"PK": s("tenant#tenantA"), "SK": s("order#91ab"), "user_id": s("7f0c"), "order_amount": n("150.00")})
+	text, _ = json.Marshal(o)
+	if want := `{"tenant_id":"tenantA","order_id":"91ab","user_id":"7f0c","order_amount":"150"}`; err != nil || string(text) != want {
+		t.Errorf("order is %s, %v", text, err)
+	}
+}
+
+func TestReadOddItems(t *testing.T) {
+	u, err := ReadUser(Attributes{"PK": s("tenant#t"), "SK": s("user#u"), "user_id": s("another"), "user_name": n("1E2"), "attributes": s("x"), "version": s("1")})
+	if err != nil || u.UserID != "u" || u.UserName != "100" || u.UserEmail != "" || u.Attributes != nil || u.Version != 0 {
+		t.Errorf("user is %+v, %v", u, err)
+	}
+	for name, item := range map[string]Attributes{
+		"order as user":        {"PK": s("tenant#t"), "SK": s("order#o")},
+		"no key":               {"user_id": s("u")},
+		"binary key":           {"PK": &types.AttributeValueMemberB{Value: []byte("tenant#t")}, "SK": s("user#u")},
+		"name is a list":       {"PK": s("tenant#t"), "SK": s("user#u"), "user_name": &types.AttributeValueMemberL{}},
+		"version is a half":    {"PK": s("tenant#t"), "SK": s("user#u"), "version": n("0.5")},
+		"version is too large": {"PK": s("tenant#t"), "SK": s("user#u"), "version": n("1E30")},
+	} {
+		if u, err := ReadUser(item); err == nil || !strings.HasPrefix(err.Error(), "read user: ") {
+			t.Errorf("%s reads as %+v, %v", name, u, err)
+		}
+	}
+}
+
+func TestIsTombstone(t *testing.T) {
+	c := command(t, deleteText)
+	if !IsTombstone(Tombstone(c, time.Unix(1, 0))) {
+		t.Error("a tombstone is not recognized")
+	}
+	if IsTombstone(Attributes{"deleted": &types.AttributeValueMemberBOOL{Value: false}}) || IsTombstone(Attributes{"deleted": s("true")}) {
+		t.Error("an item is taken for a tombstone")
+	}
+}
+
+func TestAppendJSON(t *testing.T) {
+	got := AppendJSON(nil, &types.AttributeValueMemberM{Value: Attributes{
+		"z": n("1.50"), "a\"": s("x\n"), "b": &types.AttributeValueMemberB{Value: []byte{0xff, 0}}, "nul": &types.AttributeValueMemberNULL{Value: true},
+		"ss": &types.AttributeValueMemberSS{Value: []string{"p", "q"}}, "ns": &types.AttributeValueMemberNS{Value: []string{"1e1", "2"}},
+		"bs": &types.AttributeValueMemberBS{Value: [][]byte{{1}}}, "l": &types.AttributeValueMemberL{Value: []types.AttributeValue{n("12345678901234567890123456789012345678"), &types.AttributeValueMemberBOOL{Value: true}}},
+	}})
+	want := `{"a\"":"x\u000a","b":"/wA=","bs":["AQ=="],"l":[12345678901234567890123456789012345678,true],"ns":[10,2],"nul":null,"ss":["p","q"],"z":1.5}`
+	if string(got) != want || !json.Valid(got) {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestAppendAllocatesNothing(t *testing.T) {
+	c := command(t, strings.TrimSuffix(benchText, "}")+`,"version":7,"attributes":{"a":[1,{"b":"c"}]}}`)
+	d := command(t, deleteText)
+	dst := make([]byte, 0, 4096)
+	if n := testing.AllocsPerRun(100, func() {
+		AppendItem(dst, c)
+		AppendKey(dst, KeyOf(c))
+		AppendTombstone(dst, d, time.Unix(1, 0))
+		Size(c)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func reportCommands(b *testing.B) {
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commands/s")
+}
+
+const benchText = `{"type":"put_order","tenant_id":"tenant-0042","order_id":"0192f0a1-7c3e-7000-8000-000000000042","user_id":"0192f0a1-7c3e-7111-8111-000000000007","order_amount":"149.99"}`
+
+func BenchmarkAppendItem(b *testing.B) {
+	c := command(b, benchText)
+	b.ReportAllocs()
+	var dst []byte
+	for b.Loop() {
+		dst = AppendItem(dst[:0], c)
+	}
+	reportCommands(b)
+}
+
+func BenchmarkItem(b *testing.B) {
+	c := command(b, benchText)
+	b.ReportAllocs()
+	for b.Loop() {
+		Item(c)
+	}
+	reportCommands(b)
+}
+
+func BenchmarkSize(b *testing.B) {
+	c := command(b, benchText)
+	b.ReportAllocs()
+	for b.Loop() {
+		Size(c)
+	}
+	reportCommands(b)
+}
+
+func BenchmarkKeyOf(b *testing.B) {
+	c := command(b, benchText)
+	b.ReportAllocs()
+	seen := map[Key]int{}
+	for b.Loop() {
+		seen[KeyOf(c)]++
+	}
+	reportCommands(b)
+}
