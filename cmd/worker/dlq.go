@@ -109,15 +109,19 @@ func (m *moment) UnmarshalText(text []byte) error {
 }
 
 // notes says what a walk did not see.
-func notes(w io.Writer, walked *deadletters.Walked) {
+func notes(w io.Writer, walked *deadletters.Walked, fifo bool) {
 	if walked.Full {
 		_, _ = fmt.Fprintf(w, "there may be more: SQS lets 120,000 messages be in flight, and this command held as many as it may\n")
 	}
 	if walked.Elsewhere > 0 {
 		_, _ = fmt.Fprintf(w, "about %d letters are in flight elsewhere and were not seen: somebody else reads the queue, or did within their visibility timeout\n", walked.Elsewhere)
 	}
-	if walked.Hidden > 0 {
-		_, _ = fmt.Fprintf(w, "about %d letters stand behind the first of their message groups and were not seen: a FIFO queue shows them once those are gone\n", walked.Hidden)
+	switch {
+	case walked.Unseen == 0 || walked.Full:
+	case fifo:
+		_, _ = fmt.Fprintf(w, "about %d letters stand behind the first of their message groups and were not seen: a FIFO queue shows them once those are gone\n", walked.Unseen)
+	default:
+		_, _ = fmt.Fprintf(w, "SQS counts about %d letters more than were seen: they were deleted meanwhile, or 120,000 messages are in flight, SQS's most\n", walked.Unseen)
 	}
 	if walked.Stuck > 0 {
 		_, _ = fmt.Fprintf(w, "%d letters could not be given back: they become visible again within 15 minutes\n", walked.Stuck)
@@ -144,7 +148,7 @@ func (c *dlqListCmd) Run(ctx context.Context, s *cli.Streams) error {
 	if err != nil {
 		return c.explain(err)
 	}
-	notes(s.Err, &walked)
+	notes(s.Err, &walked, box.FIFO)
 	return c.write(s.Out, summary, &walked, "")
 }
 
@@ -268,7 +272,7 @@ func (c *dlqShowCmd) Run(ctx context.Context, s *cli.Streams) error {
 	if err != nil {
 		return c.explain(err)
 	}
-	notes(s.Err, &walked)
+	notes(s.Err, &walked, box.FIFO)
 	if len(found) == 0 {
 		return fmt.Errorf("no letter %q in %s: worker dlq list shows what there is", c.ID, queues.Name(c.DLQ))
 	}
@@ -361,7 +365,7 @@ func (c *dlqRedriveCmd) Run(ctx context.Context, s *cli.Streams) error {
 		if err != nil {
 			return c.explain(err)
 		}
-		notes(s.Err, &walked)
+		notes(s.Err, &walked, box.FIFO)
 		list := dlqListCmd{names: c.names, output: c.output, filters: c.filters}
 		return list.write(s.Out, summary, &walked, " would be sent to "+queues.Name(c.Queue))
 	}
@@ -370,7 +374,7 @@ func (c *dlqRedriveCmd) Run(ctx context.Context, s *cli.Streams) error {
 		return c.explain(err)
 	}
 	moved, walked, err := box.Redrive(ctx, c.filter(), &deadletters.Target{API: client, URL: url, FIFO: queues.IsFIFO(c.Queue), Rate: c.Rate})
-	notes(s.Err, &walked)
+	notes(s.Err, &walked, box.FIFO)
 	if c.json() {
 		err = errors.Join(err, writeJSON(s.Out, struct {
 			DeadLetterQueue string             `json:"dead_letter_queue"`
@@ -438,7 +442,7 @@ func (c *dlqExportCmd) Run(ctx context.Context, s *cli.Streams) (err error) {
 	if flushing := buffered.Flush(); err == nil && flushing != nil {
 		err = fmt.Errorf("write export: %w", flushing)
 	}
-	notes(s.Err, &walked)
+	notes(s.Err, &walked, box.FIFO)
 	if c.To != "-" {
 		_, _ = fmt.Fprintf(s.Err, "%d letters written to %s\n", written, c.To)
 	}
@@ -469,7 +473,7 @@ func (c *dlqDropCmd) Run(ctx context.Context, s *cli.Streams) error {
 		if err != nil {
 			return c.explain(err)
 		}
-		notes(s.Err, &walked)
+		notes(s.Err, &walked, box.FIFO)
 		if err := writeSummary(s.Err, c.DLQ, summary, c.filter().All(), ""); err != nil {
 			return err
 		}
@@ -482,7 +486,7 @@ func (c *dlqDropCmd) Run(ctx context.Context, s *cli.Streams) error {
 		}
 	}
 	dropped, kept, walked, err := box.Drop(ctx, c.filter())
-	notes(s.Err, &walked)
+	notes(s.Err, &walked, box.FIFO)
 	if c.json() {
 		err = errors.Join(err, writeJSON(s.Out, struct {
 			DeadLetterQueue string             `json:"dead_letter_queue"`

@@ -63,9 +63,10 @@ type Walked struct {
 	// Elsewhere is how many letters somebody else had received when the walk began, approximately. They were not
 	// seen.
 	Elsewhere int `json:"elsewhere"`
-	// Hidden is how many letters of a FIFO queue were not seen because earlier ones of their group are in the way,
-	// approximately.
-	Hidden int `json:"hidden"`
+	// Unseen is how many more letters SQS counted than were looked at, approximately. Of a FIFO queue, earlier ones
+	// of their message groups are in the way; of a standard queue, as many messages are in flight as SQS allows,
+	// which a long poll answers with silence ("Amazon SQS message quotas").
+	Unseen int `json:"unseen"`
 	// Stuck letters could not be given back: they become visible by themselves within 15 minutes.
 	Stuck int `json:"stuck"`
 }
@@ -100,8 +101,8 @@ func (b *Box) walk(ctx context.Context, readers int, visit func(context.Context,
 		err = ctx.Err()
 	}
 	walked := Walked{Looked: w.looked, Full: w.isFull(), Elsewhere: elsewhere}
-	if b.FIFO && err == nil {
-		walked.Hidden = max(0, waiting-w.looked)
+	if err == nil {
+		walked.Unseen = max(0, waiting-w.looked)
 	}
 	walked.Stuck = w.giveBack(context.WithoutCancel(ctx))
 	return walked, err
