@@ -1,0 +1,272 @@
+package dynamo
+
+import (
+	"hash/fnv"
+	"maps"
+	"slices"
+
+	"github.com/truora/minidyn/interpreter"
+
+	"tributary/internal/limits"
+)
+
+// readInput is what Query and Scan have in common.
+type readInput struct {
+	TableName                 string
+	IndexName                 string
+	ConsistentRead            bool
+	ExclusiveStartKey         item
+	ExpressionAttributeNames  map[string]string
+	ExpressionAttributeValues map[string]value
+	FilterExpression          string
+	ProjectionExpression      string
+	ReturnConsumedCapacity    string
+	Limit                     *int32
+	Select                    string
+}
+
+type queryInput struct {
+	readInput
+	KeyConditionExpression string
+	ScanIndexForward       *bool
+	legacyRead
+}
+
+type scanInput struct {
+	readInput
+	Segment       *int32
+	TotalSegments *int32
+	legacyRead
+}
+
+// legacyRead are the parameters that expressions replaced. This server refuses them rather than ignoring them.
+type legacyRead struct {
+	KeyConditions       map[string]any
+	QueryFilter         map[string]any
+	ScanFilter          map[string]any
+	AttributesToGet     []string
+	ConditionalOperator string
+}
+
+func (l *legacyRead) check() error {
+	if l.KeyConditions != nil || l.QueryFilter != nil || l.ScanFilter != nil || l.AttributesToGet != nil || l.ConditionalOperator != "" {
+		return errValidation("The parameters before expressions (KeyConditions, QueryFilter, ScanFilter, AttributesToGet) are not supported here: use the expressions")
+	}
+	return nil
+}
+
+// readOutput is a page.
+type readOutput struct {
+	Items            []item `json:",omitempty"`
+	Count            int
+	ScannedCount     int
+	LastEvaluatedKey item      `json:",omitempty"`
+	ConsumedCapacity *capacity `json:",omitempty"`
+}
+
+func (s *Server) query(in *queryInput) (any, error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	t, x, p, err := s.prepare(&in.readInput)
+	if err != nil {
+		return nil, err
+	}
+	wanted, err := t.keyCondition(x, p, in.KeyConditionExpression)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.unused(); err != nil {
+		return nil, err
+	}
+	forward := in.ScanIndexForward == nil || *in.ScanIndexForward
+	entries := x.partitions[wanted.hash]
+	low, high := search(entries, wanted.low), search(entries, wanted.high)
+	if in.ExclusiveStartKey != nil {
+		hash, sort, err := t.startKey(x, in.ExclusiveStartKey)
+		if err != nil {
+			return nil, err
+		}
+		if hash != wanted.hash || sort < wanted.low || sort >= wanted.high {
+			return nil, errValidation("The provided starting key is outside query boundaries based on provided conditions")
+		}
+		if at := search(entries, sort); forward {
+			low = at
+			if at < len(entries) && entries[at].sort == sort {
+				low++
+			}
+		} else {
+			high = at
+		}
+	}
+	r := reader{t: t, x: x, p: p, in: &in.readInput}
+	for i := range max(0, high-low) {
+		at := low + i
+		if !forward {
+			at = high - 1 - i
+		}
+		if more, err := r.read(entries[at]); err != nil || !more {
+			return r.page(err)
+		}
+	}
+	return r.page(nil)
+}
+
+func (s *Server) scan(in *scanInput) (any, error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	t, x, p, err := s.prepare(&in.readInput)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.unused(); err != nil {
+		return nil, err
+	}
+	if (in.Segment == nil) != (in.TotalSegments == nil) {
+		return nil, errValidation("The TotalSegments parameter is required but was not present in the request when Segment parameter is present")
+	}
+	segments := uint32(1)
+	segment := uint32(0)
+	if in.Segment != nil {
+		if *in.TotalSegments < 1 || *in.TotalSegments > 1_000_000 || *in.Segment < 0 || *in.Segment >= *in.TotalSegments {
+			return nil, errValidation("The Segment parameter is zero-based and must be less than parameter TotalSegments: Segment: %d, TotalSegments: %d", *in.Segment, *in.TotalSegments)
+		}
+		segments, segment = uint32(*in.TotalSegments), uint32(*in.Segment) //nolint:gosec // checked
+	}
+	var startHash, startSort string
+	if in.ExclusiveStartKey != nil {
+		if startHash, startSort, err = t.startKey(x, in.ExclusiveStartKey); err != nil {
+			return nil, err
+		}
+	}
+	r := reader{t: t, x: x, p: p, in: &in.readInput}
+	for _, hash := range slices.Sorted(maps.Keys(x.partitions)) {
+		sum := fnv.New32a()
+		_, _ = sum.Write([]byte(hash)) // never fails
+		if hash < startHash || sum.Sum32()%segments != segment {
+			continue
+		}
+		for _, e := range x.partitions[hash] {
+			if hash == startHash && e.sort <= startSort {
+				continue
+			}
+			if more, err := r.read(e); err != nil || !more {
+				return r.page(err)
+			}
+		}
+	}
+	return r.page(nil)
+}
+
+// prepare finds table and index and checks what both kinds of read share.
+func (s *Server) prepare(in *readInput) (*table, *index, *parameters, error) {
+	t, err := s.table(in.TableName)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	x := t.primary
+	if in.IndexName != "" {
+		if x = t.indexes[in.IndexName]; x == nil {
+			return nil, nil, nil, errValidation("The table does not have the specified index: %s", in.IndexName)
+		}
+		if in.ConsistentRead && !x.local {
+			return nil, nil, nil, errValidation("Consistent reads are not supported on global secondary indexes")
+		}
+	}
+	if in.Limit != nil && *in.Limit < 1 {
+		return nil, nil, nil, errValidation("1 validation error detected: Value '%d' at 'limit' failed to satisfy constraint: Member must have value greater than or equal to 1", *in.Limit)
+	}
+	if in.Select == "COUNT" && in.ProjectionExpression != "" {
+		return nil, nil, nil, errValidation("Cannot specify the ProjectionExpression when choosing to get only the Count")
+	}
+	p := &parameters{names: in.ExpressionAttributeNames, values: in.ExpressionAttributeValues, used: make(map[string]bool)}
+	for _, expression := range []string{in.FilterExpression, in.ProjectionExpression} {
+		if err := p.use(expression); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	return t, x, p, nil
+}
+
+// startKey reads an ExclusiveStartKey: the key attributes of table and index, and nothing else.
+func (t *table) startKey(x *index, key item) (hash, sort string, err error) {
+	for name, v := range key {
+		if !t.isKey(x, name) || v.kind != t.types[name] {
+			return "", "", errValidation("The provided starting key is invalid")
+		}
+	}
+	hash, sort, ok := t.place(x, key)
+	if _, whole := join(key, slices.Concat(t.primary.hash, t.primary.ranges)); !ok || !whole {
+		return "", "", errValidation("The provided starting key is invalid")
+	}
+	return hash, sort, nil
+}
+
+// reader collects a page.
+type reader struct {
+	t     *table
+	x     *index
+	p     *parameters
+	in    *readInput
+	out   readOutput
+	bytes int
+	last  item // where the page ended, nil at the end of the data
+	seen  item
+}
+
+// read takes one more entry, or ends the page: before the entry that makes it larger than 1 MB, and behind the
+// one that makes the limit full.
+func (r *reader) read(e entry) (more bool, err error) {
+	if r.bytes > 0 && r.bytes+e.size > limits.DynamoDBPageBytes {
+		r.last = r.seen
+		return false, nil
+	}
+	r.bytes += e.size
+	r.out.ScannedCount++
+	r.seen = e.item
+	ok, err := r.p.matches(interpreter.ExpressionTypeFilter, r.in.FilterExpression, e.item)
+	if err != nil {
+		return false, err
+	}
+	if ok {
+		r.out.Count++
+		if r.in.Select != "COUNT" {
+			shown, err := r.p.project(r.in.ProjectionExpression, e.item)
+			if err != nil {
+				return false, err
+			}
+			r.out.Items = append(r.out.Items, shown)
+		}
+	}
+	if r.in.Limit != nil && r.out.ScannedCount == int(*r.in.Limit) {
+		r.last = r.seen
+		return false, nil
+	}
+	return true, nil
+}
+
+func (r *reader) page(err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	if r.last != nil {
+		r.out.LastEvaluatedKey = r.t.keyOf(r.x, r.last)
+	}
+	r.out.ConsumedCapacity = r.t.consumed(r.in.ReturnConsumedCapacity, r.x, readUnits(r.bytes, r.in.ConsistentRead))
+	return struct {
+		readOutput
+		Items *[]item `json:",omitempty"`
+	}{r.out, r.items()}, nil
+}
+
+// items are the page's, an empty list where nothing matched, nothing at all where only a count was asked for.
+func (r *reader) items() *[]item {
+	if r.in.Select == "COUNT" {
+		return nil
+	}
+	if r.out.Items == nil {
+		r.out.Items = []item{}
+	}
+	return &r.out.Items
+}

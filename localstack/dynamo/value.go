@@ -1,0 +1,322 @@
+package dynamo
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tributary/internal/limits"
+)
+
+// value is an attribute value. Numbers are kept as text in DynamoDB's own form, never as floats.
+type value struct {
+	kind string           // S, N, B, BOOL, NULL, L, M, SS, NS or BS
+	text string           // S, N, and B's bytes
+	flag bool             // BOOL
+	list []value          // L
+	m    map[string]value // M
+	set  []string         // SS, NS, and BS's bytes
+}
+
+// item is an item's attributes by name.
+type item map[string]value
+
+// UnmarshalJSON reads {"S":"text"} and its like, and refuses what DynamoDB refuses in any place.
+func (v *value) UnmarshalJSON(b []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(b, &fields); err != nil {
+		return errSerialization("an attribute value must be an object: %v", err)
+	}
+	if len(fields) != 1 {
+		if len(fields) == 0 {
+			return errValidation("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
+		}
+		return errValidation("Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes")
+	}
+	for kind, raw := range fields {
+		v.kind = kind
+		if err := v.read(raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *value) read(raw json.RawMessage) error {
+	var into any
+	switch v.kind {
+	case "S", "N":
+		into = &v.text
+	case "B":
+		var b []byte
+		if err := json.Unmarshal(raw, &b); err != nil {
+			return errSerialization("B must be Base64: %v", err)
+		}
+		v.text = string(b)
+		return nil
+	case "BOOL", "NULL":
+		into = &v.flag
+	case "L":
+		into = &v.list
+	case "M":
+		into = &v.m
+	case "SS", "NS":
+		into = &v.set
+	case "BS":
+		var bs [][]byte
+		if err := json.Unmarshal(raw, &bs); err != nil {
+			return errSerialization("BS must be a list of Base64: %v", err)
+		}
+		for _, b := range bs {
+			v.set = append(v.set, string(b))
+		}
+	default:
+		return errValidation("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
+	}
+	if into != nil {
+		if err := json.Unmarshal(raw, into); err != nil {
+			return asAPIError(err)
+		}
+	}
+	return v.normalize()
+}
+
+// normalize brings numbers into DynamoDB's form and checks sets.
+func (v *value) normalize() error {
+	switch v.kind {
+	case "N":
+		n, err := parseNumber(v.text)
+		if err != nil {
+			return err
+		}
+		v.text = n.String()
+	case "NULL":
+		if !v.flag {
+			return errValidation("One or more parameter values were invalid: Null attribute value types must have the value of true")
+		}
+	case "NS":
+		for i, s := range v.set {
+			n, err := parseNumber(s)
+			if err != nil {
+				return err
+			}
+			v.set[i] = n.String()
+		}
+	}
+	if v.kind != "SS" && v.kind != "NS" && v.kind != "BS" {
+		return nil
+	}
+	if len(v.set) == 0 {
+		name := map[string]string{"SS": "string", "NS": "number", "BS": "binary"}[v.kind]
+		return errValidation("One or more parameter values were invalid: An %s set  may not be empty", name)
+	}
+	sorted := slices.Sorted(slices.Values(v.set))
+	if len(slices.Compact(sorted)) < len(v.set) {
+		return errValidation("One or more parameter values were invalid: Input collection [%s] contains duplicates.", strings.Join(v.set, ", "))
+	}
+	return nil
+}
+
+// MarshalJSON writes v as DynamoDB does.
+func (v value) MarshalJSON() ([]byte, error) {
+	var content any
+	switch v.kind {
+	case "S", "N":
+		content = v.text
+	case "B":
+		content = []byte(v.text)
+	case "BOOL", "NULL":
+		content = v.flag
+	case "L":
+		content = v.list
+		if v.list == nil {
+			content = []value{}
+		}
+	case "M":
+		content = v.m
+		if v.m == nil {
+			content = map[string]value{}
+		}
+	case "BS":
+		encoded := make([]string, len(v.set))
+		for i, s := range v.set {
+			encoded[i] = base64.StdEncoding.EncodeToString([]byte(s))
+		}
+		content = encoded
+	default:
+		content = v.set
+	}
+	return json.Marshal(map[string]any{v.kind: content})
+}
+
+// size is the bytes that DynamoDB counts ("DynamoDB item sizes and formats").
+func (v *value) size() int {
+	switch v.kind {
+	case "S", "B":
+		return len(v.text)
+	case "N":
+		return numberSize(v.text)
+	case "BOOL", "NULL":
+		return 1
+	case "L":
+		n := 3
+		for i := range v.list {
+			n += 1 + v.list[i].size()
+		}
+		return n
+	case "M":
+		n := 3
+		for name, e := range v.m {
+			n += 1 + len(name) + e.size()
+		}
+		return n
+	}
+	n := 0
+	for _, s := range v.set {
+		if v.kind == "NS" {
+			n += numberSize(s)
+		} else {
+			n += len(s)
+		}
+	}
+	return n
+}
+
+func numberSize(text string) int {
+	n, err := parseNumber(text)
+	if err != nil {
+		return len(text) // not stored: numbers are checked on their way in
+	}
+	size := (len(n.digits)+1)/2 + 1
+	if n.negative {
+		size++
+	}
+	return size
+}
+
+// depth is how many lists and maps are one inside another.
+func (v *value) depth() int {
+	deepest := -1
+	for i := range v.list {
+		deepest = max(deepest, v.list[i].depth())
+	}
+	for _, e := range v.m {
+		deepest = max(deepest, e.depth())
+	}
+	if v.kind == "L" || v.kind == "M" {
+		return 1 + max(deepest, 0)
+	}
+	return 0
+}
+
+func (it item) size() int {
+	n := 0
+	for name, v := range it {
+		n += len(name) + v.size()
+	}
+	return n
+}
+
+// number is ±0.digits × 10^exponent, its digits without zeros at either end; zero has no digits.
+type number struct {
+	negative bool
+	digits   string
+	exponent int
+}
+
+func parseNumber(text string) (number, error) {
+	bad := func() (number, error) {
+		return number{}, errValidation("The parameter cannot be converted to a numeric value: %s", text)
+	}
+	var n number
+	rest := text
+	if rest != "" && (rest[0] == '-' || rest[0] == '+') {
+		n.negative = rest[0] == '-'
+		rest = rest[1:]
+	}
+	if at := strings.IndexAny(rest, "eE"); at >= 0 {
+		exponent, err := strconv.Atoi(rest[at+1:])
+		if err != nil || exponent > 100_000 || exponent < -100_000 {
+			return bad()
+		}
+		n.exponent, rest = exponent, rest[:at]
+	}
+	whole, fraction, _ := strings.Cut(rest, ".")
+	all := whole + fraction
+	if all == "" || strings.ContainsFunc(all, func(r rune) bool { return r < '0' || r > '9' }) {
+		return bad()
+	}
+	n.digits = strings.TrimLeft(all, "0")
+	n.exponent += len(whole) - (len(all) - len(n.digits))
+	n.digits = strings.TrimRight(n.digits, "0")
+	switch {
+	case n.digits == "":
+		return number{}, nil
+	case len(n.digits) > limits.DynamoDBNumberDigits:
+		return n, errValidation("Attempting to store more than 38 significant digits in a Number")
+	case n.exponent-1 > limits.DynamoDBNumberMaxExp:
+		return n, errValidation("Number overflow. Attempting to store a number with magnitude larger than supported range")
+	case n.exponent-1 < limits.DynamoDBNumberMinExp:
+		return n, errValidation("Number underflow. Attempting to store a number with magnitude smaller than supported range")
+	}
+	return n, nil
+}
+
+// String is n without exponent and without needless zeros.
+func (n number) String() string {
+	if n.digits == "" {
+		return "0"
+	}
+	sign := ""
+	if n.negative {
+		sign = "-"
+	}
+	switch {
+	case n.exponent <= 0:
+		return sign + "0." + strings.Repeat("0", -n.exponent) + n.digits
+	case n.exponent >= len(n.digits):
+		return sign + n.digits + strings.Repeat("0", n.exponent-len(n.digits))
+	}
+	return sign + n.digits[:n.exponent] + "." + n.digits[n.exponent:]
+}
+
+// ordered is a text that sorts, byte by byte, as the numbers do, and of which none begins another.
+func (n number) ordered() string {
+	if n.digits == "" {
+		return "\x80"
+	}
+	b := fmt.Appendf(nil, "\xC0%05d%s\x00", n.exponent+10_000, n.digits)
+	if n.negative {
+		for i := range b {
+			b[i] = ^b[i]
+		}
+	}
+	return string(b)
+}
+
+// ordered is a text that sorts as keys of v's type do, and of which none begins another.
+func (v *value) ordered() string {
+	if v.kind == "N" {
+		n, _ := parseNumber(v.text) // checked when it came in
+		return n.ordered()
+	}
+	return escaped(v.text) + "\x00\x01"
+}
+
+// escaped is the part of ordered that a longer text with the same beginning shares.
+func escaped(s string) string { return strings.ReplaceAll(s, "\x00", "\x00\xFF") }
+
+// after is the first text behind all those that begin with prefix.
+func after(prefix string) string {
+	b := []byte(prefix)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i] < 0xFF {
+			b[i]++
+			return string(b[:i+1])
+		}
+	}
+	return strings.Repeat("\xFF", len(b)+1)
+}
