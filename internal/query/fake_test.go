@@ -3,6 +3,7 @@ package query_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -230,4 +231,24 @@ func size(a table.Attributes) (n int) {
 		}
 	}
 	return n
+}
+
+func (f *fakeDynamoDB) reset() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = 0
+	clear(f.asked)
+}
+
+func (f *fakeDynamoDB) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls
+}
+
+// partitions returns how often each partition was asked for.
+func (f *fakeDynamoDB) partitions() map[string]int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.asked)
 }

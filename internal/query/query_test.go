@@ -1,11 +1,13 @@
 package query_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -143,4 +145,33 @@ func TestFiveRoutes(t *testing.T) {
 	if len(p.Items) != 1 || p.Items[0].OrderID != "o1" || p.NextCursor != "" {
 		t.Errorf("the first order: %+v", p)
 	}
+}
+
+const requestIDHeader = "X-Request-Id"
+
+// rawGet asks for a path exactly as it is written, which net/http's client would not do.
+func rawGet(t testing.TB, base, path string, headers ...string) answer {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	text := "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+	for i := 0; i < len(headers); i += 2 {
+		text += headers[i] + ": " + headers[i+1] + "\r\n"
+	}
+	if _, err := io.WriteString(c, text+"\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{response.StatusCode, response.Header, string(body)}
 }

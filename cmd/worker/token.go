@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"tributary/internal/auth"
+	"tributary/internal/cli"
+)
+
+type tokenCmd struct {
+	output
+	Tenants []string      `arg:"" name:"tenant" help:"Tenants that the token may read; * for every tenant."`
+	Name    string        `env:"TRIBUTARY_TOKEN_NAME" required:"" placeholder:"NAME" help:"Who holds it. Logs show the name, never the token."`
+	Valid   time.Duration `env:"TRIBUTARY_TOKEN_VALID" default:"2160h" help:"For how long it is good (${default}, 90 days)."`
+	File    string        `env:"TRIBUTARY_AUTH_TOKENS" required:"" placeholder:"FILE" help:"The file of --auth-tokens to add it to; made where it is not there. Workers notice by themselves."`
+}
+
+// Help is what `worker token --help` says below the flags' list.
+func (*tokenCmd) Help() string {
+	return "Makes a token for the query API, adds it to the tokens file as its SHA-256, and prints it, once. Expired tokens " +
+		"are removed from the file on the way. To take a token back, delete its entry from the file."
+}
+
+// maxTokenAge bounds a mistyped duration: a token for life is one that nobody can take back in time.
+const maxTokenAge = 10 * 365 * 24 * time.Hour
+
+// Run makes the token. It asks AWS nothing.
+func (c *tokenCmd) Run(_ context.Context, s *cli.Streams) error {
+	if c.Valid < time.Second || c.Valid > maxTokenAge {
+		return cli.Usage("--valid %s: it must be 1s to %s", c.Valid, maxTokenAge)
+	}
+	now := time.Now()
+	token, entry, err := auth.NewToken(c.Name, c.Tenants, now.Add(c.Valid))
+	if err != nil {
+		return cli.Usage("%w", err)
+	}
+	if err := auth.AddToFile(c.File, entry, now); err != nil {
+		if _, wrongPath := errors.AsType[*os.PathError](err); wrongPath {
+			return cli.Usage("--file: %w", err)
+		}
+		return err
+	}
+	if c.json() {
+		return writeJSON(s.Out, struct {
+			Token string `json:"token"`
+			auth.Entry
+		}{token, entry})
+	}
+	_, err = fmt.Fprintln(s.Out, token)
+	_, _ = fmt.Fprintf(s.Err, "worker: a token named %s for %q, good until %s, is in %s; the token itself is shown only here\n",
+		entry.Name, entry.Tenants, entry.ExpiresAt.Format(time.RFC3339), c.File)
+	return err
+}
