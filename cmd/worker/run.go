@@ -5,17 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/units"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tributary/internal/admin"
@@ -25,6 +29,7 @@ import (
 	"tributary/internal/consumer"
 	"tributary/internal/logging"
 	"tributary/internal/metrics"
+	"tributary/internal/query"
 	"tributary/internal/queues"
 	"tributary/internal/version"
 	"tributary/internal/writer"
@@ -36,21 +41,22 @@ const workerConnections = 320
 
 type runCmd struct {
 	names
-	Role             string        `enum:"all,consume,query" default:"all" help:"What this process does: all, consume or query (${default})."`
-	AdminListen      string        `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Address of /metrics, /healthz, /readyz, /status and /debug/pprof (${default})."`
-	Writers          int           `default:"64" help:"Goroutines that call DynamoDB, at most (${default})."`
-	MaxInFlight      int           `default:"10000" help:"Commands held at once (${default})."`
-	MaxInFlightBytes int           `default:"67108864" help:"And their bytes (${default}, 64 MiB)."`
-	Linger           time.Duration `default:"5ms" help:"How long a part-filled batch may wait while others are under way (${default})."`
-	DrainTimeout     time.Duration `default:"45s" help:"How long stopping may take (${default}; longer than one long poll of 20s)."`
-	RequireVersion   bool          `help:"Dead-letter commands that have no version."`
-	MetricsTenants   int           `default:"50" help:"Tenants with metrics of their own, at most (${default})."`
-	LogFormat        string        `enum:"text,json" default:"text" help:"Log lines: text or json (${default})."`
-	LogLevel         string        `enum:"debug,info,warn,error" default:"info" help:"Log from this level on (${default})."`
+	query.Config
+	Role             string           `enum:"all,consume,query" default:"all" help:"What this process does: all, consume or query (${default})."`
+	AdminListen      string           `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Address of /metrics, /healthz, /readyz, /status and /debug/pprof (${default})."`
+	Writers          int              `default:"64" help:"Goroutines that call DynamoDB, at most (${default})."`
+	MaxInFlight      int              `default:"10000" help:"Commands held at once (${default})."`
+	MaxInFlightBytes units.Base2Bytes `default:"64MiB" placeholder:"SIZE" help:"And their bytes (${default})."`
+	Linger           time.Duration    `default:"5ms" help:"How long a part-filled batch may wait while others are under way (${default})."`
+	DrainTimeout     time.Duration    `default:"45s" help:"How long stopping may take (${default}; longer than one long poll of 20s)."`
+	RequireVersion   bool             `help:"Dead-letter commands that have no version."`
+	MetricsTenants   int              `default:"50" help:"Tenants with metrics of their own, at most (${default})."`
+	LogFormat        string           `enum:"text,json" default:"text" help:"Log lines: text or json (${default})."`
+	LogLevel         string           `enum:"debug,info,warn,error" default:"info" help:"Log from this level on (${default})."`
 }
 
 func (c *runCmd) writerConfig() writer.Config {
-	return writer.Config{Writers: c.Writers, Linger: c.Linger, MaxInFlight: c.MaxInFlight, MaxInFlightBytes: c.MaxInFlightBytes}.Defaults()
+	return writer.Config{Writers: c.Writers, Linger: c.Linger, MaxInFlight: c.MaxInFlight, MaxInFlightBytes: int(c.MaxInFlightBytes)}.Defaults()
 }
 
 func (c *runCmd) validate() error {
@@ -58,9 +64,21 @@ func (c *runCmd) validate() error {
 		return err
 	}
 	settings := consumer.Config{MaxInFlight: c.MaxInFlight, DrainTimeout: c.DrainTimeout}.Defaults()
-	errs := []error{c.writerConfig().Validate(), settings.Validate()}
+	var errs []error
+	if c.Role != "query" {
+		// The packages below take 0 for their default; who writes 0 here does not mean that.
+		for name, n := range map[string]int{"writers": c.Writers, "max-in-flight": c.MaxInFlight, "max-in-flight-bytes": int(c.MaxInFlightBytes), "drain-timeout": int(c.DrainTimeout)} {
+			if n == 0 {
+				errs = append(errs, fmt.Errorf("--%s is 0: it must be more", name))
+			}
+		}
+		errs = append(errs, c.writerConfig().Validate(), settings.Validate())
+	}
+	if c.Role != "consume" {
+		errs = append(errs, c.Config.Validate())
+	}
 	if c.MetricsTenants < 0 {
-		errs = append(errs, fmt.Errorf("metrics-tenants is %d: it must be 0 or more", c.MetricsTenants))
+		errs = append(errs, fmt.Errorf("--metrics-tenants is %d: it must be 0 or more", c.MetricsTenants))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return cli.Usage("%w", err)
@@ -96,6 +114,9 @@ type worker struct {
 	vitals   *admin.Vitals
 	writer   *writer.Writer
 	consumer *consumer.Consumer
+	query    *query.Server
+	listener net.Listener // of query
+	draining atomic.Bool
 }
 
 // assemble checks what the worker depends on and makes its parts. Nothing runs yet.
@@ -125,7 +146,7 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 		}
 		settings := consumer.Config{
 			QueueName: queues.Name(c.Queue), FIFO: queues.IsFIFO(c.Queue), VisibilityTimeout: facts.visibility, MaxReceives: facts.maxReceives,
-			LetterBytes: letters.mostBytes, MaxInFlight: c.MaxInFlight, MaxInFlightBytes: c.MaxInFlightBytes, DrainTimeout: c.DrainTimeout,
+			LetterBytes: letters.mostBytes, MaxInFlight: c.MaxInFlight, MaxInFlightBytes: int(c.MaxInFlightBytes), DrainTimeout: c.DrainTimeout,
 			RequireVersion: c.RequireVersion,
 		}.Defaults()
 		if err := settings.Validate(); err != nil {
@@ -145,9 +166,21 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 			awsjson.NewQueue(queue, transport, facts.url, m.Request),
 			&awsjson.DeadLetters{Client: queue, URL: letters.url, FIFO: queues.IsFIFO(c.DLQ)}, w.writer, &m.Consumer, log.Logger)
 		vitals.Queue = func(ctx context.Context) error { return gaugeQueues(ctx, queue, facts.url, letters.url, m) }
-		vitals.Held = func() int { return w.consumer.Stats().Commands }
+		vitals.Held = func() int { return w.consumer.Stats().Messages }
 		vitals.Moved = w.writer.Answers
 		vitals.Outage = func() bool { return w.writer.Stats().Outage }
+	}
+	if c.Role != "consume" {
+		server, err := query.New(ctx, c.Config, query.Deps{
+			DynamoDB: ddb, STS: sts.NewFromConfig(cfg), Table: c.Table, Log: log.Logger, Metrics: registry, Draining: w.draining.Load,
+		})
+		if err != nil {
+			return nil, err
+		}
+		if w.listener, err = server.Listen(ctx); err != nil {
+			return nil, err
+		}
+		w.query = server
 	}
 	w.vitals = admin.NewVitals(vitals)
 	server, err := admin.New(ctx, admin.Config{
@@ -158,7 +191,14 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 		return nil, err
 	}
 	w.admin = server
-	log.Info("worker starts", "version", version.String(), "role", c.Role, "queue", c.Queue, "table", c.Table, "region", cfg.Region, "admin", server.Addr())
+	facts := []any{"version", version.String(), "role", c.Role, "table", c.Table, "region", cfg.Region, "admin", "http://" + server.Addr()}
+	if w.consumer != nil {
+		facts = append(facts, "queue", c.Queue)
+	}
+	if w.query != nil {
+		facts = append(facts, "query", w.listener.Addr().String())
+	}
+	log.Info("worker starts", facts...)
 	return w, nil
 }
 
@@ -175,6 +215,13 @@ func (w *worker) run(ctx context.Context, s *cli.Streams) error {
 			fail(err)
 		}
 	})
+	if w.query != nil { // until the end: while the worker drains, it says so
+		others.Go(func() {
+			if err := w.query.Serve(background, w.listener); err != nil {
+				fail(err)
+			}
+		})
+	}
 	var parts sync.WaitGroup
 	if w.consumer != nil {
 		parts.Go(func() { w.writer.Run(background) })
@@ -184,6 +231,7 @@ func (w *worker) run(ctx context.Context, s *cli.Streams) error {
 		})
 	}
 	<-ctx.Done()
+	w.draining.Store(true)
 	w.vitals.Drain()
 	w.exitOnSecondSignal(background, s)
 	parts.Wait()

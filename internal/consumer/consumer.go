@@ -75,10 +75,10 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("the queue's visibility timeout is %v: it must be 2s to %v for messages to be held", c.VisibilityTimeout, limits.SQSVisibilityMax))
 	}
 	if c.MaxInFlight < limits.SQSBatchEntries {
-		errs = append(errs, fmt.Errorf("max-in-flight is %d: it must be at least %d, one receive", c.MaxInFlight, limits.SQSBatchEntries))
+		errs = append(errs, fmt.Errorf("--max-in-flight is %d: it must be at least %d, one receive", c.MaxInFlight, limits.SQSBatchEntries))
 	}
 	if c.DrainTimeout < time.Second {
-		errs = append(errs, fmt.Errorf("drain-timeout is %v: it must be at least 1s", c.DrainTimeout))
+		errs = append(errs, fmt.Errorf("--drain-timeout is %v: it must be at least 1s", c.DrainTimeout))
 	}
 	return errors.Join(errs...)
 }
@@ -239,7 +239,7 @@ type Stats struct {
 // Stats returns a snapshot.
 func (c *Consumer) Stats() Stats {
 	s := Stats{Messages: c.held.len(), Draining: c.draining.Load()}
-	s.Commands, s.Bytes = c.room.used()
+	s.Commands, s.Bytes = c.held.load()
 	c.mu.Lock()
 	s.Pollers = c.crew.pollers
 	c.mu.Unlock()
@@ -318,10 +318,18 @@ func (c *Consumer) take(received []Message, reserved reservation, scratch []mess
 		c.metrics.OldestAge.Set(now.Sub(oldest).Seconds())
 	}
 	c.held.add(deliveries)
+	c.gauge()
 	for i := range deliveries {
 		c.submit(&deliveries[i])
 	}
 	return scratch
+}
+
+// gauge tells the metrics how much is held.
+func (c *Consumer) gauge() {
+	commands, bytes := c.held.load()
+	c.metrics.InFlight.Set(float64(commands))
+	c.metrics.InFlightBytes.Set(float64(bytes))
 }
 
 func earlier(a, b time.Time) time.Time {

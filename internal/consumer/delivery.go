@@ -153,6 +153,7 @@ func (c *Consumer) finish(d *delivery, outcome string, counter *atomic.Int64) {
 	counter.Add(1)
 	c.metrics.Settled.WithLabelValues(outcome).Inc()
 	c.room.release(d.commands, d.bytes)
+	c.gauge()
 }
 
 // delete deletes a batch of messages, and tries again while their receipts are valid.

@@ -15,6 +15,9 @@ type held struct {
 	first  *delivery // guarded by mu
 	last   *delivery // guarded by mu
 	count  int       // guarded by mu
+	// What the deliveries carry.
+	commands int // guarded by mu
+	bytes    int // guarded by mu
 	waited bool      // drain waits; guarded by mu
 	empty  chan struct{}
 }
@@ -24,6 +27,8 @@ func (h *held) add(ds []delivery) {
 	h.mu.Lock()
 	for i := range ds {
 		h.push(&ds[i])
+		h.commands += ds[i].commands
+		h.bytes += ds[i].bytes
 	}
 	h.count += len(ds)
 	h.mu.Unlock()
@@ -68,6 +73,8 @@ func (h *held) remove(d *delivery) bool {
 	}
 	d.done = true
 	h.unlist(d)
+	h.commands -= d.commands
+	h.bytes -= d.bytes
 	if h.count--; h.count == 0 && h.waited {
 		h.waited = false
 		close(h.empty)
@@ -79,6 +86,13 @@ func (h *held) len() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.count
+}
+
+// load is how many commands are held, and how many bytes.
+func (h *held) load() (commands, bytes int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.commands, h.bytes
 }
 
 func (h *held) deadline(d *delivery) time.Time {
