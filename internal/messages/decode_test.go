@@ -36,8 +36,8 @@ func TestDecodeFields(t *testing.T) {
 
 // TestDecodeNeighbours: bad commands fail alone, and every command has its own text.
 func TestDecodeNeighbours(t *testing.T) {
-	texts := []string{user, but(order, "o1", ""), " " + noUser + "\n", "null", with(noOrd, `"attributes":{"a":"\ud800"}`), noOrd}
-	bad := []bool{false, true, false, true, true, false}
+	texts := []string{user, but(order, "o1", ""), " " + noUser + "\n", "null", with(noOrd, `"attributes":{"a":"\ud800"}`), with(user, `"\ud800":"\ud800"`), noOrd}
+	bad := []bool{false, true, false, true, true, true, false}
 	for _, form := range [][2]string{{"[", "]"}, {`{"commands":[`, "]}"}, {` { "commands" : [`, "]\n}\n"}} {
 		before := []Decoded{{Text: "what was there"}}
 		decoded, err := Decode(before, form[0]+strings.Join(texts, ",")+form[1], nil)
