@@ -91,7 +91,7 @@ func run(ctx context.Context, args []string) int {
 		fmt.Println("ElasticMQ answers at", run.emulators[1].endpoint())
 		fmt.Print("\nexport AWS_ENDPOINT_URL_DYNAMODB=", run.emulators[0].endpoint(),
 			" AWS_ENDPOINT_URL_SQS=", run.emulators[1].endpoint(),
-			" AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local\n")
+			" AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local\n")
 	case "down":
 		if err := instance(home, "up", "", *dynamodbPort, *sqsPort).stop(); err != nil {
 			return fail(err)
