@@ -119,11 +119,20 @@ var dynamodbCases = []testCase[*dynamodb.Client]{
 			"exact": num("0.1234567890123456789012345678901234567"),
 		}}))
 	}},
+	// The item itself is one of the levels: lists and maps may be 31 deep in an attribute.
 	{name: "32 levels are accepted, 33 are not", run: func(c *T, client *dynamodb.Client) {
 		tb := newTable(c, client)
 		_, err := tb.tryPut(c, row("t", "s", "deep", nested(limits.DynamoDBNesting)))
 		c.must(err, "put 32 levels")
 		_, err = tb.tryPut(c, row("t", "s", "deep", nested(limits.DynamoDBNesting+1)))
+		invalid(c, err)
+	}},
+
+	{name: "an attribute name has at least one character, inside documents too", run: func(c *T, client *dynamodb.Client) {
+		tb := newTable(c, client)
+		_, err := tb.tryPut(c, row("t", "s", "", str("x")))
+		invalid(c, err)
+		_, err = tb.tryPut(c, row("t", "s", "m", &types.AttributeValueMemberM{Value: map[string]types.AttributeValue{"": str("x")}}))
 		invalid(c, err)
 	}},
 
@@ -630,7 +639,7 @@ func sized(pk, sk string, bytes int) map[string]types.AttributeValue {
 	return row(pk, sk, "filler", str(strings.Repeat("x", bytes-overhead)))
 }
 
-// nested makes a value that is levels deep: a string, or lists around one.
+// nested makes an attribute's value with which its item is that many levels deep: lists around a string.
 func nested(levels int) types.AttributeValue {
 	v := str("x")
 	for range levels - 1 {

@@ -485,6 +485,18 @@ var sqsCases = []testCase[*sqs.Client]{
 			c.Errorf("MessageRetentionPeriod is %q, want 1209600", got)
 		}
 	}},
+	{name: "a dead-letter queue can be kept to its own queue", deviates: deviations{
+		ElasticMQ: "does not know RedriveAllowPolicy: InvalidAttributeName",
+	}, run: func(c *T, client *sqs.Client) {
+		dlq := newQueue(c, client, nil)
+		q := newQueue(c, client, map[string]string{"RedrivePolicy": redrivePolicy(c, dlq, 100)})
+		policy := fmt.Sprintf(`{"redrivePermission":"byQueue","sourceQueueArns":[%q]}`, q.arn(c))
+		_, err := client.SetQueueAttributes(c, &sqs.SetQueueAttributesInput{QueueUrl: &dlq.url, Attributes: map[string]string{"RedriveAllowPolicy": policy}})
+		c.must(err, "set RedriveAllowPolicy")
+		if got := dlq.attributes(c, types.QueueAttributeNameAll)["RedriveAllowPolicy"]; got == "" {
+			c.Errorf("RedriveAllowPolicy is not kept")
+		}
+	}},
 	{name: "counts tell visible, invisible and delayed messages", run: func(c *T, client *sqs.Client) {
 		q := newQueue(c, client, nil)
 		_, err := q.sendBatch(c, "1", "2", "3")
