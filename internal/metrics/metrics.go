@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"runtime"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,7 +20,6 @@ type Metrics struct {
 	Writer
 	Consumer
 	AWS
-	Query
 }
 
 // Writer are the metrics of the way into the table.
@@ -66,16 +64,6 @@ func (m *AWS) Request(service, operation, outcome string, took time.Duration) {
 	m.RequestDuration.WithLabelValues(service, operation, outcome).Observe(took.Seconds())
 }
 
-// Query are the metrics of the query API.
-type Query struct {
-	QueryDuration *prometheus.HistogramVec // route, status
-}
-
-// Answered observes one answer of the query API. Route is the pattern, never the path: that names tenants.
-func (m *Query) Answered(route string, status int, took time.Duration) {
-	m.QueryDuration.WithLabelValues(route, strconv.Itoa(status)).Observe(took.Seconds())
-}
-
 // The values of the labels outcome and state, so that their series are there, at zero, before anything happened: the
 // first dead letter is then an increase that an alert sees.
 var (
@@ -95,12 +83,16 @@ func NewRegistry() *prometheus.Registry {
 	reg.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "tributary_build_info", Help: "Always 1; the labels say which build runs.",
-			ConstLabels: prometheus.Labels{"version": version.String(), "goversion": runtime.Version()},
-		}, func() float64 { return 1 }),
+		buildInfo(),
 	)
 	return reg
+}
+
+func buildInfo() prometheus.GaugeFunc {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tributary_build_info", Help: "Always 1; the labels say which build runs.",
+		ConstLabels: prometheus.Labels{"version": version.String(), "goversion": runtime.Version()},
+	}, func() float64 { return 1 })
 }
 
 // New registers all metrics with reg. mostTenants bounds the values of the label tenant, _other not counted.
@@ -108,7 +100,7 @@ func New(reg prometheus.Registerer, mostTenants int) *Metrics {
 	f := promauto.With(reg)
 	m := &Metrics{
 		Writer: Writer{
-			BatchCommands: f.NewHistogram(histogram("tributary_batch_commands",
+			BatchCommands: f.NewHistogram(Histogram("tributary_batch_commands",
 				"Commands in a BatchWriteItem call.", 1, 2, 5, 10, 15, 20, 24, 25)),
 			Unprocessed: f.NewCounter(prometheus.CounterOpts{
 				Name: "tributary_unprocessed_items_total", Help: "Writes that BatchWriteItem left over."}),
@@ -127,7 +119,7 @@ func New(reg prometheus.Registerer, mostTenants int) *Metrics {
 				Name: "tributary_commands_total", Help: "Commands done with, by type and by what became of them."}, []string{"type", "outcome"}),
 			DeadLetters: f.NewCounterVec(prometheus.CounterOpts{
 				Name: "tributary_dead_letters_total", Help: "Dead letters sent, by reason."}, []string{"reason"}),
-			CommandDuration: f.NewHistogram(histogram("tributary_command_duration_seconds",
+			CommandDuration: f.NewHistogram(Histogram("tributary_command_duration_seconds",
 				"Time from a message's being sent to its commands' being durable.",
 				.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)),
 			OldestAge: f.NewGauge(prometheus.GaugeOpts{
@@ -145,14 +137,9 @@ func New(reg prometheus.Registerer, mostTenants int) *Metrics {
 				[]string{"tenant", "outcome"}, nil), mostTenants, true),
 		},
 		AWS: AWS{
-			RequestDuration: f.NewHistogramVec(histogram("tributary_aws_request_duration_seconds",
+			RequestDuration: f.NewHistogramVec(Histogram("tributary_aws_request_duration_seconds",
 				"Duration of calls to AWS.",
 				.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25), []string{"service", "operation", "outcome"}),
-		},
-		Query: Query{
-			QueryDuration: f.NewHistogramVec(histogram("tributary_query_duration_seconds",
-				"Duration of answers of the query API, by route and HTTP status.",
-				.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10), []string{"route", "status"}),
 		},
 	}
 	reg.MustRegister(m.throttled, m.commands)
@@ -172,8 +159,9 @@ func New(reg prometheus.Registerer, mostTenants int) *Metrics {
 	return m
 }
 
-// histogram has classic buckets for every Prometheus and native ones, within 10 %, for those that scrape them.
-func histogram(name, help string, buckets ...float64) prometheus.HistogramOpts {
+// Histogram are the options of every histogram here: classic buckets for every Prometheus, and native ones, within
+// 10 %, for those that scrape them.
+func Histogram(name, help string, buckets ...float64) prometheus.HistogramOpts {
 	return prometheus.HistogramOpts{
 		Name: name, Help: help, Buckets: buckets,
 		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
