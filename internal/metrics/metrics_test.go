@@ -75,24 +75,31 @@ func TestPageDescribesWhatIsRegistered(t *testing.T) {
 // recorder is a Registerer that notes what is registered, whether or not it has series yet.
 type recorder struct{ rows map[string]row }
 
-var described = regexp.MustCompile(`fqName: "([^"]+)".* constLabels: \{(.*)\}, variableLabels: \{(.*)\}`)
+var described = regexp.MustCompile(`fqName: "([^"]+)".* constLabels: \{([^}]*)\}, variableLabels: \{([^}]*)\}`)
 
 func (r *recorder) MustRegister(all ...prometheus.Collector) {
 	for _, c := range all {
 		var kind string
-		switch c.(type) {
+		switch c := c.(type) {
 		case *prometheus.CounterVec, *top:
 			kind = "counter"
-		case *prometheus.GaugeVec, prometheus.GaugeFunc:
+		case *prometheus.GaugeVec:
 			kind = "gauge"
 		case *prometheus.HistogramVec:
 			kind = "histogram"
-		case prometheus.Gauge: // a Gauge is a Counter too, as far as methods go
-			kind = "gauge"
-		case prometheus.Counter:
-			kind = "counter"
-		case prometheus.Histogram:
-			kind = "histogram"
+		case prometheus.Metric:
+			var is dto.Metric
+			if err := c.Write(&is); err != nil {
+				panic(err)
+			}
+			switch {
+			case is.Counter != nil:
+				kind = "counter"
+			case is.Gauge != nil:
+				kind = "gauge"
+			case is.Histogram != nil:
+				kind = "histogram"
+			}
 		}
 		descs := make(chan *prometheus.Desc, 10)
 		c.Describe(descs)
