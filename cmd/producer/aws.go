@@ -82,4 +82,3 @@ func writeJSON(w io.Writer, value any) error {
 	}
 	return nil
 }
-

@@ -50,16 +50,11 @@ type importCmd struct {
 
 // Validate is kong's hook: it says what is wrong before anything is done.
 func (i *importCmd) Validate() error {
-	for _, n := range []struct {
-		flag          string
-		is, low, high float64
-	}{
+	if err := inRange([]bounded{
 		{"--pack", float64(i.Pack), 0, 1e6}, {"--pack-bytes", float64(i.PackBytes), 1024, 1 << 20},
 		{"--concurrency", float64(i.Concurrency), 1, 256}, {"--rate", i.Rate, 0, 1e9},
-	} {
-		if !(n.is >= n.low && n.is <= n.high) {
-			return fmt.Errorf("%s: %v is not from %v to %v", n.flag, n.is, n.low, n.high)
-		}
+	}); err != nil {
+		return err
 	}
 	if i.Rejected != "" && len(i.Files) > 1 {
 		return errors.New("--rejected: with several files each has a file of rejected rows of its own")
@@ -138,7 +133,9 @@ func (i *importCmd) Run(ctx context.Context, s *cli.Streams) error {
 		}
 	}
 	var refusals []string
+	seen := 0
 	o.Refusal = func(file string, line int64, why *messages.Error) {
+		seen++
 		if len(refusals) < shownRefusals {
 			refusals = append(refusals, fmt.Sprintf("%s:%d: %s", file, line, why.Error()))
 		}
@@ -157,17 +154,19 @@ func (i *importCmd) Run(ctx context.Context, s *cli.Streams) error {
 	}
 	elapsed := time.Since(started)
 	for _, line := range append(warnings, refusals...) {
-		_, _ = fmt.Fprintln(talk, line)
+		_, _ = fmt.Fprintln(s.Err, line)
 	}
-	if more := total.Rejected - int64(len(refusals)); more > 0 && len(refusals) > 0 {
-		_, _ = fmt.Fprintf(talk, "and %s rejected rows more\n", importer.Thousands(more))
+	if more := seen - len(refusals); more > 0 {
+		_, _ = fmt.Fprintf(s.Err, "and %s rejected rows more\n", importer.Thousands(int64(more)))
 	}
 	sum := i.summary(&total, elapsed)
-	sum.talk(talk, i.DryRun)
+	if err == nil || total.Rows > 0 {
+		sum.talk(talk, i.DryRun)
+	}
 	if err == nil && i.Wait {
 		err = waitEmpty(ctx, to, i.WaitMost, talk)
 	}
-	if i.json() && !i.DryRun {
+	if i.json() && !i.DryRun && (err == nil || total.Rows > 0) {
 		if err := writeJSON(s.Out, sum); err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ type grammar struct {
 	DeleteUser  deleteUserCmd  `cmd:"" help:"Send a command that deletes a user, and print its id."`
 	DeleteOrder deleteOrderCmd `cmd:"" help:"Send a command that deletes an order, and print its id."`
 	Import      importCmd      `cmd:"" help:"Send the rows of CSV or JSON Lines files as commands."`
+	Generate    generateCmd    `cmd:"" help:"Make synthetic load, to the queue or to a file."`
 
 	Version cli.Version `env:"-" help:"Print the version."`
 }

@@ -36,13 +36,16 @@ type Queue struct {
 const (
 	// DefaultPackBytes is just under the 64 KiB that SQS bills as one request ("Amazon SQS pricing").
 	DefaultPackBytes = 60 << 10
-	// DefaultOpenBytes bounds the packs that are not full yet.
+	// DefaultOpenBytes bounds the packs that are not full yet, in bytes and so also in number.
 	DefaultOpenBytes = 16 << 20
 	// DefaultConcurrency is how many SendMessageBatch calls are under way at most.
 	DefaultConcurrency = 8
 	// DefaultPatience is how long SQS may refuse everything before the publisher gives up.
 	DefaultPatience = 2 * time.Minute
 )
+
+// packBytes is what a pack takes beside its body: itself, its key, its place in the map and what its body has spare.
+const packBytes = 512
 
 // waitingBytes is how much full packs may hold that no sender has taken yet: enough for the next two calls.
 const waitingBytes = 2 * limits.SQSBatchBytes
@@ -110,7 +113,7 @@ type Publisher struct {
 	changed        sync.Cond // broadcast when what follows changes
 	packs          map[packKey]*pack
 	oldest, newest *pack // all packs, as a list by age
-	open           int   // bytes of their bodies
+	open           int   // bytes of them
 	waiting        []*message
 	queued         int                  // bytes of waiting
 	flying         map[packKey]struct{} // FIFO: the groups that a call is under way for
@@ -250,6 +253,7 @@ func (p *Publisher) openPack(key packKey, at int64) *pack {
 	}
 	p.newest = k
 	p.packs[key] = k
+	p.open += packBytes
 	return k
 }
 
@@ -271,7 +275,7 @@ func (p *Publisher) seal(k *pack) error {
 
 func (p *Publisher) sealNow(k *pack) {
 	delete(p.packs, k.key)
-	p.open -= len(k.body)
+	p.open -= len(k.body) + packBytes
 	if k.prev == nil {
 		p.oldest = k.next
 	} else {

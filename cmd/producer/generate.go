@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/time/rate"
+
+	"tributary/internal/cli"
+	"tributary/internal/generator"
+	"tributary/internal/ids"
+	"tributary/internal/importer"
+	"tributary/internal/messages"
+	"tributary/internal/publish"
+)
+
+type generateCmd struct {
+	queueFlag
+	output
+	File string `env:"-" placeholder:"FILE" help:"Write JSON Lines to a file instead of sending; - is standard output."`
+
+	Tenants     int      `env:"-" default:"10" placeholder:"N" help:"Tenants (${default})."`
+	Users       int      `env:"-" default:"100" placeholder:"N" help:"Users, over all tenants (${default})."`
+	Orders      int      `env:"-" default:"1000" placeholder:"N" help:"Commands for orders, updates included, over all tenants (${default})."`
+	Skew        float64  `env:"-" default:"0" placeholder:"S" help:"Zipf's exponent over tenants: 0 deals alike, 1 gives the k-th tenant 1/k of the first's (${default})."`
+	UpdateShare float64  `env:"-" default:"0" placeholder:"SHARE" help:"Share of the orders' commands that write an order again, 0 to 1 (${default})."`
+	Versions    bool     `env:"-" help:"Commands carry versions."`
+	Seed        uint64   `env:"-" default:"1" placeholder:"N" help:"Seed: the same one makes the same commands (${default})."`
+	IDs         ids.Kind `name:"ids" enum:"uuid7,uuid4" default:"uuid7" help:"Kind of ids: uuid7 or uuid4 (${default})."`
+
+	Rate        float64 `env:"-" placeholder:"N" help:"Commands a second at most (no limit)."`
+	Pack        int     `env:"-" placeholder:"N" help:"Commands in a message at most (as many as fit 60 KiB)."`
+	Concurrency int     `env:"-" default:"8" placeholder:"N" help:"Calls to SQS under way at most (${default})."`
+	Quiet       bool    `env:"-" short:"q" help:"Say nothing but what went wrong."`
+}
+
+// Validate is kong's hook: it says what is wrong before anything is done.
+func (g *generateCmd) Validate() error {
+	return inRange([]bounded{
+		{"--tenants", float64(g.Tenants), 1, 1e6}, {"--users", float64(g.Users), 0, 1e9}, {"--orders", float64(g.Orders), 0, 1e9},
+		{"--skew", g.Skew, 0, 10}, {"--update-share", g.UpdateShare, 0, 1}, {"--rate", g.Rate, 0, 1e9},
+		{"--pack", float64(g.Pack), 0, 1e6}, {"--concurrency", float64(g.Concurrency), 1, 256},
+	})
+}
+
+// bounded is the value of a flag and its bounds.
+type bounded struct {
+	flag          string
+	is, low, high float64
+}
+
+func inRange(values []bounded) error {
+	for _, v := range values {
+		if !(v.is >= v.low && v.is <= v.high) { // not a number is neither
+			return fmt.Errorf("%s: %v is not from %v to %v", v.flag, v.is, v.low, v.high)
+		}
+	}
+	return nil
+}
+
+// generateLinger is how long a command waits for others at a rate that fills no packs.
+const generateLinger = 100 * time.Millisecond
+
+// Run makes the commands.
+func (g *generateCmd) Run(ctx context.Context, s *cli.Streams) (err error) {
+	source := generator.New(generator.Config{
+		Tenants: g.Tenants, Users: g.Users, Orders: g.Orders, Skew: g.Skew, UpdateShare: g.UpdateShare, Versions: g.Versions,
+		Seed: g.Seed, IDs: g.IDs,
+	})
+	talk := s.Err
+	if g.Quiet {
+		talk = io.Discard
+	}
+	started := time.Now()
+	var sent publish.Stats
+	if g.File != "" {
+		sent.Commands, err = g.toFile(ctx, s, source)
+	} else {
+		sent, err = g.toQueue(ctx, source)
+	}
+	seconds := time.Since(started).Seconds()
+	n := importer.Thousands
+	if g.File == "" && (err == nil || sent.Commands > 0) {
+		_, _ = fmt.Fprintf(talk, "%s commands in %s messages by %s calls; %.1f s, %s commands/s\n",
+			n(sent.Commands), n(sent.Messages), n(sent.Calls), seconds, n(int64(float64(sent.Commands)/seconds)))
+	} else if err == nil {
+		_, _ = fmt.Fprintf(talk, "%s commands; %.1f s\n", n(sent.Commands), seconds)
+	}
+	if err != nil {
+		return explain(err)
+	}
+	if g.json() && g.File != "-" {
+		return writeJSON(s.Out, struct {
+			Commands int64   `json:"commands"`
+			Messages int64   `json:"messages"`
+			Calls    int64   `json:"calls"`
+			Seconds  float64 `json:"seconds"`
+		}{sent.Commands, sent.Messages, sent.Calls, seconds})
+	}
+	return nil
+}
+
+// each hands over every command, at the rate asked for.
+func (g *generateCmd) each(ctx context.Context, source *generator.Generator, do func(c *messages.Command, number int64) error) error {
+	var limiter *rate.Limiter
+	if g.Rate > 0 {
+		limiter = rate.NewLimiter(rate.Limit(g.Rate), max(1, int(g.Rate/20)))
+	}
+	var c messages.Command
+	for number := int64(0); source.Next(&c); number++ {
+		if limiter != nil {
+			if err := limiter.Wait(ctx); err != nil {
+				return context.Cause(ctx)
+			}
+		} else if number%1024 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := do(&c, number); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *generateCmd) toQueue(ctx context.Context, source *generator.Generator) (publish.Stats, error) {
+	to, err := g.connect(ctx, g.Concurrency)
+	if err != nil {
+		return publish.Stats{}, err
+	}
+	// Its own scope: a second run is more load, and nothing that a FIFO queue should leave out.
+	cfg := publish.Config{PackCommands: g.Pack, Concurrency: g.Concurrency, Scope: uuid.NewString()}
+	if g.Rate > 0 {
+		cfg.Linger = generateLinger
+	}
+	p := publish.New(ctx, to.send, to.queue, cfg)
+	err = g.each(ctx, source, p.Add)
+	if closed := p.Close(); err == nil || errors.Is(err, closed) {
+		err = closed
+	}
+	return p.Stats(), err
+}
+
+func (g *generateCmd) toFile(ctx context.Context, s *cli.Streams, source *generator.Generator) (made int64, err error) {
+	w := s.Out
+	if g.File != "-" {
+		f, err := os.Create(g.File)
+		if err != nil {
+			return 0, cli.Usage("--file: %w", err)
+		}
+		defer func() {
+			if closed := f.Close(); err == nil && closed != nil {
+				err = fmt.Errorf("write %s: %w", g.File, closed)
+			}
+		}()
+		w = f
+	}
+	out := bufio.NewWriterSize(w, 64<<10)
+	var line []byte
+	err = g.each(ctx, source, func(c *messages.Command, _ int64) error {
+		line = append(messages.Append(line[:0], c), '\n')
+		if _, err := out.Write(line); err != nil {
+			return fmt.Errorf("write %s: %w", g.File, err)
+		}
+		made++
+		return nil
+	})
+	if flushed := out.Flush(); err == nil && flushed != nil {
+		err = fmt.Errorf("write %s: %w", g.File, flushed)
+	}
+	return made, err
+}
