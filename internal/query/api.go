@@ -207,6 +207,9 @@ func (s *Server) listUserOrders(ctx context.Context, in *listUserOrdersInput) (*
 // listItems answers with a page, or with an export, as the request's Accept header asks.
 func listItems[T any](ctx context.Context, s *Server, in *PageParams, q listQuery, decode func(table.Attributes) (T, error)) (*listOutput, error) {
 	current := requestOf(ctx)
+	if in.Until.IsZero() && current.http.URL.Query().Has("until") {
+		in.Until = time.Unix(0, 0) // year 1 was asked for: nothing is that old
+	}
 	f, err := q.apply(in, current.reader.tenant)
 	if err != nil {
 		return nil, current.fail(ctx, err)

@@ -252,3 +252,16 @@ func (f *fakeDynamoDB) partitions() map[string]int {
 	defer f.mu.Unlock()
 	return maps.Clone(f.asked)
 }
+
+// stuck is a DynamoDB that never answers.
+type stuck struct{}
+
+func (stuck) GetItem(ctx context.Context, _ *dynamodb.GetItemInput, _ ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (stuck) Query(ctx context.Context, _ *dynamodb.QueryInput, _ ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}

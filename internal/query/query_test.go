@@ -175,3 +175,16 @@ func rawGet(t testing.TB, base, path string, headers ...string) answer {
 	}
 	return answer{response.StatusCode, response.Header, string(body)}
 }
+
+// record asks a handler without a network, as a test on a clock of its own must.
+func record(t testing.TB, h http.Handler, path string, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+	r.Host = "127.0.0.1"
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}

@@ -175,7 +175,7 @@ func (r *reader) page(ctx context.Context, q listQuery, limit int) (items []item
 	for reads := range readsPerPage {
 		want := limit + 1 - len(items)
 		if reads > 0 {
-			want = max(want, readItems)
+			want = min(want<<(2*reads), max(want, readItems)) // the more was left out, the further it reads
 		}
 		b, err := r.read(ctx, &q, want)
 		if err != nil {
