@@ -102,13 +102,15 @@ func (s *keySource) missing() bool {
 // within bounds. Loaded is false where there are no keys that may still be trusted.
 func (s *keySource) find(ctx context.Context, kid string) (_ []jwk.Key, loaded bool) {
 	found, loaded := s.lookup(kid)
-	if len(found) > 0 || s.url == "" || !s.mayFetch() {
+	if len(found) > 0 || s.url == "" {
 		return found, loaded
 	}
-	if err := s.fetchOnce(ctx); err != nil {
-		s.log.Error("keys of JWTs not fetched", "err", err)
+	if s.mayFetch() {
+		if err := s.fetchOnce(ctx); err != nil {
+			s.log.Error("keys of JWTs not fetched", "err", err)
+		}
 	}
-	return s.lookup(kid)
+	return s.lookup(kid) // somebody else may have fetched since
 }
 
 func (s *keySource) lookup(kid string) (found []jwk.Key, loaded bool) {
