@@ -171,9 +171,9 @@ func TestNumbersAreExact(t *testing.T) {
 	}
 	for sent, want := range tests {
 		s := open(t, dynamo.Options{})
-		s.mustPut(keyed("t", "o", "n", num(sent), "other", str("a")))
+		s.mustPut(keyed("t", "o", "n", num(sent), "note", str("a")))
 		if _, err := s.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
-			TableName: aws.String(table), Key: keyed("t", "o"), UpdateExpression: aws.String("SET other = :b, copied = n"),
+			TableName: aws.String(table), Key: keyed("t", "o"), UpdateExpression: aws.String("SET note = :b, copied = n"),
 			ExpressionAttributeValues: attributes{":b": str("b")},
 		}); err != nil {
 			t.Fatal(err)
