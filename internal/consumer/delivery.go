@@ -130,11 +130,15 @@ func (c *Consumer) count(d *delivery) {
 		c.metrics.Commands.WithLabelValues(d.bad[i].kind.String(), writer.Refused.String()).Inc()
 		c.metrics.TenantCommands(d.bad[i].tenant, writer.Refused.String(), 1)
 	}
+	settled := len(d.bad)
 	for i := range d.Writes {
 		w := &d.Writes[i]
 		outcome := w.Outcome
 		if outcome == writer.Pending { // the writer never took it
 			outcome = writer.HandedBack
+		}
+		if outcome != writer.HandedBack {
+			settled++
 		}
 		c.metrics.Commands.WithLabelValues(w.Command.Kind.String(), outcome.String()).Inc()
 		c.metrics.TenantCommands(w.Command.TenantID, outcome.String(), 1)
@@ -142,7 +146,7 @@ func (c *Consumer) count(d *delivery) {
 			c.metrics.CommandDuration.Observe(w.SettledAt.Sub(d.message.SentAt).Seconds())
 		}
 	}
-	c.commands.Add(int64(d.commands))
+	c.commands.Add(int64(settled))
 }
 
 // finish ends a delivery. It must be called once, by who has deleted the message, handed it back or given it up.

@@ -11,15 +11,15 @@ import (
 // held is the list of deliveries that are neither deleted, handed back nor left, by the time at which they become
 // visible again, the earliest first.
 type held struct {
-	mu     sync.Mutex
-	first  *delivery // guarded by mu
-	last   *delivery // guarded by mu
-	count  int       // guarded by mu
+	mu    sync.Mutex
+	first *delivery // guarded by mu
+	last  *delivery // guarded by mu
+	count int       // guarded by mu
 	// What the deliveries carry.
-	commands int // guarded by mu
-	bytes    int // guarded by mu
-	waited bool      // drain waits; guarded by mu
-	empty  chan struct{}
+	commands int  // guarded by mu
+	bytes    int  // guarded by mu
+	waited   bool // drain waits; guarded by mu
+	empty    chan struct{}
 }
 
 // add appends deliveries of one receive.
