@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -642,4 +641,32 @@ func TestASummaryOfVeryManyTenantsIsBounded(t *testing.T) {
 	equal(t, "of", s.Groups[0].TenantID, OtherTenants)
 }
 
-var _ http.Handler = (*queue.Server)(nil)
+// interrupter presses ctrl-C while a batch is being sent.
+type interrupter struct {
+	SendAPI
+	press context.CancelFunc
+}
+
+func (i interrupter) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, o ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+	i.press()
+	return i.SendAPI.SendMessageBatch(ctx, in, o...)
+}
+
+func TestABatchThatWasBegunIsFinished(t *testing.T) {
+	within(t, func(t *testing.T, w *world) {
+		for n := range 10 {
+			w.letter(n, "invalid_field", "acme")
+		}
+		ctx, cancel := context.WithCancel(w.context())
+		defer cancel()
+		to := w.target()
+		to.API = interrupter{w.client, cancel}
+		moved, _, err := w.box().Redrive(ctx, &Filter{}, to)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("ended by %v", err)
+		}
+		equal(t, "sent", moved.Sent, 10)
+		equal(t, "in the queue", len(w.drain(w.source)), 10)
+		equal(t, "left", len(w.drain(w.dlq)), 0)
+	})
+}

@@ -1,0 +1,100 @@
+package awsclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+)
+
+type answer func(*http.Request) (*http.Response, error)
+
+func (a answer) Do(r *http.Request) (*http.Response, error) { return a(r) }
+
+func refuse(status int, body string) answer {
+	return func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
+	}
+}
+
+// describe makes a call that fails, and wraps its error as this project does.
+func describe(t *testing.T, ctx context.Context, client aws.HTTPClient, endpoint string) error {
+	t.Helper()
+	api := dynamodb.NewFromConfig(aws.Config{
+		Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""), HTTPClient: client,
+		BaseEndpoint: &endpoint, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+	})
+	_, err := api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: aws.String("Table")})
+	if err == nil {
+		t.Fatal("the call did not fail")
+	}
+	return fmt.Errorf("describe table Table: %w", err)
+}
+
+func TestExplain(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := "http://" + listener.Addr().String() // nobody answers there any more
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, c := range map[string]struct {
+		err  error
+		want string
+	}{
+		"refused connection": {describe(t, t.Context(), http.DefaultClient, closed), "describe table Table: DynamoDB DescribeTable: no answer from " + closed + ": connect: connection refused"},
+		"permission":         {describe(t, t.Context(), refuse(400, `{"__type":"x#AccessDeniedException","message":"User: u is not authorized"}`), closed), "describe table Table: DynamoDB DescribeTable is not allowed for these credentials: User: u is not authorized"},
+		"credentials":        {describe(t, t.Context(), refuse(400, `{"__type":"x#UnrecognizedClientException","message":"The security token is invalid"}`), closed), "describe table Table: DynamoDB DescribeTable: AWS refuses the credentials (UnrecognizedClientException): The security token is invalid"},
+		"any other":          {describe(t, t.Context(), refuse(400, `{"__type":"x#ResourceNotFoundException","message":"no such table"}`), closed), "describe table Table: DynamoDB DescribeTable: ResourceNotFoundException: no such table"},
+		"interrupted":        {describe(t, cancelled, http.DefaultClient, closed), "describe table Table: DynamoDB DescribeTable: interrupted"},
+	} {
+		explained := Explain(c.err)
+		if got := explained.Error(); !strings.HasPrefix(got, c.want) || strings.Contains(got, "RequestID") || strings.Contains(got, "\n") {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+		if !errors.Is(explained, c.err) {
+			t.Errorf("%s: the error itself is lost", name)
+		}
+	}
+	if _, ok := errors.AsType[*types.ResourceNotFoundException](Explain(describe(t, t.Context(), refuse(400, `{"__type":"x#ResourceNotFoundException"}`), closed))); !ok {
+		t.Error("the type of an explained error is lost")
+	}
+}
+
+func TestExplainLeavesOthersAlone(t *testing.T) {
+	own := &ConfigurationError{Problem: "in words of its own", Err: describe(t, t.Context(), refuse(400, `{}`), "http://127.0.0.1")}
+	for _, err := range []error{nil, io.EOF, own} {
+		if got := Explain(err); got != err {
+			t.Errorf("Explain(%v) = %v", err, got)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	good := aws.Config{Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}
+	if err := Check(t.Context(), good); err != nil {
+		t.Errorf("good settings: %v", err)
+	}
+	noRegion, noCredentials, emptyCredentials := good, good, good
+	noRegion.Region = ""
+	noCredentials.Credentials = nil
+	emptyCredentials.Credentials = credentials.NewStaticCredentialsProvider("", "", "")
+	for name, cfg := range map[string]aws.Config{"no region": noRegion, "no credentials": noCredentials, "empty credentials": emptyCredentials} {
+		if _, ok := errors.AsType[*ConfigurationError](Check(t.Context(), cfg)); !ok {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+}
