@@ -206,6 +206,7 @@ func batchID(s string) bool {
 // receiveInput has pointers where the SDK's type can't tell 0 from nothing.
 type receiveInput struct {
 	sqs.ReceiveMessageInput
+	AttributeNames      []types.MessageSystemAttributeName // the older name of MessageSystemAttributeNames
 	MaxNumberOfMessages *int32
 	VisibilityTimeout   *int32
 	WaitTimeSeconds     *int32
@@ -233,9 +234,7 @@ func (s *Server) receiveMessage(c *call, in *receiveInput) (any, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	for _, name := range in.AttributeNames { // the older parameter
-		in.MessageSystemAttributeNames = append(in.MessageSystemAttributeNames, types.MessageSystemAttributeName(name))
-	}
+	in.MessageSystemAttributeNames = append(in.MessageSystemAttributeNames, in.AttributeNames...)
 	most := 1
 	if in.MaxNumberOfMessages != nil {
 		most = int(*in.MaxNumberOfMessages)

@@ -324,6 +324,21 @@ func TestFIFO(t *testing.T) {
 			}
 		})
 	})
+	t.Run("blocked by a later message in flight", func(t *testing.T) {
+		play(t, "q.fifo", fifo, func(s *scene) {
+			s.send("a1", group("a"))
+			s.send("a2", group("a"))
+			taken := s.receive(s.url)
+			if _, err := s.ChangeMessageVisibility(s.Context(), &sqs.ChangeMessageVisibilityInput{QueueUrl: s.url, ReceiptHandle: taken[0].ReceiptHandle, VisibilityTimeout: 0}); err != nil {
+				t.Fatal(err)
+			}
+			s.wantBodies("a1 is visible, a2 in flight", s.receive(s.url), "")
+			if err := s.remove(taken[1]); err != nil {
+				t.Fatal(err)
+			}
+			s.wantBodies("a2 is gone", s.receive(s.url), "a1")
+		})
+	})
 	t.Run("deduplication", func(t *testing.T) {
 		play(t, "q.fifo", fifo, func(s *scene) {
 			first := s.send("a", group("g"))
