@@ -143,7 +143,7 @@ func fromMinidyn(in *minidyn.Item) (value, error) {
 	return out, out.normalize()
 }
 
-// expressions are the parameters of one request with what refers to them, and count what is used.
+// use notes the names and values that expression refers to, and refuses one that was not given.
 func (p *parameters) use(expression string) error {
 	for _, token := range tokens(expression) {
 		for part := range strings.SplitSeq(token, ".") {

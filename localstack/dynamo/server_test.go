@@ -472,3 +472,30 @@ func TestRequestTooLarge(t *testing.T) {
 		t.Errorf("a request over 16 MB: %v", err)
 	}
 }
+
+// BenchmarkBatchWrite writes 25 new items a call into one partition, over HTTP.
+func BenchmarkBatchWrite(b *testing.B) {
+	h := httptest.NewServer(dynamo.NewServer(dynamo.Options{}))
+	defer h.Close()
+	c := dynamodb.New(dynamodb.Options{Region: "us-east-1", BaseEndpoint: &h.URL, Credentials: credentials.NewStaticCredentialsProvider("x", "y", "")})
+	if _, err := c.CreateTable(b.Context(), &dynamodb.CreateTableInput{
+		TableName: aws.String(table), BillingMode: types.BillingModePayPerRequest,
+		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("PK"), AttributeType: "S"}, {AttributeName: aws.String("SK"), AttributeType: "S"}},
+		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("PK"), KeyType: "HASH"}, {AttributeName: aws.String("SK"), KeyType: "RANGE"}},
+	}); err != nil {
+		b.Fatal(err)
+	}
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		requests := make([]types.WriteRequest, 25)
+		for i := range requests {
+			n++
+			requests[i].PutRequest = &types.PutRequest{Item: keyed("tenant#a", fmt.Sprintf("order#%d", n*7919%1_000_003), "user_id", str("u1"), "order_amount", num("150.5"))}
+		}
+		if _, err := c.BatchWriteItem(b.Context(), &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{table: requests}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "items/s")
+}

@@ -209,7 +209,7 @@ func traceHeader(attributes map[string]types.MessageSystemAttributeValue) (strin
 	return "", nil
 }
 
-// select keeps the attributes that a receive asked for by name, by prefix or all.
+// selected keeps the attributes that a receive asked for by name, by prefix or all.
 func selected(attributes map[string]types.MessageAttributeValue, names []string) map[string]types.MessageAttributeValue {
 	var out map[string]types.MessageAttributeValue
 	for name, a := range attributes {
