@@ -216,7 +216,9 @@ func (e *emulator) ask(ctx context.Context) error {
 	return nil
 }
 
-func (p *pair) path(e *emulator, suffix string) string { return filepath.Join(p.dir, e.name+"."+suffix) }
+func (p *pair) path(e *emulator, suffix string) string {
+	return filepath.Join(p.dir, e.name+"."+suffix)
+}
 
 // running reads e's record and says whether that very process still runs.
 func (p *pair) running(e *emulator) (record, bool) {
