@@ -69,7 +69,7 @@ type rig struct {
 func newRig(t *testing.T, config Config) *rig {
 	t.Helper()
 	r := &rig{backend: newBackend(t), clock: time.Unix(1e9, 0)}
-	front, err := New(Backends{DynamoDB: r.backend.URL, SQS: r.backend.URL}, 7, config)
+	front, err := New(Backends{DynamoDB: r.URL, SQS: r.URL}, 7, config)
 	if err != nil {
 		t.Fatal(err)
 	}

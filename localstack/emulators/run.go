@@ -319,7 +319,7 @@ func startTime(pid int) (string, error) {
 	}
 	// The command's name, in parentheses, may hold spaces; the fields after it are numbered from 3 (proc(5)).
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	const state, starttime = 3 - 3, 22 - 3
+	const state, starttime = 0, 22 - 3
 	if len(fields) <= starttime {
 		return "", fmt.Errorf("read process %d: /proc/%d/stat is cut short", pid, pid)
 	}
