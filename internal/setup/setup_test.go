@@ -250,7 +250,7 @@ func TestURLsWorkLikeNames(t *testing.T) {
 		p.Queue = strings.Replace(first[1].URL, "commands", "others", 1)
 		p.DeadLetters = strings.Replace(first[0].URL, "commands", "others", 1)
 		expect(t, "made by URL", outcomes(w.run(p)), "created; created; unchanged")
-		p.Queue = "http://stack.test/999999999999/elsewhere"
+		p.Queue, p.DeadLetters = "http://stack.test/999999999999/elsewhere", "elsewhere-dlq"
 		if _, err := w.setup.Run(t.Context(), p); err == nil {
 			t.Error("a queue was made in another account than the URL's, and nothing said")
 		}
@@ -303,6 +303,17 @@ func TestCompareAllow(t *testing.T) {
 	}
 	if _, _, err := compareAllow(&queueState{attributes: map[string]string{"RedriveAllowPolicy": "{"}}, arn); err == nil {
 		t.Error("a policy that can't be read is accepted")
+	}
+}
+
+func TestAKeyOfTheUsersOwnIsEncryptionToo(t *testing.T) {
+	attributes := map[string]string{"SqsManagedSseEnabled": "false"}
+	if d := compare(sharedSettings(false), attributes); len(d) != 1 || d[0].Setting != "encryption" {
+		t.Errorf("without a key: %+v", d)
+	}
+	attributes["KmsMasterKeyId"] = "alias/mine"
+	if d := compare(sharedSettings(false), attributes); len(d) != 0 {
+		t.Errorf("with a key: %+v", d)
 	}
 }
 
