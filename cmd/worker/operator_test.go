@@ -1,0 +1,252 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"tributary/internal/cli"
+	"tributary/internal/deadletters"
+	"tributary/internal/stacktest"
+	"tributary/localstack/stack"
+)
+
+// command runs the program and returns its exit status and what it printed.
+func command(t *testing.T, args ...string) (status int, out, talk string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	status = cli.Main(context.Background(), "worker", "", &grammar{}, args, &cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
+	return status, stdout.String(), stderr.String()
+}
+
+// onStack leads the program to a stack of its own, and returns a client of its queues.
+func onStack(t *testing.T) *sqs.Client {
+	t.Helper()
+	embedded := stack.New(stack.Options{})
+	server := httptest.NewServer(embedded)
+	t.Cleanup(func() {
+		embedded.Close()
+		server.Close()
+	})
+	settings(t, server.URL)
+	return sqs.NewFromConfig(stacktest.Config(embedded))
+}
+
+// settings are the AWS settings that the program finds, whatever the machine's own are.
+func settings(t *testing.T, endpoint string) {
+	t.Helper()
+	nowhere := filepath.Join(t.TempDir(), "none")
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local",
+		"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": nowhere, "AWS_SHARED_CREDENTIALS_FILE": nowhere, "AWS_PROFILE": "",
+		"AWS_DEFAULT_REGION": "", "AWS_ENDPOINT_URL_SQS": "", "AWS_ENDPOINT_URL_DYNAMODB": "", "AWS_MAX_ATTEMPTS": "1",
+	} {
+		t.Setenv(name, value)
+	}
+	for _, name := range []string{"TRIBUTARY_QUEUE", "TRIBUTARY_DLQ", "TRIBUTARY_TABLE", "TRIBUTARY_OUTPUT"} {
+		t.Setenv(name, "") // to have it restored
+		if err := os.Unsetenv(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWrongUsageIsOneLineAndStatus2(t *testing.T) {
+	settings(t, "http://127.0.0.1:1")
+	for _, line := range []string{
+		"setup extra",
+		"setup --queue a.b",
+		"setup --queue x.fifo --dlq y",
+		"setup --queue x --dlq x",
+		"setup --queue arn:aws:sqs:us-east-1:1:x",
+		"setup --table x",
+		"setup --read-capacity 5",
+		"setup --read-capacity -1 --write-capacity 5",
+		"setup --write-capacity many",
+		"setup --timeout 0s",
+		"setup -o yaml",
+		"dlq list --since yesterday",
+		"dlq list --since -5m",
+		"dlq list --examples -1",
+		"dlq show",
+		"dlq redrive --rate 0.01",
+		"dlq redrive --rate -1",
+		"dlq redrive --rate NaN",
+		"dlq drop",
+		"dlq nonsense",
+		"doctor --drain-timeout 0s",
+		"doctor --timeout -1s",
+	} {
+		status, out, talk := command(t, strings.Fields(line)...)
+		if status != cli.StatusUsage || out != "" || strings.Count(talk, "\n") != 1 || !strings.HasPrefix(talk, "worker: ") {
+			t.Errorf("worker %s: status %d, out %q, talk %q", line, status, out, talk)
+		}
+	}
+	t.Setenv("AWS_REGION", "")
+	if status, _, talk := command(t, "setup"); status != cli.StatusUsage || !strings.Contains(talk, "AWS_REGION") {
+		t.Errorf("no region: status %d, %q", status, talk)
+	}
+	t.Setenv("AWS_REGION", "us-east-1")
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	if status, _, talk := command(t, "doctor"); status != cli.StatusUsage || !strings.Contains(talk, "credentials") {
+		t.Errorf("no credentials: status %d, %q", status, talk)
+	}
+}
+
+func TestNoAnswerIsOneLineAndStatus1(t *testing.T) {
+	settings(t, "http://127.0.0.1:1")
+	for _, line := range []string{"setup", "dlq list", "dlq show x", "dlq redrive", "dlq export", "dlq drop --yes"} {
+		status, out, talk := command(t, strings.Fields(line)...)
+		if status != cli.StatusFailed || out != "" || strings.Count(talk, "\n") != 1 || !strings.Contains(talk, "no answer from http://127.0.0.1:1") {
+			t.Errorf("worker %s: status %d, out %q, talk %q", line, status, out, talk)
+		}
+	}
+}
+
+// TestAnOperatorsDay sets up, looks, repairs and looks again.
+func TestAnOperatorsDay(t *testing.T) {
+	client := onStack(t)
+	run := func(want int, line string) string {
+		t.Helper()
+		status, out, talk := command(t, strings.Fields(line)...)
+		if status != want {
+			t.Fatalf("worker %s: status %d, out %q, talk %q", line, status, out, talk)
+		}
+		return out
+	}
+	run(cli.StatusFailed, "doctor")
+	if out := run(0, "setup"); strings.Count(out, "created") != 3 {
+		t.Errorf("setup: %q", out)
+	}
+	var made struct{ Resources []struct{ Outcome string } }
+	decode(t, run(0, "setup -o json"), &made)
+	if len(made.Resources) != 3 || made.Resources[0].Outcome != "unchanged" {
+		t.Errorf("setup again: %+v", made)
+	}
+	if out := run(0, "doctor"); !strings.Contains(out, ", 0 failed, 0 skipped") {
+		t.Errorf("doctor: %q", out)
+	}
+	if out := run(0, "dlq"); out != "tributary-commands-dlq: no letters\n" {
+		t.Errorf("no letters: %q", out)
+	}
+
+	dlq, err := client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String("tributary-commands-dlq")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := func(v string) types.MessageAttributeValue {
+		return types.MessageAttributeValue{DataType: aws.String("String"), StringValue: &v}
+	}
+	for _, reason := range []string{"invalid_field", "malformed"} {
+		if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: dlq.QueueUrl, MessageBody: aws.String("<b>" + reason), MessageAttributes: map[string]types.MessageAttributeValue{
+			"reason": text(reason), "tenant_id": text("acme"), "source_message_id": text("m-" + reason), "detail": text("no good"),
+		}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var list struct {
+		Letters  int
+		Groups   []deadletters.Group
+		Examples []deadletters.Letter
+	}
+	decode(t, run(0, "dlq list -o json --reason malformed"), &list)
+	if list.Letters != 1 || len(list.Groups) != 1 || list.Groups[0].TenantID != "acme" || len(list.Examples) != 1 || list.Examples[0].Body != "<b>malformed" {
+		t.Errorf("list: %+v", list)
+	}
+	if out := run(0, "dlq show m-malformed"); !strings.Contains(out, "<b>malformed") || !strings.Contains(out, "no good") {
+		t.Errorf("show: %q", out)
+	}
+	run(cli.StatusFailed, "dlq show nothing")
+	file := filepath.Join(t.TempDir(), "letters.jsonl")
+	run(0, "dlq export --to "+file)
+	run(cli.StatusUsage, "dlq export --to "+file)
+	exported, err := os.ReadFile(file)
+	if err != nil || bytes.Count(exported, []byte("\n")) != 2 {
+		t.Errorf("export: %q, %v", exported, err)
+	}
+	if out := run(0, "dlq redrive --dry-run"); !strings.Contains(out, "2 letters would be sent to tributary-commands") {
+		t.Errorf("dry run: %q", out)
+	}
+	if out := run(0, "dlq redrive --reason invalid_field"); out != "1 of 2 letters sent to tributary-commands\n" {
+		t.Errorf("redrive: %q", out)
+	}
+	if out := run(0, "dlq drop --yes --tenant nobody"); out != "0 of 1 letters deleted from tributary-commands-dlq\n" {
+		t.Errorf("drop of nothing: %q", out)
+	}
+	if out := run(0, "dlq drop --yes"); out != "1 of 1 letters deleted from tributary-commands-dlq\n" {
+		t.Errorf("drop: %q", out)
+	}
+}
+
+func decode(t *testing.T, text string, to any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), to); err != nil {
+		t.Fatalf("%v in %q", err, text)
+	}
+}
+
+func TestMoments(t *testing.T) {
+	for given, ago := range map[string]time.Duration{"90m": 90 * time.Minute, "24h": 24 * time.Hour, "7d": 7 * 24 * time.Hour, "1.5d": 36 * time.Hour} {
+		var m moment
+		if err := m.UnmarshalText([]byte(given)); err != nil {
+			t.Errorf("%s: %v", given, err)
+		}
+		if off := time.Since(time.Time(m)) - ago; off < 0 || off > time.Minute {
+			t.Errorf("%s is %s", given, time.Time(m))
+		}
+	}
+	for given, want := range map[string]string{"2026-01-31": "2026-01-31T00:00:00Z", "2026-01-31T15:04:05+02:00": "2026-01-31T13:04:05Z"} {
+		var m moment
+		if err := m.UnmarshalText([]byte(given)); err != nil || time.Time(m).UTC().Format(time.RFC3339) != want {
+			t.Errorf("%s: %s, %v", given, time.Time(m), err)
+		}
+	}
+}
+
+// What strangers sent must not steer the terminal of who looks at it.
+func TestLettersCannotSteerATerminal(t *testing.T) {
+	evil := "a\x1b[2Jb\u202ec\r\u0085d"
+	l := &deadletters.Letter{ID: evil, Reason: evil, Detail: evil + "\nsecond line", TenantID: evil, Field: evil, Body: evil + "\n\t{}", GroupID: evil,
+		Attributes: map[string]deadletters.Attribute{evil: {Text: evil}}}
+	summary := deadletters.NewSummary(5)
+	summary.Add(l)
+	summary.Finish()
+	var out bytes.Buffer
+	if err := writeSummary(&out, "dlq", summary, true, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeLetter(&out, l); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(out.String(), "\x1b\r\u202e\u0085") {
+		t.Errorf("%q", out.String())
+	}
+	if !strings.Contains(out.String(), "\n\t{}\n") {
+		t.Errorf("the body's own lines are lost: %q", out.String())
+	}
+}
+
+func TestALongListIsCutForPeople(t *testing.T) {
+	summary := deadletters.NewSummary(0)
+	for i := range groupsShown + 7 {
+		summary.Add(&deadletters.Letter{Reason: "malformed", TenantID: strings.Repeat("t", i+1)})
+	}
+	summary.Finish()
+	var out bytes.Buffer
+	if err := writeSummary(&out, "dlq", summary, true, ""); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "and 7 more letters in 7 lines") {
+		t.Errorf("%s", out.String())
+	}
+}
