@@ -43,18 +43,19 @@ CI=true they fail.
 func main() {
 	// Ctrl-C reaches the command that exec runs by itself; this program stays to clean up behind it.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := run(ctx, os.Args[1:])
+	status := run(ctx, os.Args[1:], os.Stderr)
 	stop()
 	os.Exit(status)
 }
 
-func run(ctx context.Context, args []string) int {
+func run(ctx context.Context, args []string, stderr io.Writer) int {
 	if len(args) == 0 {
-		fmt.Fprint(os.Stderr, usage)
+		_, _ = fmt.Fprint(stderr, usage)
 		return 2
 	}
 	flags := flag.NewFlagSet("emulators "+args[0], flag.ContinueOnError)
-	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
+	flags.SetOutput(stderr)
+	flags.Usage = func() { _, _ = fmt.Fprint(stderr, usage) }
 	dynamodbPort := flags.Int("dynamodb-port", defaultDynamoDBPort, "port of DynamoDB Local")
 	sqsPort := flags.Int("sqs-port", defaultSQSPort, "port of ElasticMQ")
 	if err := flags.Parse(args[1:]); errors.Is(err, flag.ErrHelp) {
@@ -69,7 +70,7 @@ func run(ctx context.Context, args []string) int {
 	home := filepath.Join(root, "localstack", ".emulators")
 	pom := filepath.Join(root, "localstack", "pom.xml")
 	if args[0] != "exec" && flags.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "emulators: unexpected argument %q\n\n%s", flags.Arg(0), usage)
+		_, _ = fmt.Fprintf(stderr, "emulators: unexpected argument %q\n\n%s", flags.Arg(0), usage)
 		return 2
 	}
 
@@ -101,14 +102,14 @@ func run(ctx context.Context, args []string) int {
 		return instance(home, "up", "", *dynamodbPort, *sqsPort).status(ctx)
 	case "exec":
 		if flags.NArg() == 0 {
-			fmt.Fprint(os.Stderr, "emulators: exec needs a command\n\n", usage)
+			_, _ = fmt.Fprint(stderr, "emulators: exec needs a command\n\n", usage)
 			return 2
 		}
 		return execute(ctx, home, pom, flags.Args())
 	case "help", "-h", "--help":
 		fmt.Print(usage)
 	default:
-		fmt.Fprintf(os.Stderr, "emulators: unknown command %q\n\n%s", args[0], usage)
+		_, _ = fmt.Fprintf(stderr, "emulators: unknown command %q\n\n%s", args[0], usage)
 		return 2
 	}
 	return 0

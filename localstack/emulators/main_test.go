@@ -3,7 +3,7 @@
 package main
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -176,8 +176,9 @@ func TestLockWaitsForItsHolder(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{nil, {"launch"}, {"up", "now"}, {"exec"}, {"up", "-port", "1"}} {
-		if status := run(context.Background(), args); status != 2 {
-			t.Errorf("%q: status %d, want 2", args, status)
+		var said bytes.Buffer
+		if status := run(t.Context(), args, &said); status != 2 || !strings.Contains(said.String(), "usage:") {
+			t.Errorf("%q: status %d, want 2, and it says %q", args, status, &said)
 		}
 	}
 }

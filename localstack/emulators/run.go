@@ -154,20 +154,25 @@ func (p *pair) spawn(e *emulator) (<-chan struct{}, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", e.title, err)
 	}
+	// Asked before anybody waits for it: until then even an ended process can be asked for.
+	started, err := startTime(cmd.Process.Pid)
 	ended := make(chan struct{})
 	go func() {
 		_ = cmd.Wait()
 		close(ended)
 	}()
-	started, err := startTime(cmd.Process.Pid)
+	if err != nil {
+		_ = cmd.Process.Kill()
+		<-ended
+		return nil, p.endedError(e)
+	}
+	b, err := json.Marshal(record{PID: cmd.Process.Pid, Started: started, Port: e.port})
 	if err == nil {
-		var b []byte
-		if b, err = json.Marshal(record{PID: cmd.Process.Pid, Started: started, Port: e.port}); err == nil {
-			err = os.WriteFile(p.path(e, "pid"), b, 0o644)
-		}
+		err = os.WriteFile(p.path(e, "pid"), b, 0o644)
 	}
 	if err != nil {
 		_ = cmd.Process.Kill()
+		<-ended
 		return nil, fmt.Errorf("record %s's process: %w", e.title, err)
 	}
 	return ended, nil
@@ -184,12 +189,16 @@ func (p *pair) await(ctx context.Context, e *emulator, ended <-chan struct{}) er
 		}
 		select {
 		case <-ended:
-			return fmt.Errorf("%s ended before it answered; the end of its log:\n%s", e.title, tail(p.path(e, "log"), 20))
+			return p.endedError(e)
 		case <-ctx.Done():
 			return fmt.Errorf("%s does not answer on port %d (%w); the end of its log:\n%s", e.title, e.port, err, tail(p.path(e, "log"), 20))
 		case <-tick.C:
 		}
 	}
+}
+
+func (p *pair) endedError(e *emulator) error {
+	return fmt.Errorf("%s ended before it answered; the end of its log:\n%s", e.title, tail(p.path(e, "log"), 20))
 }
 
 func (e *emulator) ask(ctx context.Context) error {
