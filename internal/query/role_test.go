@@ -1,0 +1,212 @@
+package query_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"github.com/aws/smithy-go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tributary/internal/pytools"
+	"tributary/internal/query"
+	"tributary/internal/table"
+)
+
+const readerRole = "arn:aws:iam::123456789012:role/tributary-reader"
+
+// startMoto starts moto's server and returns its address.
+func startMoto(t *testing.T) string {
+	t.Helper()
+	tool := pytools.Need(t, pytools.Moto)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	cmd := exec.CommandContext(ctx, tool.Python, "-c", "from moto.server import main; main(['-H', '127.0.0.1', '-p', '0'])")
+	cmd.Env = tool.Env()
+	output, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	address := make(chan string, 1)
+	read := make(chan struct{})
+	var said strings.Builder
+	go func() {
+		defer close(read)
+		defer close(address)
+		running := regexp.MustCompile(`Running on (http://127\.0\.0\.1:\d+)`)
+		for lines := bufio.NewScanner(output); lines.Scan(); {
+			said.WriteString(lines.Text() + "\n")
+			if found := running.FindStringSubmatch(lines.Text()); found != nil {
+				address <- found[1]
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-read; _ = cmd.Wait() })
+	url, ok := <-address
+	if !ok {
+		t.Fatalf("moto did not start:\n%s", said.String())
+	}
+	return url
+}
+
+// watchedSTS passes calls on and remembers them.
+type watchedSTS struct {
+	*sts.Client
+	mu    sync.Mutex // guards calls
+	calls []*sts.AssumeRoleInput
+}
+
+func (w *watchedSTS) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, opts ...func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
+	w.mu.Lock()
+	w.calls = append(w.calls, in)
+	w.mu.Unlock()
+	return w.Client.AssumeRole(ctx, in, opts...)
+}
+
+// TestReaderRoleIsAssumedForEachTenantByMoto has moto's STS give the credentials.
+func TestReaderRoleIsAssumedForEachTenantByMoto(t *testing.T) {
+	url := startMoto(t)
+	client := &watchedSTS{Client: sts.New(sts.Options{Region: "us-east-1", BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("worker", "secret", "")})}
+	fake := newFake(t)
+	cfg := defaults()
+	cfg.ReaderRole, cfg.QueryConcurrency = readerRole, 1000
+	base := serve(t, cfg, query.Deps{DynamoDB: fake, STS: client})
+	tenants := []string{"tenantA", "b:c=d@e+f_g", strings.Repeat("x", 128)}
+	var all sync.WaitGroup
+	for range 20 {
+		for _, tenant := range tenants {
+			for _, route := range routes {
+				all.Go(func() {
+					if a := get(t, base+"/v1/tenants/"+tenant+route); a.status != 200 && a.status != 404 {
+						t.Errorf("%s: %s", route, a)
+					}
+				})
+			}
+		}
+	}
+	all.Wait()
+	assumed := map[string]int{}
+	for _, in := range client.calls {
+		if len(in.Tags) != 1 || aws.ToString(in.Tags[0].Key) != "tenant_id" || aws.ToString(in.RoleArn) != readerRole || aws.ToInt32(in.DurationSeconds) != 3600 {
+			t.Errorf("assumed with %+v", in)
+			continue
+		}
+		assumed[aws.ToString(in.Tags[0].Value)]++
+	}
+	for _, tenant := range tenants {
+		if assumed[tenant] != 1 {
+			t.Errorf("%s: the role was assumed %d times", tenant, assumed[tenant])
+		}
+	}
+	if len(assumed) != len(tenants) {
+		t.Errorf("the role was assumed for %v", assumed)
+	}
+	// Every call of a tenant's used its own credentials, which moto made.
+	if len(fake.credentials) != len(tenants) {
+		t.Errorf("%d credentials for %d tenants", len(fake.credentials), len(tenants))
+	}
+	for key, n := range fake.credentials {
+		if !strings.HasPrefix(key, "ASIA") || n != 20*len(routes) {
+			t.Errorf("%d calls were made as %q", n, key)
+		}
+	}
+}
+
+// timedSTS gives credentials that are good for as long as asked.
+type timedSTS struct {
+	calls int
+	err   error
+}
+
+func (s *timedSTS) AssumeRole(_ context.Context, in *sts.AssumeRoleInput, _ ...func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
+	s.calls++
+	if s.err != nil {
+		return nil, s.err
+	}
+	return &sts.AssumeRoleOutput{Credentials: &types.Credentials{
+		AccessKeyId: aws.String(fmt.Sprintf("ASIA%d", s.calls)), SecretAccessKey: aws.String("s"), SessionToken: aws.String("t"),
+		Expiration: aws.Time(time.Now().Add(time.Duration(*in.DurationSeconds) * time.Second)),
+	}}, nil
+}
+
+func TestReaderRoleIsAssumedOnceAnHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := &timedSTS{}
+		cfg := defaults()
+		cfg.ReaderRole, cfg.QueryTenants = readerRole, 2
+		s, err := query.New(t.Context(), cfg, query.Deps{DynamoDB: newFake(t), STS: client, Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		read := func(tenant string, status, calls int) {
+			t.Helper()
+			if w := record(t, s.Handler(), "/v1/tenants/"+tenant+"/users"); w.Code != status || client.calls != calls {
+				t.Errorf("%s at %s: %d, %d calls, want %d", tenant, time.Now().Format(time.TimeOnly), w.Code, client.calls, calls)
+			}
+		}
+		read("a", 200, 1)
+		time.Sleep(58 * time.Minute)
+		read("a", 200, 1)
+		time.Sleep(2 * time.Minute)
+		read("a", 200, 2)
+		// The table of tenants is bounded: the one that was used longest ago is forgotten.
+		read("b", 200, 3)
+		read("c", 200, 4)
+		read("b", 200, 4)
+		read("a", 200, 5)
+		// STS fails: nobody reads with anything else.
+		client.err = &smithy.GenericAPIError{Code: "AccessDenied"}
+		read("d", 500, 6)
+		client.err = &smithy.GenericAPIError{Code: "Throttling"}
+		read("d", 503, 7)
+		client.err = errors.New("gone")
+		read("d", 500, 8)
+	})
+}
+
+// TestReaderRolePolicyFitsTheTable compares the policy in deploy with the names that the code uses.
+func TestReaderRolePolicyFitsTheTable(t *testing.T) {
+	for name, wants := range map[string][]string{
+		"reader-role-policy.json": {
+			`"dynamodb:LeadingKeys":["` + table.PartitionKey("${aws:PrincipalTag/tenant_id}") + `"]`, "table/" + tableName + `"`,
+			"table/" + tableName + "/index/" + table.IndexOrdersByUser + `"`, `"dynamodb:LeadingKeys":"false"`, `"Action":["dynamodb:GetItem","dynamodb:Query"]`,
+		},
+		"reader-role-trust.json": {`"sts:TagSession"`, `"aws:TagKeys":["tenant_id"]`, `"aws:RequestTag/tenant_id":"false"`},
+	} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "deploy", "iam", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v any
+		if err := json.Unmarshal(text, &v); err != nil {
+			t.Fatal(err)
+		}
+		compact, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range wants {
+			if !strings.Contains(string(compact), want) {
+				t.Errorf("%s has no %s", name, want)
+			}
+		}
+	}
+}
