@@ -147,8 +147,10 @@ func TestRefusedItems(t *testing.T) {
 		"1E-130":              {keyed("t", "o", "n", num("-1E-130")), true},
 		"1E-131":              {keyed("t", "o", "n", num("1E-131")), false},
 		"NaN":                 {keyed("t", "o", "n", num("NaN")), false},
-		"32 levels":           {keyed("t", "o", "l", nested(32)), true},
-		"33 levels":           {keyed("t", "o", "l", nested(33)), false},
+		"32 levels":           {keyed("t", "o", "l", nested(31)), true}, // the item is the first
+		"33 levels":           {keyed("t", "o", "l", nested(32)), false},
+		"empty name":          {keyed("t", "o", "", str("x")), false},
+		"empty name inside":   {keyed("t", "o", "m", &types.AttributeValueMemberM{Value: attributes{"": str("x")}}), false},
 		"empty set":           {keyed("t", "o", "s", &types.AttributeValueMemberSS{Value: []string{}}), false},
 		"set with duplicates": {keyed("t", "o", "s", &types.AttributeValueMemberNS{Value: []string{"1", "1.0"}}), false},
 		"empty string":        {keyed("t", "o", "s", str("")), true},

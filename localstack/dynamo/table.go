@@ -241,8 +241,11 @@ func (t *table) checkItem(it item) error {
 			}
 		}
 	}
-	for _, v := range it {
-		if v.depth() > limits.DynamoDBNesting {
+	for name, v := range it {
+		if name == "" || v.unnamed() {
+			return errValidation("One or more parameter values were invalid: Attribute name must not be empty")
+		}
+		if v.depth() >= limits.DynamoDBNesting { // the item is the first level
 			return errValidation("Nesting Levels have exceeded supported limits")
 		}
 	}

@@ -212,6 +212,16 @@ func (v *value) depth() int {
 	return 0
 }
 
+// unnamed says whether an attribute anywhere in it has an empty name.
+func (v *value) unnamed() bool {
+	for name, e := range v.m {
+		if name == "" || e.unnamed() {
+			return true
+		}
+	}
+	return slices.ContainsFunc(v.list, func(e value) bool { return e.unnamed() })
+}
+
 func (it item) size() int {
 	n := 0
 	for name, v := range it {
