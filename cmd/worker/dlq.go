@@ -480,7 +480,11 @@ func (c *dlqDropCmd) Run(ctx context.Context, s *cli.Streams) error {
 		if summary.Letters == 0 {
 			return nil
 		}
-		_, _ = fmt.Fprintf(s.Err, "\nDelete them for good? Type yes: ")
+		question := "Delete them for good?"
+		if walked.Full {
+			question = "Delete them for good, and whatever else matches?"
+		}
+		_, _ = fmt.Fprintf(s.Err, "\n%s Type yes: ", question)
 		if !confirmed(ctx, s.In) {
 			return errors.New("nothing was deleted")
 		}

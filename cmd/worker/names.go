@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"regexp"
 
 	"tributary/internal/cli"
@@ -36,7 +35,7 @@ func (n *names) resolve() error {
 		return cli.Usage("--dlq: %s: SQS wants a FIFO queue (.fifo) for a FIFO queue's dead letters, and a standard one for a standard one's", n.DLQ)
 	}
 	if !tableForm.MatchString(n.Table) {
-		return cli.Usage("--table: %w", fmt.Errorf("%q: DynamoDB allows 3 to 255 letters, digits, -, _ and .", n.Table))
+		return cli.Usage("--table %q: a table's name has 3 to 255 letters, digits, dots, - and _", n.Table)
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func describe(t *testing.T, ctx context.Context, client aws.HTTPClient, endpoint
 }
 
 func TestExplain(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestExplain(t *testing.T) {
 func TestExplainLeavesOthersAlone(t *testing.T) {
 	own := &ConfigurationError{Problem: "in words of its own", Err: describe(t, t.Context(), refuse(400, `{}`), "http://127.0.0.1")}
 	for _, err := range []error{nil, io.EOF, own} {
-		if got := Explain(err); got != err {
+		if got := Explain(err); !errors.Is(got, err) || got != nil && got.Error() != err.Error() {
 			t.Errorf("Explain(%v) = %v", err, got)
 		}
 	}
