@@ -196,7 +196,7 @@ func TestRequestsAreTheSDKs(t *testing.T) {
 		p.both(func(ctx context.Context) error {
 			_, err := p.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
 				QueueUrl: aws.String(queueURL), MaxNumberOfMessages: int32(most), WaitTimeSeconds: int32(wait),
-				MessageSystemAttributeNames: []sqstypes.MessageSystemAttributeName{"ApproximateReceiveCount", "SentTimestamp", "MessageGroupId", "AWSTraceHeader"},
+				MessageSystemAttributeNames: []sqstypes.MessageSystemAttributeName{"ApproximateReceiveCount", "SentTimestamp", "ApproximateFirstReceiveTimestamp", "MessageGroupId", "AWSTraceHeader"},
 				MessageAttributeNames:       []string{"tenant_id", "traceparent", "tracestate"},
 			})
 			return err
@@ -280,7 +280,8 @@ func TestMessagesAreTheSDKs(t *testing.T) {
 				"MessageId": r.text(36), "ReceiptHandle": r.text(60), "Body": body, "MD5OfBody": hex.EncodeToString(sum[:]),
 				"Attributes": map[string]string{
 					"ApproximateReceiveCount": strconv.Itoa(r.IntN(50)), "SentTimestamp": strconv.Itoa(1_700_000_000_000 + r.IntN(1e9)),
-					"MessageGroupId": r.text(20), "AWSTraceHeader": r.text(20), "SenderId": "x",
+					"ApproximateFirstReceiveTimestamp": strconv.Itoa(1_700_000_000_000 + r.IntN(1e9)),
+					"MessageGroupId":                   r.text(20), "AWSTraceHeader": r.text(20), "SenderId": "x",
 				},
 			}
 			if r.IntN(2) == 0 {
@@ -313,8 +314,10 @@ func TestMessagesAreTheSDKs(t *testing.T) {
 			attribute := func(name string) string { return aws.ToString(m.MessageAttributes[name].StringValue) }
 			count, _ := strconv.Atoi(m.Attributes["ApproximateReceiveCount"])
 			sent, _ := strconv.ParseInt(m.Attributes["SentTimestamp"], 10, 64)
+			first, _ := strconv.ParseInt(m.Attributes["ApproximateFirstReceiveTimestamp"], 10, 64)
 			want := consumer.Message{
-				ID: *m.MessageId, ReceiptHandle: *m.ReceiptHandle, Body: *m.Body, GroupID: m.Attributes["MessageGroupId"],
+				FirstReceivedAt: time.UnixMilli(first),
+				ID:              *m.MessageId, ReceiptHandle: *m.ReceiptHandle, Body: *m.Body, GroupID: m.Attributes["MessageGroupId"],
 				ReceiveCount: count, SentAt: time.UnixMilli(sent), TraceHeader: m.Attributes["AWSTraceHeader"],
 				Attributes: messages.Attributes{TenantID: attribute("tenant_id"), TraceParent: attribute("traceparent"), TraceState: attribute("tracestate")},
 			}

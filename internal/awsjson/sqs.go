@@ -44,7 +44,7 @@ func NewQueue(s *sqs.Client, transport http.RoundTripper, queueURL string, obser
 		},
 	}
 	q.fixed = `{"QueueUrl":` + string(rawjson.AppendString(nil, queueURL)) +
-		`,"MessageSystemAttributeNames":["ApproximateReceiveCount","SentTimestamp","MessageGroupId","AWSTraceHeader"]` +
+		`,"MessageSystemAttributeNames":["ApproximateReceiveCount","SentTimestamp","ApproximateFirstReceiveTimestamp","MessageGroupId","AWSTraceHeader"]` +
 		`,"MessageAttributeNames":["tenant_id","traceparent","tracestate"],"MaxNumberOfMessages":`
 	return q
 }
@@ -110,9 +110,9 @@ func scanMessage(s *rawjson.Scanner) (m consumer.Message, err error) {
 				case "ApproximateReceiveCount":
 					m.ReceiveCount, _ = strconv.Atoi(text(s))
 				case "SentTimestamp":
-					if ms, err := strconv.ParseInt(text(s), 10, 64); err == nil {
-						m.SentAt = time.UnixMilli(ms)
-					}
+					m.SentAt = scanTime(s)
+				case "ApproximateFirstReceiveTimestamp":
+					m.FirstReceivedAt = scanTime(s)
 				case "MessageGroupId":
 					m.GroupID = strings.Clone(text(s))
 				case "AWSTraceHeader":
@@ -147,6 +147,15 @@ func scanMessage(s *rawjson.Scanner) (m consumer.Message, err error) {
 		}
 	}
 	return m, nil
+}
+
+// scanTime reads milliseconds since 1970 that are written as a string.
+func scanTime(s *rawjson.Scanner) time.Time {
+	ms, err := strconv.ParseInt(text(s), 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
 }
 
 // scanAttribute reads the string value of a message attribute.

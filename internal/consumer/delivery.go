@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,8 +28,8 @@ type delivery struct {
 	receivedAt time.Time
 
 	deadline time.Time // when the message becomes visible; the held list's mutex guards it
-	unsent   atomic.Int32
 	tries    atomic.Int32
+	letters  letterRound
 	// The rest is guarded by the held list's mutex.
 	done       bool // it was deleted, handed back or left
 	listed     bool // it stands in the list
@@ -277,11 +278,46 @@ func (c *Consumer) bury(d *delivery) {
 		l.delivery = d
 		letters = append(letters, l)
 	}
-	d.unsent.Store(int32(len(letters)))
+	d.letters.out = len(letters)
 	c.letters.add(letters...)
 }
 
-// sendLetters sends a batch of letters and tries again what was not accepted.
+// letterRound is how far a message's letters are. They go in rounds: what was refused is sent again when the last of
+// the round has its answer, so that a message is never settled while a letter of it is under way.
+type letterRound struct {
+	mu      sync.Mutex
+	out     int      // letters without an answer in this round; guarded by mu
+	refused []Letter // guarded by mu
+	sent    int      // in all rounds; guarded by mu
+	rounds  int      // over; guarded by mu
+}
+
+// answered notes what became of a letter. over says that it was the round's last; again is then what was refused.
+func (r *letterRound) answered(l Letter, accepted bool) (over bool, again []Letter) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if accepted {
+		r.sent++
+	} else {
+		r.refused = append(r.refused, l)
+	}
+	if r.out--; r.out > 0 {
+		return false, nil
+	}
+	again, r.refused = r.refused, nil
+	r.out = len(again)
+	r.rounds++
+	return true, again
+}
+
+// progress is how many letters were accepted, in how many rounds.
+func (r *letterRound) progress() (sent, rounds int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sent, r.rounds
+}
+
+// sendLetters sends a batch of letters in calls of no more bytes than SQS takes.
 func (c *Consumer) sendLetters(batch []Letter) {
 	for len(batch) > 0 {
 		n, bytes := 0, 0
@@ -294,6 +330,8 @@ func (c *Consumer) sendLetters(batch []Letter) {
 	}
 }
 
+// sendSome sends letters by one call. Of messages whose round is over, it goes on with the next round after a pause;
+// what nothing was sent or written of goes back to the queue after some, and everything does while closing.
 func (c *Consumer) sendSome(batch []Letter) {
 	ctx, cancel := context.WithTimeout(c.calls, sendTimeout)
 	failures, err := c.dlq.Send(ctx, batch)
@@ -303,30 +341,32 @@ func (c *Consumer) sendSome(batch []Letter) {
 		failures = all(len(batch))
 	}
 	failed := make([]bool, len(batch))
-	var again []Letter
-	pause := 0
 	for _, f := range failures {
 		failed[f.Index] = true
-		l := batch[f.Index]
-		d := l.delivery
-		tries := int(d.tries.Add(1))
-		pause = max(pause, tries)
-		switch {
-		case c.closing.Load() || tries >= lettersGiveBack && !d.Touched() && !d.sentSome():
-			// The message stays on the queue. Its other letters, if any are pending, find it gone.
-			c.handBackOnce(d)
-		default:
-			again = append(again, l)
-		}
 	}
-	for i := range batch {
-		if failed[i] {
+	var again []Letter
+	pause := 0
+	for i, l := range batch {
+		if !failed[i] {
+			c.deadLetters.Add(1)
+			c.metrics.DeadLetters.WithLabelValues(l.Attributes["reason"]).Inc()
+		}
+		d := l.delivery
+		over, refused := d.letters.answered(l, !failed[i])
+		if !over {
 			continue
 		}
-		c.deadLetters.Add(1)
-		c.metrics.DeadLetters.WithLabelValues(batch[i].Attributes["reason"]).Inc()
-		if d := batch[i].delivery; d.unsent.Add(-1) == 0 {
+		sent, rounds := d.letters.progress()
+		switch {
+		case len(refused) == 0:
 			c.deletes.add(d)
+		case c.closing.Load() || rounds >= lettersGiveBack && sent == 0 && !d.Touched():
+			if c.held.leave(d) {
+				c.handBacks.add(d)
+			}
+		default:
+			again = append(again, refused...)
+			pause = max(pause, rounds)
 		}
 	}
 	if len(again) == 0 {
@@ -339,14 +379,5 @@ func (c *Consumer) sendSome(batch []Letter) {
 	}
 	for _, l := range again {
 		c.finish(l.delivery, "left", &c.left)
-	}
-}
-
-func (d *delivery) sentSome() bool { return int(d.unsent.Load()) < len(d.bad) }
-
-// handBackOnce hands a message back of which several letters may have failed.
-func (c *Consumer) handBackOnce(d *delivery) {
-	if d.unsent.Swap(-1<<30) > 0 && c.held.leave(d) {
-		c.handBacks.add(d)
 	}
 }

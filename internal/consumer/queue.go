@@ -32,8 +32,10 @@ type Message struct {
 	GroupID       string
 	ReceiveCount  int
 	SentAt        time.Time
-	Attributes    messages.Attributes
-	TraceHeader   string // X-Ray's, the system attribute AWSTraceHeader
+	// FirstReceivedAt is when the message was received for the first time, by SQS's clock; zero where it doesn't say.
+	FirstReceivedAt time.Time
+	Attributes      messages.Attributes
+	TraceHeader     string // X-Ray's, the system attribute AWSTraceHeader
 }
 
 // Visibility is a change of one message's visibility timeout, rounded up to whole seconds.

@@ -5,10 +5,10 @@ import "tributary/internal/table"
 // line is where the writes to one key queue up. At most one of them flies; the others wait in the order in
 // which they were received.
 //
-// Overtaking: a write that arrives while another of its kind waits at the end of the line takes its place. The
-// one that was overtaken stays attached (over), is settled when its superior is durable, and takes the place back
-// when the superior fails for good. Among versioned writes the higher version is the superior, whichever came
-// first. A versioned write never overtakes an unversioned one, nor the reverse.
+// Overtaking: of two writes of one kind that follow each other only the superior is made: of versioned ones that with
+// the higher version, of others that which was received later, whichever was submitted first. The other stays attached
+// to it (over), is settled when the superior is durable, and takes its place when the superior fails for good. A versioned
+// write never overtakes an unversioned one, nor the reverse.
 type line struct {
 	key    table.Key
 	tenant *tenant
@@ -24,15 +24,16 @@ type line struct {
 func (l *line) add(w *Write) {
 	w.line = l
 	tail := l.last
-	if tail == nil && w.Versioned() && l.flying != nil && l.flying.Versioned() && w.Command.Version <= l.flying.Command.Version {
-		attach(l.flying, w) // the one that flies makes it stale
-		return
+	if tail == nil {
+		tail = l.flying
 	}
 	switch {
 	case tail == nil || tail.Versioned() != w.Versioned():
 		l.append(w)
-	case w.Versioned() && w.Command.Version <= tail.Command.Version:
+	case w.rank < tail.rank || w.rank == tail.rank && w.Versioned():
 		attach(tail, w)
+	case tail == l.flying:
+		l.append(w)
 	default:
 		l.replace(tail, w)
 		w.over, tail.by = tail, w
@@ -51,7 +52,7 @@ func (l *line) putBack(w *Write) {
 			head.before = w
 		}
 		l.first = w
-	case w.Versioned() && w.Command.Version > head.Command.Version:
+	case w.rank > head.rank:
 		l.replace(head, w)
 		attach(w, head)
 	default:
@@ -100,13 +101,12 @@ func (l *line) unlink(w *Write) {
 	w.before, w.behind = nil, nil
 }
 
-// attach hangs w, and all that it had overtaken, below superior: by falling version, or, unversioned, as the
-// oldest, for who comes here has flown or been restored while superior waited.
+// attach hangs w, and all that it had overtaken, below superior, in falling order.
 func attach(superior, w *Write) {
 	for w != nil {
 		rest := w.over
 		at := superior
-		for at.over != nil && (!w.Versioned() || at.over.Command.Version >= w.Command.Version) {
+		for at.over != nil && at.over.rank >= w.rank {
 			at = at.over
 		}
 		w.over = at.over

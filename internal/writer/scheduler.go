@@ -83,6 +83,9 @@ func (s *scheduler) submit(now time.Time, g *Group) bool {
 		w := &g.Writes[i]
 		c := &w.Command
 		w.group, w.bytes = g, table.Size(c)
+		if w.rank = c.Version; w.rank == 0 {
+			w.rank = g.Received
+		}
 		w.units = max(1, (w.bytes+limits.DynamoDBWriteUnitBytes-1)/limits.DynamoDBWriteUnitBytes)
 		if t == nil || t.id != c.TenantID {
 			if t != nil {

@@ -16,6 +16,8 @@ type rig struct {
 	now    time.Time
 	groups map[string]*Group
 	jitter float64
+
+	received int64 // of the groups to come
 }
 
 type nobody struct{}
@@ -43,7 +45,7 @@ func order(text string) messages.Command {
 
 // submit hands in a group of commands under a name and says whether it was taken.
 func (r *rig) submit(name string, commands ...string) bool {
-	g := &Group{Owner: nobody{}, Writes: make([]Write, len(commands))}
+	g := &Group{Owner: nobody{}, Received: r.received, Writes: make([]Write, len(commands))}
 	for i, c := range commands {
 		g.Writes[i].Command = order(c)
 	}
@@ -201,6 +203,23 @@ func TestOvertaking(t *testing.T) {
 			r.apply(r.mustTake("a/k@5"), answer{})
 			r.apply(r.mustTake("a/k"), answer{})
 		}, map[string]string{"1": "written", "2": "written", "3": "written"}},
+		{"what was received earlier is overtaken, though it was submitted later", func(r *rig) {
+			r.received = 20
+			r.submit("2", "a/k")
+			r.received = 10
+			r.submit("1", "a/k")
+			c := r.mustTake("a/k")
+			r.received = 15
+			r.submit("1b", "a/k") // beside the one that flies
+			r.received = 30
+			r.submit("3", "a/k")
+			r.received = 25
+			r.submit("2b", "a/k")
+			r.apply(c, answer{})
+			r.check(map[string]string{"1": "superseded", "1b": "superseded", "2": "written", "2b": "pending"})
+			r.apply(r.mustTake("a/k"), refusal)
+			r.apply(r.mustTake("a/k"), answer{})
+		}, map[string]string{"2b": "written", "3": "dead_lettered"}},
 		{"a stale superior settles what it overtook", func(r *rig) {
 			r.submit("1", "a/k@5")
 			r.submit("2", "a/k@6")

@@ -39,6 +39,7 @@ type Write struct {
 	behind   *Write
 	over     *Write // the write that it overtook, which may have overtaken another, and so on: newest first
 	by       *Write // the write that overtook it
+	rank     int64  // its version, or when it was received: the higher wins
 	units    int
 	bytes    int
 	failures int  // calls that may or may not have written it
@@ -58,6 +59,9 @@ type Owner interface{ Settled(*Group) }
 type Group struct {
 	Owner  Owner
 	Writes []Write
+	// Received orders unversioned writes to one key: the later wins, whichever goroutine was faster to submit it. It is
+	// a time by one clock, the queue's, in any unit; equal times are in the order of submission.
+	Received int64
 	// Hold forbids to hand the group back for the sake of a tenant's share: a FIFO queue's messages wait here.
 	Hold bool
 
