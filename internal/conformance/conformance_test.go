@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"tributary/internal/faultfront"
 	"tributary/localstack/stack"
 )
 
@@ -27,6 +28,19 @@ func embedded(t *testing.T) (endpoint string) {
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	t.Cleanup(s.Close) // first: a server waits for its long polls
+	return server.URL
+}
+
+// behindFront is the embedded stack behind a fault-injecting front that injects nothing: the front must not be seen.
+func behindFront(t *testing.T) (endpoint string) {
+	stack := embedded(t)
+	front, err := faultfront.New(faultfront.Backends{DynamoDB: stack, SQS: stack}, 1, faultfront.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(front)
+	t.Cleanup(front.Close)
+	t.Cleanup(server.Close)
 	return server.URL
 }
 
@@ -49,6 +63,9 @@ func TestSQS(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) {
 		SQS(t, sqs.NewFromConfig(Config(t, embedded(t))), Embedded)
 	})
+	t.Run("front", func(t *testing.T) {
+		SQS(t, sqs.NewFromConfig(Config(t, behindFront(t))), Embedded)
+	})
 	t.Run("emulators", func(t *testing.T) {
 		SQS(t, sqs.NewFromConfig(Config(t, emulator(t, "TRIBUTARY_TEST_SQS"))), ElasticMQ)
 	})
@@ -57,6 +74,9 @@ func TestSQS(t *testing.T) {
 func TestDynamoDB(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) {
 		DynamoDB(t, dynamodb.NewFromConfig(Config(t, embedded(t))), Embedded)
+	})
+	t.Run("front", func(t *testing.T) {
+		DynamoDB(t, dynamodb.NewFromConfig(Config(t, behindFront(t))), Embedded)
 	})
 	t.Run("emulators", func(t *testing.T) {
 		DynamoDB(t, dynamodb.NewFromConfig(Config(t, emulator(t, "TRIBUTARY_TEST_DYNAMODB"))), DynamoDBLocal)
