@@ -59,7 +59,8 @@ func (c *runCmd) writerConfig() writer.Config {
 	return writer.Config{Writers: c.Writers, Linger: c.Linger, MaxInFlight: c.MaxInFlight, MaxInFlightBytes: int(c.MaxInFlightBytes)}.Defaults()
 }
 
-func (c *runCmd) validate() error {
+// Validate says, joined, all that is wrong with the flags that the role needs. The parser calls it.
+func (c *runCmd) Validate() error {
 	if err := c.resolve(); err != nil {
 		return err
 	}
@@ -80,17 +81,11 @@ func (c *runCmd) validate() error {
 	if c.MetricsTenants < 0 {
 		errs = append(errs, fmt.Errorf("--metrics-tenants is %d: it must be 0 or more", c.MetricsTenants))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return cli.Usage("%w", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Run moves commands and answers queries until ctx ends, and drains.
 func (c *runCmd) Run(ctx context.Context, s *cli.Streams) error {
-	if err := c.validate(); err != nil {
-		return err
-	}
 	log, err := logging.New(s.Err, logging.Config{Format: c.LogFormat, Level: c.LogLevel})
 	if err != nil {
 		return cli.Usage("%w", err)

@@ -53,7 +53,7 @@ func main() {
 	d := &demo{bin: *bin, examples: *examples, stay: *stay}
 	err := d.run(ctx)
 	d.stopAll()
-	if err != nil && !(d.stay && ctx.Err() != nil) {
+	if stopped := d.stay && ctx.Err() != nil; err != nil && !stopped {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}

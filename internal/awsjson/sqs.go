@@ -138,8 +138,8 @@ func scanMessage(s *rawjson.Scanner) (m consumer.Message, err error) {
 			s.Skip()
 		}
 	}
-	if s.Err() != nil {
-		return m, nil // scanMessages reports it
+	if err := s.Err(); err != nil {
+		return m, err
 	}
 	if sum != "" {
 		if got := md5.Sum([]byte(m.Body)); hex.EncodeToString(got[:]) != sum {
