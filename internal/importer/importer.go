@@ -179,6 +179,10 @@ func File(ctx context.Context, name string, o *Options) (result Result, err erro
 		}
 		r.pub = publish.New(ctx, o.API, o.Queue, cfg)
 	}
+	if r.settings != "" && o.Mapping.IDs != "" {
+		r.note(0) // before anything is sent: what goes on from here makes the same ids
+		r.storeOrWarn()
+	}
 	stop := r.watch()
 	err = r.all()
 	if closed := r.rejects.close(); err == nil {
@@ -361,6 +365,13 @@ func (r *run) cut() error {
 	if err := r.rejects.flush(); err != nil {
 		return err
 	}
+	r.note(number)
+	r.sinceCut, r.lastCut = 0, time.Now()
+	return nil
+}
+
+// note keeps the place where the import is as that of a cut.
+func (r *run) note(number int64) {
 	c := cut{number, checkpoint{
 		Format: checkpointFormat, Offset: r.window.offset, Line: r.window.line, Fingerprint: r.window.fingerprint(),
 		Settings: r.settings, Counts: r.counts, RejectedBytes: r.rejects.size,
@@ -371,8 +382,6 @@ func (r *run) cut() error {
 	r.mu.Lock()
 	r.cuts = append(r.cuts, c)
 	r.mu.Unlock()
-	r.sinceCut, r.lastCut = 0, time.Now()
-	return nil
 }
 
 // store writes the newest checkpoint that SQS's acceptance allows.

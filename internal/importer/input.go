@@ -145,8 +145,9 @@ type window struct {
 	passed     xxhash.Digest
 }
 
-func newWindow(r io.Reader) *window {
-	w := &window{r: r, buf: make([]byte, MaxRowBytes+2), line: 1}
+// newWindow returns a window that shows rows of up to most bytes.
+func newWindow(r io.Reader, most int) *window {
+	w := &window{r: r, buf: make([]byte, most+2), line: 1}
 	w.passed.Reset()
 	return w
 }
@@ -154,8 +155,7 @@ func newWindow(r io.Reader) *window {
 // data is what can be seen.
 func (w *window) data() []byte { return w.buf[w.start:w.end] }
 
-// more shows more of the input. It returns false when nothing more can be shown: the input is at its end, or the row
-// is too long.
+// more shows more of the input, or that there is no more. It returns false when that was known, or the row is too long.
 func (w *window) more() bool {
 	if w.eof || w.end-w.start == len(w.buf) {
 		return false
@@ -172,7 +172,7 @@ func (w *window) more() bool {
 			if err != io.EOF {
 				w.err = err
 			}
-			return n > 0
+			return true
 		}
 		if n > 0 {
 			return true

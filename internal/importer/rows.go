@@ -44,7 +44,7 @@ func (r *run) formatOf() (Format, byte) {
 // open makes the reader of the file's rows and reads the header, if it has one.
 func (r *run) open() error {
 	format, delimiter := r.formatOf()
-	r.window = newWindow(r.source.bytes)
+	r.window = newWindow(r.source.bytes, MaxRowBytes)
 	r.rejects = rejects{format: format, delimiter: delimiter, path: r.Rejected}
 	if r.API == nil {
 		r.rejects.path = ""

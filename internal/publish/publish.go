@@ -188,7 +188,7 @@ func (p *Publisher) Add(c *messages.Command, at int64) error {
 	}
 	k := p.packs[key]
 	// Each command takes a byte more, for '[' or ',', and the last one for ']'.
-	if k != nil && (len(k.body)+1+size+1 > p.cfg.PackBytes || p.cfg.PackCommands > 0 && k.commands >= p.cfg.PackCommands) {
+	if k != nil && len(k.body)+1+size+1 > p.cfg.PackBytes {
 		if err := p.seal(k); err != nil {
 			return err
 		}
@@ -202,6 +202,11 @@ func (p *Publisher) Add(c *messages.Command, at int64) error {
 	k.body = append(k.body, p.scratch...)
 	k.commands++
 	p.open += len(k.body) - before
+	if k.commands == p.cfg.PackCommands {
+		if err := p.seal(k); err != nil {
+			return err
+		}
+	}
 	for p.open > p.cfg.OpenBytes {
 		if err := p.seal(p.oldest); err != nil {
 			return err
@@ -313,7 +318,7 @@ const CutBytes = 64 << 20
 func (p *Publisher) CutDue() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.fresh >= 8*max(1, len(p.packs)) || p.freshBytes >= CutBytes
+	return p.fresh >= 4*max(2, len(p.packs)) || p.freshBytes >= CutBytes
 }
 
 // Cut closes all packs and returns a number, counted from 1: when Accepted returns it, SQS has accepted everything
