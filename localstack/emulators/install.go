@@ -20,6 +20,12 @@ import (
 // DynamoDB Local 3 is compiled for Java 17.
 const javaVersion = 17
 
+// copyDependencies is the goal in full: by its prefix alone Maven would look for its newest version first.
+const copyDependencies = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+
+// noPerfData keeps a JVM from leaving files in the system's temporary folder.
+const noPerfData = "-XX:-UsePerfData"
+
 // missingError says what this machine lacks to run the emulators.
 type missingError struct{ what string }
 
@@ -68,8 +74,9 @@ func install(ctx context.Context, home, pom string) (java string, err error) {
 		if err := os.RemoveAll(target); err != nil {
 			return "", fmt.Errorf("empty folder: %w", err)
 		}
-		cmd := exec.CommandContext(ctx, mvn, "-B", "-q", "-f", pom, "-P", profile,
-			"dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory="+target)
+		cmd := exec.CommandContext(ctx, mvn, "-B", "-q", "--no-transfer-progress", "-Dstyle.color=never", "-f", pom, "-P", profile,
+			copyDependencies, "-DincludeScope=runtime", "-DoutputDirectory="+target)
+		cmd.Env = append(os.Environ(), strings.TrimSpace("MAVEN_OPTS="+os.Getenv("MAVEN_OPTS")+" "+noPerfData))
 		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 		if err := cmd.Run(); err != nil {
 			return "", fmt.Errorf("fetch %s by Maven (see above): %w", profile, err)
@@ -93,7 +100,7 @@ func findJava(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", &missingError{fmt.Sprintf("Java %d or newer was not found (%s)", javaVersion, name)}
 	}
-	out, err := exec.CommandContext(ctx, java, "-version").CombinedOutput()
+	out, err := exec.CommandContext(ctx, java, noPerfData, "-version").CombinedOutput()
 	found := versionLine.FindSubmatch(out)
 	if err != nil || found == nil {
 		return "", &missingError{fmt.Sprintf("%s -version does not tell a version: Java %d or newer is needed", java, javaVersion)}

@@ -54,8 +54,7 @@ func instance(home, name, java string, dynamodbPort, sqsPort int) *pair {
 	jvm := []string{
 		// Modest: DynamoDB Local keeps its tables outside the heap, and a 16 MB batch must fit.
 		"-Xmx512m", "-XX:+UseSerialGC",
-		// Without these a JVM leaves files in the system's temporary folder.
-		"-XX:-UsePerfData", "-Djava.io.tmpdir=" + filepath.Join(p.dir, "tmp"),
+		noPerfData, "-Djava.io.tmpdir=" + filepath.Join(p.dir, "tmp"),
 	}
 	dynamodb := filepath.Join(home, "dynamodb")
 	p.emulators = [2]emulator{
