@@ -55,7 +55,7 @@ func (n *names) box(ctx context.Context, s *cli.Streams) (*deadletters.Box, *sqs
 	}
 	return &deadletters.Box{
 		API: client, URL: url, FIFO: queues.IsFIFO(n.DLQ),
-		Progress: func(looked int) { _, _ = fmt.Fprintf(s.Err, "looked at %d letters so far\n", looked) },
+		Progress: func(looked int) { _, _ = fmt.Fprintf(s.Err, "looked at %s so far\n", letters(looked)) },
 	}, client, nil
 }
 
@@ -108,23 +108,31 @@ func (m *moment) UnmarshalText(text []byte) error {
 	return fmt.Errorf("%q is no time: write how long ago (90m, 24h, 7d) or when (2026-01-31, 2026-01-31T15:04:05Z)", given)
 }
 
+// letters counts them in words.
+func letters(n int) string {
+	if n == 1 {
+		return "1 letter"
+	}
+	return fmt.Sprintf("%d letters", n)
+}
+
 // notes says what a walk did not see.
 func notes(w io.Writer, walked *deadletters.Walked, fifo bool) {
 	if walked.Full {
 		_, _ = fmt.Fprintf(w, "there may be more: SQS lets 120,000 messages be in flight, and this command held as many as it may\n")
 	}
 	if walked.Elsewhere > 0 {
-		_, _ = fmt.Fprintf(w, "about %d letters are in flight elsewhere and were not seen: somebody else reads the queue, or did within their visibility timeout\n", walked.Elsewhere)
+		_, _ = fmt.Fprintf(w, "in flight elsewhere and not seen: about %s (somebody else reads the queue, or did within their visibility timeout)\n", letters(walked.Elsewhere))
 	}
 	switch {
 	case walked.Unseen == 0 || walked.Full:
 	case fifo:
-		_, _ = fmt.Fprintf(w, "about %d letters stand behind the first of their message groups and were not seen: a FIFO queue shows them once those are gone\n", walked.Unseen)
+		_, _ = fmt.Fprintf(w, "not seen: about %s behind the first ten of their message groups (a FIFO queue shows them once those are gone)\n", letters(walked.Unseen))
 	default:
-		_, _ = fmt.Fprintf(w, "SQS counts about %d letters more than were seen: they were deleted meanwhile, or 120,000 messages are in flight, SQS's most\n", walked.Unseen)
+		_, _ = fmt.Fprintf(w, "not seen: about %s that SQS counts (deleted meanwhile, or 120,000 messages are in flight, SQS's most)\n", letters(walked.Unseen))
 	}
 	if walked.Stuck > 0 {
-		_, _ = fmt.Fprintf(w, "%d letters could not be given back: they become visible again within 15 minutes\n", walked.Stuck)
+		_, _ = fmt.Fprintf(w, "not given back: %s (SQS shows them again within 15 minutes)\n", letters(walked.Stuck))
 	}
 }
 
@@ -386,7 +394,7 @@ func (c *dlqRedriveCmd) Run(ctx context.Context, s *cli.Streams) error {
 		_, _ = fmt.Fprintf(s.Out, "%d of %d letters sent to %s\n", moved.Sent, walked.Looked, queues.Name(c.Queue))
 	}
 	if moved.Doubled > 0 {
-		_, _ = fmt.Fprintf(s.Err, "%d letters were accepted by %s but could not be removed from %s: another redrive sends them again\n", moved.Doubled, queues.Name(c.Queue), queues.Name(c.DLQ))
+		_, _ = fmt.Fprintf(s.Err, "sent, but not removed: %s, accepted by %s and still in %s: another redrive sends them again\n", letters(moved.Doubled), queues.Name(c.Queue), queues.Name(c.DLQ))
 	}
 	for _, refusal := range moved.Refusals {
 		_, _ = fmt.Fprintf(s.Err, "refused: %s\n", printable(refusal, 300))
@@ -395,7 +403,7 @@ func (c *dlqRedriveCmd) Run(ctx context.Context, s *cli.Streams) error {
 		return c.explain(err)
 	}
 	if moved.Refused+moved.Doubled > 0 {
-		return &cli.StatusError{Status: cli.StatusPartial, Err: fmt.Errorf("%d letters were refused by %s, %d could not be removed: all of them stay in %s", moved.Refused, queues.Name(c.Queue), moved.Doubled, queues.Name(c.DLQ))}
+		return &cli.StatusError{Status: cli.StatusPartial, Err: fmt.Errorf("%s refused by %s, %s not removed: all of them stay in %s", letters(moved.Refused), queues.Name(c.Queue), letters(moved.Doubled), queues.Name(c.DLQ))}
 	}
 	return nil
 }
@@ -444,7 +452,7 @@ func (c *dlqExportCmd) Run(ctx context.Context, s *cli.Streams) (err error) {
 	}
 	notes(s.Err, &walked, box.FIFO)
 	if c.To != "-" {
-		_, _ = fmt.Fprintf(s.Err, "%d letters written to %s\n", written, c.To)
+		_, _ = fmt.Fprintf(s.Err, "%s written to %s\n", letters(written), c.To)
 	}
 	if err != nil {
 		return c.explain(err)
@@ -505,7 +513,7 @@ func (c *dlqDropCmd) Run(ctx context.Context, s *cli.Streams) error {
 		return c.explain(err)
 	}
 	if kept > 0 {
-		return &cli.StatusError{Status: cli.StatusPartial, Err: fmt.Errorf("%d letters could not be deleted from %s", kept, queues.Name(c.DLQ))}
+		return &cli.StatusError{Status: cli.StatusPartial, Err: fmt.Errorf("%s could not be deleted from %s", letters(kept), queues.Name(c.DLQ))}
 	}
 	return nil
 }

@@ -110,6 +110,7 @@ func TestSettings(t *testing.T) {
 		"short polling":          {"commands", "ReceiveMessageWaitTimeSeconds", "0", "long polling: warning"},
 		"queue in clear":         {"commands", "SqsManagedSseEnabled", "false", "encryption of queue: warning"},
 		"letters in clear":       {"commands-dlq", "SqsManagedSseEnabled", "false", "encryption of dead letters: warning"},
+		"letters move on":        {"commands-dlq", "RedrivePolicy", `{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:commands-dlq-2","maxReceiveCount":5}`, "dead letters stay: warning"},
 		"small letters":          {"commands-dlq", "MaximumMessageSize", "262144", "largest message: warning"},
 		"queue is not let in":    {"commands-dlq", "RedriveAllowPolicy", `{"redrivePermission":"denyAll"}`, "dead-letter queue lets in: failed"},
 		"everybody is let in":    {"commands-dlq", "RedriveAllowPolicy", `{"redrivePermission":"allowAll"}`, ""},
@@ -118,6 +119,9 @@ func TestSettings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			within(t, func(t *testing.T, w *world) {
+				if _, err := w.queues.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("commands-dlq-2")}); err != nil {
+					t.Fatal(err)
+				}
 				w.set(c.queue, c.attribute, c.value)
 				expect(t, "unwell", unwell(t, w.doctor.Examine(t.Context())), c.want)
 			})

@@ -51,6 +51,7 @@ const (
 	checkSize       = "largest message"
 	checkFIFO       = "FIFO throughput"
 	checkBacklog    = "dead letters"
+	checkOnward     = "dead letters stay"
 )
 
 const updateRemedy = "worker setup --update sets it"
@@ -117,6 +118,13 @@ func (d *Doctor) queueSettings(queue, letters *queueState) {
 	} else {
 		d.add(encryptionCheck("encryption of dead letters", letters))
 		d.add(backlogCheck(letters))
+		if letters.get(types.QueueAttributeNameRedrivePolicy) != "" {
+			d.add(Check{
+				Name: checkOnward, Status: Warning,
+				Found:  "the dead-letter queue has a redrive policy of its own: whoever looks at letters receives them, and moves them on",
+				Remedy: "remove it: aws sqs set-queue-attributes --queue-url " + letters.url + " --attributes RedrivePolicy=",
+			})
+		}
 	}
 	if queue == nil || letters == nil {
 		d.skip("one of the queues can't be looked at", checkAllow, checkRetention, checkSize)
