@@ -88,9 +88,9 @@ func (c Config) TightReceives() bool { return c.MaxReceives > 0 && c.MaxReceives
 
 // Times that nobody needs to set.
 const (
-	deleteLinger    = 50 * time.Millisecond // how long a part-filled batch of deletes may wait
+	deleteLinger    = 25 * time.Millisecond // how long a part-filled batch of deletes may wait
 	handBackLinger  = 20 * time.Millisecond
-	letterLinger    = 20 * time.Millisecond
+	letterLinger    = 10 * time.Millisecond
 	mostSends       = 64 // calls of one kind under way at once
 	receiveTimeout  = limits.SQSLongPollMax + 10*time.Second
 	sendTimeout     = 10 * time.Second

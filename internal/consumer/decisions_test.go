@@ -68,7 +68,7 @@ func TestCrew(t *testing.T) {
 		t.Errorf("an empty queue leaves %d pollers", c.pollers)
 	}
 
-	c = crew{pollers: 1}
+	c = crew{pollers: 1, settled: true}
 	for range 100 { // nearly full, never for long: one is enough
 		for range 3 {
 			c.received(10)

@@ -12,9 +12,10 @@ import (
 // visible again, the earliest first.
 type held struct {
 	mu    sync.Mutex
-	first *delivery // guarded by mu
-	last  *delivery // guarded by mu
-	count int       // guarded by mu
+	first *delivery   // guarded by mu
+	last  *delivery   // guarded by mu
+	again []*delivery // whose extension failed, beside the list: they are the most pressing; guarded by mu
+	count int         // guarded by mu
 	// What the deliveries carry.
 	commands int  // guarded by mu
 	bytes    int  // guarded by mu
@@ -118,31 +119,43 @@ func (h *held) drain() {
 func (h *held) due(now time.Time, timeout time.Duration) (extend, expired []*delivery) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for d := h.first; d != nil && d.deadline.Sub(now) < timeout/2; d = h.first {
-		h.unlist(d)
+	take := func(d *delivery) {
 		if now.Sub(d.receivedAt)+timeout > limits.SQSVisibilityMax {
 			expired = append(expired, d)
-			continue
+			return
 		}
 		d.extending = true
 		extend = append(extend, d)
 	}
+	for _, d := range h.again {
+		if !d.done && !d.leaving {
+			take(d)
+		}
+	}
+	h.again = nil
+	for d := h.first; d != nil && d.deadline.Sub(now) < timeout/2; d = h.first {
+		h.unlist(d)
+		take(d)
+	}
 	return extend, expired
 }
 
-// extended ends an extension, which gave the delivery a new deadline (zero: it failed, and is not tried again). It
-// says whether the delivery is to be handed back now, because that was asked for meanwhile.
+// extended ends an extension, which gave the delivery a new deadline (the one that it had: try again; zero: it failed,
+// and is not tried again). It says whether the delivery is to be handed back now, because that was asked for meanwhile.
 func (h *held) extended(d *delivery, deadline time.Time) (handBack bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	d.extending = false
+	failed := deadline.Equal(d.deadline)
 	if !deadline.IsZero() {
 		d.deadline = deadline
 	}
-	if d.done || d.leaving {
+	switch {
+	case d.done || d.leaving:
 		return !d.done
-	}
-	if !deadline.IsZero() {
+	case failed:
+		h.again = append(h.again, d)
+	case !deadline.IsZero():
 		h.push(d)
 	}
 	return false

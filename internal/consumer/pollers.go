@@ -6,7 +6,7 @@ import "tributary/internal/limits"
 const mostPollers = 64
 
 // growAfter is how many receives in a row, the whole crew's, come back full before another poller starts: a few may
-// be chance, more are a backlog.
+// be chance, more are a backlog. At the start one is enough.
 const growAfter = 8
 
 // crew decides how many pollers there should be, from how full receives come back. One is always left.
@@ -14,6 +14,7 @@ type crew struct {
 	pollers int
 	fill    float64 // running average of a receive
 	full    int     // full receives in a row
+	settled bool    // a receive came back that was not full
 }
 
 // received notes a receive of n messages by one of the crew. It says whether another poller should start, or this one end.
@@ -21,13 +22,13 @@ func (c *crew) received(n int) (start, end bool) {
 	c.fill += (float64(n) - c.fill) / 4
 	if n == limits.SQSBatchEntries {
 		c.full++
-		if c.full < growAfter || c.pollers == mostPollers {
+		if c.settled && c.full < growAfter || c.pollers == mostPollers {
 			return false, false
 		}
 		c.pollers++
 		return true, false
 	}
-	c.full = 0
+	c.full, c.settled = 0, true
 	// One poller fewer would have taken as much, with receives that are fuller.
 	if c.pollers > 1 && (n == 0 || c.fill*float64(c.pollers) < 1.05*limits.SQSBatchEntries*float64(c.pollers-1)) {
 		c.pollers--

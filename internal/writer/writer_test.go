@@ -161,7 +161,7 @@ func TestOutageEndsQuickly(t *testing.T) {
 			t.Errorf("after five seconds of failures: %+v", w.Stats())
 		}
 		probes := f.calls
-		if probes > 200 {
+		if probes > 300 {
 			t.Errorf("%d calls during five seconds of outage", probes)
 		}
 		time.Sleep(2 * time.Second)
