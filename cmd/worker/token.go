@@ -13,7 +13,7 @@ import (
 
 type tokenCmd struct {
 	output
-	Tenants []string      `arg:"" name:"tenant" help:"Tenants that the token may read; * for every tenant."`
+	Tenants []string      `arg:"" name:"tenant" help:"Tenants that the token may read; '*' for every tenant."`
 	Name    string        `env:"TRIBUTARY_TOKEN_NAME" required:"" placeholder:"NAME" help:"Who holds it. Logs show the name, never the token."`
 	Valid   time.Duration `env:"TRIBUTARY_TOKEN_VALID" default:"2160h" help:"For how long it is good (${default}, 90 days)."`
 	File    string        `env:"TRIBUTARY_AUTH_TOKENS" required:"" placeholder:"FILE" help:"The file of --auth-tokens to add it to; made where it is not there. Workers notice by themselves."`

@@ -16,9 +16,9 @@ type Config struct {
 	JWKS        string        `name:"jwks" placeholder:"URL|FILE" help:"Keys that sign JWTs: an https URL (kept and refreshed) or a file (read again when it changes)."`
 	JWKSRefresh time.Duration `name:"jwks-refresh" default:"15m" help:"How often keys from a URL are fetched again (${default})."`
 	Issuer      string        `placeholder:"NAME" help:"The iss that every JWT must have. Wanted with --auth-jwks."`
-	Audience    []string      `placeholder:"NAME,…" help:"The aud of which every JWT must have one. Wanted with --auth-jwks."`
+	Audience    []string      `placeholder:"NAME" help:"The aud of which every JWT must have one. Wanted with --auth-jwks."`
 	TenantClaim string        `default:"tenant_id" placeholder:"NAME" help:"The claim that names a JWT's tenant: a string or a list of strings, * for every tenant (${default})."`
-	Algorithms  []string      `default:"RS256,PS256,ES256,EdDSA" placeholder:"ALG,…" help:"Signature algorithms that JWTs may have (${default}). Only public-key ones."`
+	Algorithms  []string      `default:"RS256,PS256,ES256,EdDSA" placeholder:"ALG" help:"Signature algorithms that JWTs may have (${default}). Only public-key ones."`
 	ClockSkew   time.Duration `default:"30s" help:"By how much a JWT issuer's clock may be off (${default})."`
 	Tokens      string        `placeholder:"FILE" help:"File of static tokens, made by 'worker token'. Read again when it changes."`
 }

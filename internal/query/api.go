@@ -286,22 +286,13 @@ func (q *listQuery) apply(in *PageParams, tenant string) (fingerprint, error) {
 	return f, nil
 }
 
-// goOnAfter starts the list after an id that the client saw, or made up. DynamoDB refuses a start outside the range of
-// sort keys that it is asked for, so there it is moved to the range's end.
+// goOnAfter starts the list after an id that the client saw, or made up. Where the range has not begun there yet, the
+// list starts at its beginning: DynamoDB refuses a start outside the range that it is asked for.
 func (q *listQuery) goOnAfter(id string) {
-	if q.ids.set() && !q.ids.within(id) {
-		switch {
-		case id < q.ids.since == q.descending: // everything was before it
-			if q.descending {
-				id = q.ids.since
-			} else {
-				id = q.ids.until
-			}
-		default: // everything is yet to come
-			return
-		}
+	early := q.ids.set() && (!q.descending && id < q.ids.since || q.descending && id > q.ids.until)
+	if !early {
+		q.after, q.started = id, true
 	}
-	q.after, q.started = id, true
 }
 
 // wantsExport says whether the client prefers NDJSON.

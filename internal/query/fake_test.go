@@ -182,7 +182,11 @@ func (f *fakeDynamoDB) Query(ctx context.Context, in *dynamodb.QueryInput, opts 
 		if len(in.ExclusiveStartKey) != want || str(in.ExclusiveStartKey, table.PKAttribute) != pk || str(in.ExclusiveStartKey, table.UserIDAttribute) != user {
 			return nil, invalid("the provided starting key is invalid")
 		}
-		if !match(start) {
+		last := value(":until")
+		if !forward {
+			last = value(":since")
+		}
+		if !match(start) || start == last {
 			return nil, invalid("the provided starting key is outside query boundaries based on provided conditions")
 		}
 	}

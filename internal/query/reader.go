@@ -100,6 +100,9 @@ type batch struct {
 
 // read makes one Query for at most limit items, from q.after on.
 func (r *reader) read(ctx context.Context, q *listQuery, limit int) (batch, error) {
+	if q.started && q.ids.set() && (!q.descending && q.after >= q.ids.until || q.descending && q.after <= q.ids.since) {
+		return batch{}, nil // nothing can follow, and DynamoDB refuses to start at the range's end
+	}
 	prefix := q.entity.Prefix()
 	in := &dynamodb.QueryInput{
 		TableName:                &r.tables.name,
