@@ -13,11 +13,16 @@ import (
 	"tributary/localstack/stack"
 )
 
-// TestMain runs many cases at once, whatever the number of cores: they wait more than they compute.
+// TestMain runs many cases at once, whatever the number of cores, unless it is told how many: they wait more than
+// they compute.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := flag.Set("test.parallel", "16"); err != nil {
-		panic(err)
+	told := false
+	flag.Visit(func(f *flag.Flag) { told = told || f.Name == "test.parallel" })
+	if !told {
+		if err := flag.Set("test.parallel", "16"); err != nil {
+			panic(err)
+		}
 	}
 	os.Exit(m.Run())
 }
