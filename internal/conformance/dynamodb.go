@@ -218,7 +218,7 @@ var dynamodbCases = []testCase[*dynamodb.Client]{
 			c.Errorf("the neighbour of the item that is too large was written")
 		}
 	}},
-	{name: "a batch of 10 MB is accepted, a request over 16 MB refused", run: func(c *T, client *dynamodb.Client) {
+	{name: "a batch of 10 MB is accepted, a request over 16 MB refused", timeout: time.Minute, run: func(c *T, client *dynamodb.Client) {
 		tb := newTable(c, client)
 		var large, escaped []types.WriteRequest
 		const controls = 60 << 10
