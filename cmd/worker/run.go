@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -95,11 +96,23 @@ func (c *runCmd) Run(ctx context.Context, s *cli.Streams) error {
 	if err != nil {
 		return err
 	}
+	c.tuneGC()
 	w, err := c.assemble(ctx, cfg, log)
 	if err != nil {
 		return awsclient.Explain(err)
 	}
 	return w.run(ctx, s)
+}
+
+// tuneGC lets the heap grow further between collections than Go does by itself, up to a limit that follows from what
+// may be held: what is held, once more while it is decoded and sent, and the program's own. GOGC and GOMEMLIMIT override it.
+func (c *runCmd) tuneGC() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(2*int64(c.MaxInFlightBytes) + 32<<20)
+	}
 }
 
 // worker is the parts of a running worker. Those that the role leaves out are nil.
