@@ -32,6 +32,7 @@ import (
 	"tributary/internal/metrics"
 	"tributary/internal/query"
 	"tributary/internal/queues"
+	"tributary/internal/telemetry"
 	"tributary/internal/version"
 	"tributary/internal/writer"
 )
@@ -97,9 +98,23 @@ func (c *runCmd) Run(ctx context.Context, s *cli.Streams) error {
 		return err
 	}
 	c.tuneGC()
+	tracing, err := telemetry.Start(ctx, "tributary-worker", log.Logger)
+	if err != nil {
+		return cli.Usage("%w", err)
+	}
+	defer func() {
+		if err := tracing.Close(context.WithoutCancel(ctx)); err != nil {
+			log.Error("traces are lost", "error", err)
+		}
+	}()
+	tracing.Instrument(&cfg)
 	w, err := c.assemble(ctx, cfg, log)
 	if err != nil {
 		return awsclient.Explain(err)
+	}
+	if tracing != nil && w.consumer != nil {
+		w.writer.Trace(tracing, c.Table)
+		w.consumer.Trace(tracing)
 	}
 	return w.run(ctx, s)
 }

@@ -16,6 +16,7 @@ import (
 	"tributary/internal/limits"
 	"tributary/internal/messages"
 	"tributary/internal/metrics"
+	"tributary/internal/telemetry"
 	"tributary/internal/writer"
 )
 
@@ -122,6 +123,7 @@ type Consumer struct {
 	writer  Writer
 	metrics *metrics.Consumer
 	log     *slog.Logger
+	tracing *telemetry.Tracing // nil: off
 
 	room      *room
 	held      held
@@ -151,6 +153,9 @@ func New(cfg Config, q Queue, dlq DeadLetterQueue, w Writer, m *metrics.Consumer
 	c.letters = newBatcher(limits.SQSBatchEntries, mostSends, letterLinger, c.sendLetters)
 	return c
 }
+
+// Trace makes messages have spans. It is called before Run, or not at all.
+func (c *Consumer) Trace(t *telemetry.Tracing) { c.tracing = t }
 
 // Run receives until ctx ends, and then drains. The order of stopping, senders before receivers:
 //
@@ -307,6 +312,9 @@ func (c *Consumer) take(received []Message, reserved reservation, scratch []mess
 	for i := range received {
 		d := &deliveries[i]
 		scratch = c.decode(d, &received[i], scratch[:0])
+		if c.tracing != nil {
+			d.Span = c.tracing.Process(d.described(c.cfg.QueueName, now))
+		}
 		d.receivedAt, d.deadline = now, now.Add(c.cfg.VisibilityTimeout)
 		commands += d.commands
 		bytes += d.bytes

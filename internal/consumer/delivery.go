@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tributary/internal/messages"
+	"tributary/internal/telemetry"
 	"tributary/internal/writer"
 )
 
@@ -90,6 +91,19 @@ func (c *Consumer) decode(d *delivery, m *Message, scratch []messages.Decoded) [
 	return decoded
 }
 
+// described is what a trace tells of the message.
+func (d *delivery) described(queue string, now time.Time) *telemetry.Message {
+	m := &d.message
+	tenant := m.Attributes.TenantID
+	if tenant == "" && len(d.Writes) > 0 {
+		tenant = d.Writes[0].Command.TenantID
+	}
+	return &telemetry.Message{
+		Queue: queue, ID: m.ID, Tenant: tenant, Commands: d.commands, Bytes: len(m.Body), Receives: m.ReceiveCount, ReceivedAt: now,
+		TraceParent: m.Attributes.TraceParent, TraceState: m.Attributes.TraceState, XRay: m.TraceHeader,
+	}
+}
+
 // Settled implements writer.Owner: every command that the writer held has its outcome.
 func (d *delivery) Settled(*writer.Group) { d.consumer.settle(d) }
 
@@ -156,6 +170,13 @@ func (c *Consumer) finish(d *delivery, outcome string, counter *atomic.Int64) {
 		return
 	}
 	counter.Add(1)
+	if d.Span.Recorded() {
+		reason := ""
+		if len(d.bad) > 0 {
+			reason = string(d.bad[0].why.Reason)
+		}
+		d.Span.Settled(outcome, reason)
+	}
 	c.metrics.Settled.WithLabelValues(outcome).Inc()
 	c.room.release(d.commands, d.bytes)
 	c.gauge()

@@ -24,6 +24,11 @@ const (
 	already                        // conditional: the table holds this very version
 )
 
+// failure is a stable code for a verdict that is one, "" for the others.
+func (v verdict) failure() string {
+	return [...]string{throttledTenant: "throttled", throttledTable: "table_throttled", trouble: "failed", invalid: "invalid", already: ""}[v]
+}
+
 // judge sorts an error of a call by the SDK's types and codes. It returns the refusal for the verdict invalid.
 func judge(err error, version int64) (verdict, *messages.Error) {
 	if err == nil {

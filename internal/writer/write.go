@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"tributary/internal/messages"
+	"tributary/internal/telemetry"
 )
 
 // Outcome is what became of a write.
@@ -59,6 +60,8 @@ type Owner interface{ Settled(*Group) }
 type Group struct {
 	Owner  Owner
 	Writes []Write
+	// Span is that of the message's processing; calls that write its commands link to it.
+	Span telemetry.Span
 	// Received orders unversioned writes to one key: the later wins, whichever goroutine was faster to submit it. It is
 	// a time by one clock, the queue's, in any unit; equal times are in the order of submission.
 	Received int64

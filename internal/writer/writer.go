@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"tributary/internal/metrics"
+	"tributary/internal/telemetry"
 )
 
 // Table is what the writer asks of DynamoDB. Errors are the SDK's typed errors, which say whose a refusal is.
@@ -86,6 +87,9 @@ type Writer struct {
 	metrics *metrics.Writer
 	log     *slog.Logger
 
+	tracing   *telemetry.Tracing // nil: off
+	tableName string             // as spans name it
+
 	mu      sync.Mutex
 	changed *sync.Cond  // something may be due
 	s       *scheduler  // guarded by mu
@@ -100,6 +104,21 @@ func New(cfg Config, t Table, m *metrics.Writer, log *slog.Logger) *Writer {
 	w := &Writer{cfg: cfg, table: t, metrics: m, log: log, s: newScheduler(cfg, rand.Float64)}
 	w.changed = sync.NewCond(&w.mu)
 	return w
+}
+
+// Trace makes calls to the table of that name have spans. It is called before Run, or not at all.
+func (w *Writer) Trace(t *telemetry.Tracing, table string) { w.tracing, w.tableName = t, table }
+
+// span begins a call's span, if anything that it writes is traced.
+func (w *Writer) span(ctx context.Context, c *call, operation string) (context.Context, telemetry.Span) {
+	if w.tracing == nil {
+		return ctx, telemetry.Span{}
+	}
+	of := make([]telemetry.Span, len(c.writes))
+	for i, x := range c.writes {
+		of[i] = x.group.Span
+	}
+	return w.tracing.Write(ctx, operation, w.tableName, of)
 }
 
 // Submit hands a group over, never blocks, and says whether the writer took it. It does not when a tenant of the
@@ -229,6 +248,11 @@ func (w *Writer) send(ctx context.Context, c *call) {
 	defer cancel()
 	var a answer
 	var err error
+	operation := "BatchWriteItem"
+	if c.conditional {
+		operation = "PutItem"
+	}
+	ctx, span := w.span(ctx, c, operation)
 	if c.conditional {
 		err = w.table.PutVersion(ctx, c.writes[0])
 		a.verdict, a.refusal = judge(err, c.writes[0].Command.Version)
@@ -237,6 +261,9 @@ func (w *Writer) send(ctx context.Context, c *call) {
 		a.left, err = w.table.BatchWrite(ctx, c.writes)
 		a.verdict, a.refusal = judge(err, 0)
 	}
+	span.LeftOver(len(a.left))
+	span.Fail(a.verdict.failure())
+	span.End()
 	w.answers.Add(1)
 	now := time.Now()
 	if a.verdict == trouble || a.verdict == throttledTable {
