@@ -1,0 +1,551 @@
+package model
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"tributary/internal/messages"
+)
+
+// oracle reads a history and says what in it breaks a promise. It knows what was sent, received, written and deleted,
+// and nothing of how a worker decides.
+type oracle struct {
+	fifo        bool
+	maxInFlight int
+	largest     int // message, in commands
+
+	at        time.Duration
+	broken    []string
+	sent      map[string]*message // by id
+	sentAt    map[string]time.Duration
+	commands  map[messages.Command][]*message
+	table     map[key]messages.Command
+	highest   map[key]int64                      // the version that the table has had
+	durable   map[messages.Command]time.Duration // when content last took effect
+	processes map[int]*observed
+	lines     map[lineKey]*line
+	calls     map[int]*call
+	letters   map[letterKey]int
+	excused   map[letterKey]bool  // letters that may come twice
+	unsure    map[key]bool        // an unversioned write took effect after it was given up
+	last      map[key]position    // of what was received last, over all processes
+	touchedBy map[key]map[int]int // events by which processes wrote to a key since the position in last
+	receives  map[string]int
+	deleted   map[string]bool
+}
+
+// extensions is how many failures to extend a message's visibility excuse that it became visible while it was held.
+const extensions = 3
+
+type lineKey struct {
+	process int
+	key     key
+}
+
+type letterKey struct {
+	id    string
+	index int // -1: the whole body
+}
+
+// position is a command's place in the order in which it was received.
+type position struct {
+	process int
+	n       int // rises over all of a history
+	content messages.Command
+	late    bool
+}
+
+// line is what a process received for a key without versions, and how far it has come.
+type line struct {
+	positions []position
+	written   int // the position that the last write that took effect must have had at least
+	covered   int // and may have had at most: everything received before is durable or overtaken
+}
+
+// delivery is a message as a process holds it.
+type delivery struct {
+	message  *message
+	receipt  int
+	at       time.Duration
+	position int // of its first command
+	touched  string
+	redone   bool // the process held the message twice at once
+	stale    bool // the message was received again since
+	away     bool // it was handed back
+	failures int  // extensions in a row that failed
+}
+
+// observed is a process.
+type observed struct {
+	held     map[int]*delivery // by receipt
+	flying   map[key]int       // by which call
+	stopping bool
+	over     bool
+}
+
+type call struct {
+	process  int
+	commands []messages.Command
+	over     bool
+}
+
+func newOracle(fifo bool, maxInFlight int) *oracle {
+	return &oracle{
+		fifo: fifo, maxInFlight: maxInFlight,
+		sent: map[string]*message{}, sentAt: map[string]time.Duration{}, commands: map[messages.Command][]*message{},
+		table: map[key]messages.Command{}, highest: map[key]int64{}, durable: map[messages.Command]time.Duration{},
+		processes: map[int]*observed{}, lines: map[lineKey]*line{}, calls: map[int]*call{}, letters: map[letterKey]int{},
+		excused: map[letterKey]bool{}, unsure: map[key]bool{}, last: map[key]position{}, touchedBy: map[key]map[int]int{},
+		receives: map[string]int{}, deleted: map[string]bool{},
+	}
+}
+
+func (o *oracle) fail(format string, args ...any) {
+	if len(o.broken) < 20 {
+		o.broken = append(o.broken, fmt.Sprintf("%8v ", o.at)+fmt.Sprintf(format, args...))
+	}
+}
+
+// judge says what breaks a promise in a history, which began with an empty table and ended after all faults had.
+func (o *oracle) judge(history []event) []string {
+	for i := range history {
+		o.at = history[i].at
+		o.see(i, &history[i])
+	}
+	o.end()
+	return o.broken
+}
+
+func (o *oracle) process(id int) *observed {
+	p := o.processes[id]
+	if p == nil {
+		p = &observed{held: map[int]*delivery{}, flying: map[key]int{}}
+		o.processes[id] = p
+	}
+	return p
+}
+
+func (o *oracle) see(n int, e *event) {
+	p := o.process(e.process)
+	switch e.kind {
+	case sent:
+		o.largest = max(o.largest, len(e.message.commands))
+		o.sent[e.message.id], o.sentAt[e.message.id] = e.message, e.at
+		for _, c := range e.message.commands {
+			if c.fate != poison {
+				o.commands[c.Command] = append(o.commands[c.Command], e.message)
+			}
+		}
+	case receiving:
+		o.bounded(e, p)
+	case received:
+		o.received(n, e, p)
+	case began:
+		o.began(e, p)
+	case applied:
+		o.applied(e)
+	case ended:
+		o.ended(e, p)
+	case changed:
+		o.changed(e, p)
+	case unchanged:
+		if d := p.held[e.receipt]; d != nil && e.timeout == visibility {
+			d.failures++
+		} else if d != nil {
+			d.away = true // whoever fails to hand it back may leave it
+		}
+	case deleted:
+		o.deleted[e.message.id] = true
+		if d := p.held[e.receipt]; d != nil {
+			o.earned(d, e.process, true)
+			delete(p.held, e.receipt)
+		} else {
+			o.fail("%s: deleted by process %d, which does not hold it", e.message.id, e.process)
+		}
+	case lettered:
+		o.lettered(e, p)
+	case redriven:
+		o.fail("%s: received more than a hundred times", e.message.id)
+	case stopping:
+		p.stopping = true
+	case died:
+		p.over = true
+	case stopped:
+		p.over = true
+		o.stopped(e)
+	}
+}
+
+// bounded checks what a process holds when it asks for more: at most the bound, and a receive for each other poller.
+func (o *oracle) bounded(e *event, p *observed) {
+	held := 0
+	for _, d := range p.held {
+		if !d.stale && !d.away {
+			held += len(d.message.commands)
+		}
+	}
+	if most := o.maxInFlight + e.call*10*o.largest; held > most {
+		o.fail("process %d holds %d commands and receives more: the bound is %d and one receive a poller, of which there are %d", e.process, held, o.maxInFlight, e.call)
+	}
+}
+
+func (o *oracle) received(n int, e *event, p *observed) {
+	m := e.message
+	o.receives[m.id]++
+	d := &delivery{message: m, receipt: e.receipt, at: e.at, position: n * 1000}
+	for _, other := range p.held {
+		if other.message == m && !other.away {
+			d.redone, other.redone = true, true
+		}
+	}
+	for id, other := range o.processes {
+		for _, d := range other.held {
+			if d.message != m {
+				continue
+			}
+			if !e.twice && !d.stale && !d.away && !other.over && d.failures < extensions {
+				o.fail("%s: process %d let it become visible while it held it; %d extensions had failed", m.id, id, d.failures)
+			}
+			d.stale = true
+		}
+	}
+	p.held[e.receipt] = d
+	for i := range m.commands {
+		c := &m.commands[i]
+		if c.fate == poison {
+			continue
+		}
+		k := keyOf(&c.Command)
+		at := position{process: e.process, n: n*1000 + i, content: c.Command}
+		if c.Version == 0 {
+			l := o.line(e.process, k)
+			l.positions = append(l.positions, at)
+			if c.fate == good {
+				o.last[k] = at
+				o.touchedBy[k] = map[int]int{}
+			}
+		}
+	}
+}
+
+func (o *oracle) line(process int, k key) *line {
+	l := o.lines[lineKey{process, k}]
+	if l == nil {
+		l = &line{written: -1, covered: -1}
+		o.lines[lineKey{process, k}] = l
+	}
+	return l
+}
+
+// began checks that a process writes what it holds, and never twice to one key at once.
+func (o *oracle) began(e *event, p *observed) {
+	o.calls[e.call] = &call{process: e.process, commands: e.commands}
+	for _, c := range e.commands {
+		k := keyOf(&c)
+		if other, flying := p.flying[k]; flying {
+			o.fail("process %d writes to %v while call %d does", e.process, k, other)
+		}
+		p.flying[k] = e.call
+		if len(o.commands[c]) == 0 {
+			o.fail("process %d writes what nobody sent: %+v", e.process, c)
+		}
+		holds := false
+		for _, d := range p.held {
+			holds = holds || d.has(&c)
+		}
+		if !holds {
+			o.wroteUnheld(e, &c)
+		}
+	}
+}
+
+// wroteUnheld allows for messages that the process still holds although SQS has given them to another or the
+// process's delete of them took effect without an answer.
+func (o *oracle) wroteUnheld(e *event, c *messages.Command) {
+	for _, m := range o.commands[*c] {
+		if o.receives[m.id] > 0 {
+			return
+		}
+	}
+	o.fail("process %d writes what it never received: %+v", e.process, *c)
+}
+
+func (d *delivery) has(c *messages.Command) bool {
+	for i := range d.message.commands {
+		if d.message.commands[i].fate != poison && d.message.commands[i].Command == *c {
+			return true
+		}
+	}
+	return false
+}
+
+// applied checks that the writes of a process to a key take effect in the order in which it received them.
+func (o *oracle) applied(e *event) {
+	c := e.commands[0]
+	k := keyOf(&c)
+	o.durable[c] = e.at
+	o.table[k] = c
+	if c.IsDelete() && c.Version == 0 {
+		delete(o.table, k)
+	}
+	if t := o.touchedBy[k]; t != nil {
+		t[e.process]++
+	}
+	if c.Version > 0 {
+		o.highest[k] = max(o.highest[k], c.Version)
+		o.touch(e.process, &c, "written")
+		return
+	}
+	l := o.line(e.process, k)
+	if e.late {
+		o.unsure[k] = true
+		return
+	}
+	least, most := -1, -1
+	for _, p := range l.positions {
+		if p.content != c {
+			continue
+		}
+		if least < 0 && p.n >= l.written {
+			least = p.n
+		}
+		most = p.n
+	}
+	if least < 0 {
+		o.fail("process %d wrote to %v what it had received before what it wrote last: %+v", e.process, k, c)
+		return
+	}
+	l.written, l.covered = least, max(l.covered, most)
+	o.touch(e.process, &c, "written")
+}
+
+// touch marks the delivery that a command of a process belongs to, where there can be no doubt which.
+func (o *oracle) touch(process int, c *messages.Command, how string) {
+	var of *delivery
+	for _, d := range o.process(process).held {
+		if !d.away && d.has(c) {
+			if of != nil {
+				return
+			}
+			of = d
+		}
+	}
+	if of != nil && of.touched == "" {
+		of.touched = how
+	}
+}
+
+func (o *oracle) ended(e *event, p *observed) {
+	c := o.calls[e.call]
+	for i := range c.commands {
+		k := keyOf(&c.commands[i])
+		if p.flying[k] == e.call {
+			delete(p.flying, k)
+		}
+		if !e.certain {
+			o.touch(e.process, &c.commands[i], "perhaps written")
+		}
+	}
+}
+
+// changed checks that what is handed back is untouched, unless its process is stopping.
+func (o *oracle) changed(e *event, p *observed) {
+	d := p.held[e.receipt]
+	if d == nil {
+		o.fail("%s: process %d changes the visibility of what it does not hold", e.message.id, e.process)
+		return
+	}
+	if e.timeout == visibility {
+		if d.away {
+			o.fail("%s: extended after it was handed back", e.message.id)
+		}
+		d.failures = 0
+		return
+	}
+	if d.away {
+		return // the answer was lost
+	}
+	d.away = true
+	if p.stopping {
+		return
+	}
+	if d.touched != "" && !d.redone {
+		o.fail("%s: handed back by process %d, but part of it was %s", e.message.id, e.process, d.touched)
+	}
+	if o.fifo && !d.message.has(poison) && !d.message.has(refused) {
+		o.fail("%s: handed back by process %d out of its FIFO group", e.message.id, e.process)
+	}
+	if e.timeout < time.Second {
+		o.fail("%s: handed back for %v, so that it burns receives", e.message.id, e.timeout)
+	}
+}
+
+func (m *message) has(f fate) bool {
+	for i := range m.commands {
+		if m.commands[i].fate == f {
+			return true
+		}
+	}
+	return false
+}
+
+// earned checks that all that a delivery carries is durable, overtaken by what is, or, where letters are asked for, on the
+// dead-letter queue.
+func (o *oracle) earned(d *delivery, process int, letters bool) {
+	for i := range d.message.commands {
+		c := &d.message.commands[i]
+		switch {
+		case c.fate == poison || c.fate == refused && o.letters[d.message.letter(i)] > 0:
+			if letters && o.letters[d.message.letter(i)] == 0 {
+				o.fail("%s: deleted, but command %d has no dead letter (%s)", d.message.id, i, c.reason)
+			}
+		case c.fate == refused && !letters: // it may be on its way
+		case c.Version > 0:
+			if o.highest[keyOf(&c.Command)] < c.Version {
+				o.fail("%s: done with, but version %d of %v is not durable", d.message.id, c.Version, keyOf(&c.Command))
+			}
+		default:
+			at, written := o.durable[c.Command]
+			if written && at >= o.sentAt[d.message.id] {
+				continue
+			}
+			if o.line(process, keyOf(&c.Command)).covered < d.position+i {
+				o.fail("%s: done with, but command %d is neither durable nor overtaken: %+v", d.message.id, i, c.Command)
+			}
+		}
+	}
+}
+
+func (m *message) letter(i int) letterKey {
+	if m.whole {
+		return letterKey{m.id, -1}
+	}
+	return letterKey{m.id, i}
+}
+
+// lettered checks that a dead letter is exact and earned.
+func (o *oracle) lettered(e *event, p *observed) {
+	a := e.letter.Attributes
+	m := o.sent[a["source_message_id"]]
+	if m == nil {
+		o.fail("a letter of the unknown message %q", a["source_message_id"])
+		return
+	}
+	i, k := 0, letterKey{m.id, -1}
+	if !m.whole {
+		n, err := strconv.Atoi(a["source_index"])
+		if err != nil || n < 0 || n >= len(m.commands) {
+			o.fail("%s: a letter with source_index %q", m.id, a["source_index"])
+			return
+		}
+		i, k = n, letterKey{m.id, n}
+	} else if _, given := a["source_index"]; given {
+		o.fail("%s: the letter of a whole body has a source_index", m.id)
+	}
+	c := &m.commands[i]
+	if c.fate == good {
+		o.fail("%s: command %d is a dead letter (%s: %s) and could be written", m.id, i, a["reason"], a["detail"])
+		return
+	}
+	if e.letter.Body != c.text {
+		o.fail("%s: letter %d is %q, sent was %q", m.id, i, e.letter.Body, c.text)
+	}
+	tenant := c.TenantID
+	if m.whole {
+		tenant = m.tenant
+	}
+	if a["reason"] != string(c.reason) || a["tenant_id"] != tenant || a["source_queue"] != "commands" || a["detail"] == "" {
+		o.fail("%s: letter %d has the attributes %v, its reason is %s", m.id, i, a, c.reason)
+	}
+	o.letters[k]++
+	if o.letters[k] > 1 && !o.excused[k] && o.receives[m.id] == 1 {
+		o.fail("%s: letter %d is there twice", m.id, i)
+	}
+	if !e.certain {
+		o.excused[k] = true
+	}
+	for _, d := range p.held {
+		if d.message == m && !d.redone && !d.away {
+			o.earned(d, e.process, false)
+			if e.certain && d.touched == "" {
+				d.touched = "dead-lettered"
+			}
+		}
+	}
+}
+
+// stopped checks what a process says that it left.
+func (o *oracle) stopped(e *event) {
+	s := e.stop
+	if s.consumer.Messages != 0 || s.consumer.Commands != 0 || s.consumer.Bytes != 0 {
+		if s.summary.Left == 0 || s.calm {
+			o.fail("process %d has stopped and holds %+v", e.process, s.consumer)
+		}
+	}
+	if s.waiting != 0 || s.calls != 0 {
+		o.fail("process %d has stopped with %d commands waiting and %d calls under way", e.process, s.waiting, s.calls)
+	}
+	if s.summary.Received != s.summary.Deleted+s.summary.HandedBack+s.summary.Left {
+		o.fail("process %d counts wrongly: %v", e.process, s.summary)
+	}
+	if s.took > s.limit+time.Second {
+		o.fail("process %d took %v to stop, its limit is %v", e.process, s.took, s.limit)
+	}
+	if s.invisible > int(s.summary.Left) {
+		o.fail("process %d has stopped and left %d messages invisible: %v", e.process, s.invisible, s.summary)
+	}
+	if s.calm && s.took > 21*time.Second {
+		o.fail("process %d took %v to stop with nothing to do", e.process, s.took)
+	}
+}
+
+// end checks what is left when everything has come to rest.
+func (o *oracle) end() {
+	for id, m := range o.sent {
+		if !o.deleted[id] {
+			o.fail("%s: still on the queue (%d receives, %d commands)", id, o.receives[id], len(m.commands))
+		}
+	}
+	versions := map[key]messages.Command{}
+	written := map[key]bool{}
+	for _, m := range o.sent {
+		for i := range m.commands {
+			c := &m.commands[i]
+			if c.fate != good {
+				continue
+			}
+			k := keyOf(&c.Command)
+			written[k] = true
+			if c.Version > versions[k].Version {
+				versions[k] = c.Command
+			}
+		}
+	}
+	for k, c := range o.table {
+		if !written[k] {
+			o.fail("%v: the table holds %+v", k, c)
+		}
+	}
+	for k, want := range versions {
+		if got := o.table[k]; got != want {
+			o.fail("%v: the table holds %+v, the highest version is %+v", k, got, want)
+		}
+	}
+	for k, last := range o.last {
+		if o.unsure[k] {
+			continue
+		}
+		others := false
+		for process := range o.touchedBy[k] {
+			others = others || process != last.process
+		}
+		if others {
+			continue
+		}
+		got, exists := o.table[k]
+		if last.content.IsDelete() == exists || exists && got != last.content {
+			o.fail("%v: the table holds %+v, received last was %+v", k, got, last.content)
+		}
+	}
+}

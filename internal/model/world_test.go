@@ -1,0 +1,189 @@
+package model
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"tributary/internal/consumer"
+	"tributary/internal/messages"
+)
+
+// kind is what happened.
+type kind uint8
+
+const (
+	sent      kind = iota
+	received       // a process received a message
+	receiving      // a process began a receive
+	began          // a process began a write call
+	applied        // a write of a call took effect
+	ended          // a process was given the answer of a write call, or gave it up
+	deleted        // a message was deleted
+	changed        // a message's visibility was changed
+	unchanged      // a change of a message's visibility failed
+	lettered       // a dead letter was accepted
+	redriven       // a message was received too often and moved
+	stopping       // a process was told to stop
+	died           // a process was killed
+	stopped        // a process has stopped by itself
+)
+
+// event is one entry of a history. Which fields it has depends on its kind.
+type event struct {
+	kind     kind
+	at       time.Duration // since the schedule began
+	process  int
+	message  *message
+	receipt  int // counts the receives of all messages
+	call     int
+	commands []messages.Command // began: all; applied: one
+	timeout  time.Duration      // changed, unchanged
+	late     bool               // applied: after the process had given the call up, or died
+	twice    bool               // received: while it was invisible, as a standard queue may
+	certain  bool               // ended, lettered: the process was told what really happened
+	letter   *consumer.Letter
+	stop     *stop
+}
+
+// stop is what a process said when it had stopped.
+type stop struct {
+	summary   consumer.Summary
+	consumer  consumer.Stats
+	waiting   int
+	calls     int
+	took      time.Duration
+	limit     time.Duration
+	invisible int // messages that it held and that are left invisible, not by a delay that was asked for
+	calm      bool
+}
+
+// fate is what must become of a command.
+type fate uint8
+
+const (
+	good    fate = iota
+	poison       // it can't be decoded
+	refused      // the table refuses it
+)
+
+// command is a command as it was sent.
+type command struct {
+	messages.Command        // poison: only its tenant, where it can be read
+	text             string // its own JSON text
+	fate             fate
+	reason           messages.Reason
+}
+
+// message is a message as it was sent.
+type message struct {
+	id       string
+	body     string
+	group    string
+	tenant   string // message attribute
+	commands []command
+	whole    bool // the body can't be taken apart: one poison command stands for it
+}
+
+// world is a schedule's state and history. mu guards all of it.
+type world struct {
+	mu      sync.Mutex
+	draw    *draw
+	began   time.Time
+	faults  faults
+	history []event
+	broken  []string // rules of AWS that were violated
+	queue   queue
+	items   map[key]item
+	calls   int
+	refuse  map[messages.Command]bool // what the table refuses
+	changed chan struct{}             // closed and replaced when a message may have become visible
+	late    sync.WaitGroup            // writes that will take effect yet
+}
+
+func (w *world) now() time.Duration { return time.Since(w.began) }
+
+func (w *world) note(e event) {
+	e.at = w.now()
+	w.history = append(w.history, e)
+}
+
+// violate notes a call that AWS would refuse or that no correct client makes.
+func (w *world) violate(format string, args ...any) {
+	if len(w.broken) < 20 {
+		w.broken = append(w.broken, fmt.Sprintf("%8v ", w.now())+fmt.Sprintf(format, args...))
+	}
+}
+
+func (w *world) wakeReceivers() {
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// draw is where a schedule's choices come from: the fuzzer's bytes while there are any, then a seeded generator.
+type draw struct {
+	bytes []byte
+	rand  *rand.Rand
+}
+
+func newDraw(seed uint64, bytes []byte) *draw {
+	return &draw{bytes, rand.New(rand.NewPCG(seed, 0x7472696275746172))}
+}
+
+// below is a number from 0 to n-1.
+func (d *draw) below(n int) int {
+	if n <= 1 {
+		return 0
+	}
+	if len(d.bytes) > 0 && n <= 256 {
+		b := d.bytes[0]
+		d.bytes = d.bytes[1:]
+		return int(b) % n
+	}
+	return d.rand.IntN(n)
+}
+
+// hit says whether something of so many in a thousand happens.
+func (d *draw) hit(permille int) bool {
+	return permille > 0 && d.below(256) < (permille*256+999)/1000
+}
+
+// upTo is a time from 0 to longest.
+func (d *draw) upTo(longest time.Duration) time.Duration {
+	return longest * time.Duration(d.below(256)) / 256
+}
+
+func pick[T any](d *draw, values ...T) T { return values[d.below(len(values))] }
+
+var kinds = [...]string{"sent", "received", "receiving", "began", "applied", "ended", "deleted", "changed", "unchanged", "lettered", "redriven", "stopping", "died", "stopped"}
+
+func (e *event) String() string {
+	s := fmt.Sprintf("%10v p%d %s", e.at, e.process, kinds[e.kind])
+	if e.message != nil {
+		s += fmt.Sprintf(" %s receipt %d", e.message.id, e.receipt)
+	}
+	if e.kind == sent {
+		s += " " + e.message.group + " " + e.message.body
+	}
+	if e.call > 0 {
+		s += fmt.Sprintf(" call %d", e.call)
+	}
+	for i := range e.commands {
+		c := &e.commands[i]
+		s += fmt.Sprintf(" [%v %v @%d %s%s]", c.Kind, keyOf(c), c.Version, c.UserName, c.OrderAmount)
+	}
+	switch e.kind {
+	case applied:
+		s += fmt.Sprintf(" late=%v", e.late)
+	case ended:
+		s += fmt.Sprintf(" certain=%v", e.certain)
+	case changed:
+		s += fmt.Sprintf(" %v", e.timeout)
+	case lettered:
+		s += fmt.Sprintf(" %v certain=%v", e.letter.Attributes, e.certain)
+	case stopped:
+		s += fmt.Sprintf(" %+v", *e.stop)
+	}
+	return s
+}
