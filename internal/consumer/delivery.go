@@ -194,6 +194,9 @@ func (c *Consumer) delete(batch []*delivery) {
 	if err != nil {
 		c.log.Error("delete failed", "messages", len(batch), "error", err)
 		failures = all(len(batch))
+		for _, d := range batch {
+			d.maybeDeleted = true
+		}
 	}
 	failed := make([]bool, len(batch))
 	var again []*delivery
@@ -201,6 +204,10 @@ func (c *Consumer) delete(batch []*delivery) {
 		failed[f.Index] = true
 		if d := batch[f.Index]; !f.Final && time.Now().Before(c.held.deadline(d)) {
 			again = append(again, d)
+			continue
+		} else if f.Final && d.maybeDeleted {
+			// Its receipt is good for nothing any more because the call whose answer was lost has deleted it.
+			c.finish(d, "deleted", &c.deleted)
 			continue
 		}
 		c.log.Warn("message can't be deleted and will be received again", "message_id", batch[f.Index].message.ID, "code", f.Code)

@@ -45,7 +45,7 @@ func (f *slowTable) call(ctx context.Context, writes []*Write) error {
 	f.calls++
 	f.now++
 	f.most = max(f.most, f.now)
-	down := time.Now().Before(f.down)
+	down, latency := time.Now().Before(f.down), f.latency
 	for _, w := range writes {
 		k := table.KeyOf(&w.Command)
 		if f.flying[k] {
@@ -56,7 +56,7 @@ func (f *slowTable) call(ctx context.Context, writes []*Write) error {
 	f.mu.Unlock()
 	var err error
 	select {
-	case <-time.After(f.latency):
+	case <-time.After(latency):
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
@@ -152,15 +152,20 @@ func TestOutageEndsQuickly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &slowTable{latency: 5 * time.Millisecond}
 		w, o, stop := start(t, Config{Linger: time.Millisecond}, f)
+		f.mu.Lock()
 		f.down = time.Now().Add(5 * time.Second)
+		f.mu.Unlock()
 		for i := range 5000 {
 			submit(w, o, fmt.Sprintf("t%d/%d", i%10, i))
 		}
-		time.Sleep(5 * time.Second)
+		time.Sleep(5*time.Second - time.Millisecond)
+		synctest.Wait()
 		if !w.Stats().Outage || w.Stats().Concurrency != 1 {
 			t.Errorf("after five seconds of failures: %+v", w.Stats())
 		}
+		f.mu.Lock()
 		probes := f.calls
+		f.mu.Unlock()
 		if probes > 300 {
 			t.Errorf("%d calls during five seconds of outage", probes)
 		}
@@ -179,7 +184,9 @@ func TestACallThatHangsIsGivenUp(t *testing.T) {
 		w, o, stop := start(t, Config{CallTimeout: 3 * time.Second}, f)
 		submit(w, o, "a/1")
 		synctest.Wait()
+		f.mu.Lock()
 		f.latency = time.Millisecond
+		f.mu.Unlock()
 		time.Sleep(4 * time.Second)
 		synctest.Wait()
 		if o.outcomes[Written] != 1 || f.calls != 2 {
@@ -219,6 +226,7 @@ func TestVersionedWritesFlyOneACall(t *testing.T) {
 			submit(w, o, fmt.Sprintf("a/%d@1", i))
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if f.calls != 64 || f.most != 8 || o.outcomes[Written] != 64 {
 			t.Errorf("%d calls, %d at once, %v", f.calls, f.most, o.outcomes)
 		}
