@@ -28,9 +28,10 @@ type delivery struct {
 	bytes      int
 	receivedAt time.Time
 
-	deadline time.Time // when the message becomes visible; the held list's mutex guards it
-	tries    atomic.Int32
-	letters  letterRound
+	deadline     time.Time // when the message becomes visible; the held list's mutex guards it
+	tries        atomic.Int32
+	maybeDeleted bool // a delete failed with its outcome unknown; its batch alone uses it
+	letters      letterRound
 	// The rest is guarded by the held list's mutex.
 	done       bool // it was deleted, handed back or left
 	listed     bool // it stands in the list
