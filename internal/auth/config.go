@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,6 +75,11 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// publicKeyAlgorithms are all that may be configured.
+var publicKeyAlgorithms = []jwa.SignatureAlgorithm{
+	jwa.RS256(), jwa.RS384(), jwa.RS512(), jwa.PS256(), jwa.PS384(), jwa.PS512(), jwa.ES256(), jwa.ES384(), jwa.ES512(), jwa.EdDSA(), jwa.EdDSAEd25519(),
+}
+
 // algorithms turns names into the algorithms that JWTs may have. The list is the operator's, never the token's, and
 // holds only algorithms that check with a public key: a token signed with HS256 and the public key as its secret, or
 // with none, is refused by name.
@@ -85,8 +91,8 @@ func algorithms(names []string) (map[string]jwa.SignatureAlgorithm, error) {
 		switch {
 		case !ok:
 			return nil, fmt.Errorf("--auth-algorithms: %q is no signature algorithm", name)
-		case a == jwa.NoSignature() || a.IsSymmetric():
-			return nil, fmt.Errorf("--auth-algorithms: %s is not allowed, only algorithms with a public key are", name)
+		case !slices.Contains(publicKeyAlgorithms, a):
+			return nil, fmt.Errorf("--auth-algorithms: %s is not allowed, only these are, which check with a public key: %v", name, publicKeyAlgorithms)
 		}
 		allowed[name] = a
 	}

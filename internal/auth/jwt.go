@@ -127,7 +127,7 @@ func pick(candidates []jwk.Key, header joseHeader, algorithm jwa.SignatureAlgori
 	}
 }
 
-// fits says whether a key may check the algorithm: by its own alg where it has one, and by its type.
+// fits says whether a key may check the algorithm: by its own alg where it has one, and by its type and curve.
 func fits(key jwk.Key, algorithm jwa.SignatureAlgorithm) bool {
 	if own, ok := key.Algorithm(); ok && own.String() != algorithm.String() {
 		return false
@@ -135,8 +135,17 @@ func fits(key jwk.Key, algorithm jwa.SignatureAlgorithm) bool {
 	if operations, ok := key.KeyOps(); ok && len(operations) > 0 && !slices.Contains(operations, jwk.KeyOpVerify) {
 		return false
 	}
-	possible, err := jws.AlgorithmsForKey(key)
-	return err == nil && slices.Contains(possible, algorithm)
+	switch key := key.(type) {
+	case jwk.RSAPublicKey:
+		return slices.Contains([]string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}, algorithm.String())
+	case jwk.ECDSAPublicKey:
+		curve, _ := key.Crv()
+		return algorithm.String() == map[string]string{"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}[curve.String()]
+	case jwk.OKPPublicKey:
+		curve, _ := key.Crv()
+		return curve == jwa.Ed25519() && (algorithm == jwa.EdDSA() || algorithm == jwa.EdDSAEd25519())
+	}
+	return false
 }
 
 // check looks at the claims that every JWT must have.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -36,8 +35,6 @@ type tables struct {
 	client      DynamoDB
 	name        string
 	credentials *roleCredentials // nil: the client's own
-	log         *slog.Logger
-	unreadable  func() // counts an item that is left out because it can't be read
 }
 
 // reader reads one tenant's items. It can't name another tenant: the partition key is fixed when it is made, from an
@@ -105,12 +102,11 @@ func (r *reader) read(ctx context.Context, q *listQuery, limit int) (batch, erro
 	}
 	prefix := q.entity.Prefix()
 	in := &dynamodb.QueryInput{
-		TableName:                &r.tables.name,
-		KeyConditionExpression:   aws.String("PK = :pk AND begins_with(SK, :prefix)"),
-		ScanIndexForward:         aws.Bool(!q.descending),
-		ConsistentRead:           aws.Bool(q.consistent),
-		Limit:                    aws.Int32(int32(limit)),
-		ExpressionAttributeNames: nil,
+		TableName:              &r.tables.name,
+		KeyConditionExpression: aws.String("PK = :pk AND begins_with(SK, :prefix)"),
+		ScanIndexForward:       aws.Bool(!q.descending),
+		ConsistentRead:         aws.Bool(q.consistent),
+		Limit:                  aws.Int32(int32(limit)),
 	}
 	pk := &types.AttributeValueMemberS{Value: table.PartitionKey(r.tenant)}
 	values := table.Attributes{":pk": pk}
