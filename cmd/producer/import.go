@@ -214,7 +214,6 @@ type summary struct {
 	Cost        importer.Cost `json:"list_price_usd"`
 	PriceRegion string        `json:"list_price_region"`
 	Rejects     []string      `json:"rejected_files"`
-	fifo        bool
 }
 
 func (i *importCmd) summary(r *importer.Result, elapsed time.Duration) *summary {

@@ -389,7 +389,9 @@ func TestKilledImportIsResumed(t *testing.T) {
 					now, err := os.Stat(path + ".checkpoint")
 					if err == nil && (checkpoint == nil || now.ModTime() != checkpoint.ModTime()) && s.calls.Load() > before+int64(20+30*run) {
 						_ = c.Process.Kill()
-						<-done
+						if <-done == nil {
+							t.Fatal("it was done when it was killed")
+						}
 						killed++
 						waiting = false
 					}
@@ -439,7 +441,7 @@ func TestKilledImportIsResumed(t *testing.T) {
 }
 
 func TestWaitEmpty(t *testing.T) {
-	script := func(t *testing.T, depths []int64, failing int) (string, error, time.Duration) {
+	script := func(t *testing.T, depths []int64, failing int) (string, time.Duration, error) {
 		var talk bytes.Buffer
 		started := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -454,18 +456,18 @@ func TestWaitEmpty(t *testing.T) {
 			i++
 			return publish.Depth{Visible: d}, nil
 		})
-		return talk.String(), err, time.Since(started)
+		return talk.String(), time.Since(started), err
 	}
 	synctest.Test(t, func(t *testing.T) {
 		// One look that finds nothing is not believed: SQS counts approximately.
-		talk, err, took := script(t, []int64{1000, 800, 0, 5, 0, 0, 0}, 2)
+		talk, took, err := script(t, []int64{1000, 800, 0, 5, 0, 0, 0}, 2)
 		if err != nil || took != 8*time.Second || !strings.Contains(talk, "about 1,000 messages") || !strings.Contains(talk, "empty after 8.0 s") {
 			t.Errorf("%v after %v: %s", err, took, talk)
 		}
-		if _, err, _ := script(t, []int64{0}, waitFailures); err == nil {
+		if _, _, err := script(t, []int64{0}, waitFailures); err == nil {
 			t.Error("no error where SQS does not answer")
 		}
-		if _, err, took := script(t, []int64{7}, 0); err == nil || took != time.Minute {
+		if _, took, err := script(t, []int64{7}, 0); err == nil || took != time.Minute {
 			t.Errorf("a queue that never empties: %v after %v", err, took)
 		}
 	})

@@ -27,7 +27,7 @@ func readCSV(t testing.TB, r io.Reader, delimiter byte) []record {
 	var list []record
 	for {
 		bad, err := c.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return list
 		}
 		if err != nil {
@@ -92,7 +92,7 @@ func TestCSVRowTooLong(t *testing.T) {
 		if bad, err := c.next(); bad != nil || err != nil || c.at != test.want || !slices.Equal(c.fields, []string{"b", "c"}) {
 			t.Errorf("%s: second row: %v, %v, line %d, %q", name, bad, err, c.at, c.fields[:min(3, len(c.fields))])
 		}
-		if _, err := c.next(); err != io.EOF {
+		if _, err := c.next(); !errors.Is(err, io.EOF) {
 			t.Errorf("%s: %v after the last row", name, err)
 		}
 	}
@@ -171,7 +171,7 @@ func BenchmarkCSV(b *testing.B) {
 	for b.Loop() {
 		c := &csvReader{window: newWindow(bytes.NewReader(text), MaxRowBytes), delimiter: ','}
 		for {
-			if _, err := c.next(); err == io.EOF {
+			if _, err := c.next(); errors.Is(err, io.EOF) {
 				break
 			}
 		}

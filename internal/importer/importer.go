@@ -93,7 +93,7 @@ type Result struct {
 
 // Add sums results.
 func (r *Result) Add(other Result) {
-	r.Counts.add(other.Counts)
+	r.add(other.Counts)
 	r.Resumed += other.Resumed
 	r.Rejects = append(r.Rejects, other.Rejects...)
 	r.Messages.Add(other.Messages)
@@ -231,7 +231,7 @@ func (r *run) resume(before *checkpoint) error {
 	if before == nil {
 		return r.rejects.start(0)
 	}
-	if err := r.window.skipTo(before.Offset, before.Line); err != nil && err != io.ErrUnexpectedEOF {
+	if err := r.window.skipTo(before.Offset, before.Line); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return &FileError{r.file, "can't read it", err}
 	}
 	if r.window.offset != before.Offset || r.window.fingerprint() != before.Fingerprint {
@@ -255,7 +255,7 @@ func (r *run) all() error {
 		var bad *messages.Error
 		var err error
 		commands, bad, err = r.rows.read(commands[:0], uint64(r.counts.Rows))
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

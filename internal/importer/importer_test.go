@@ -485,7 +485,7 @@ func TestResume(t *testing.T) {
 			q := &sqstest.Queue{FIFO: fifo}
 			o := to(q, with(putOrder, func(m *Mapping) { m.IDs, m.AllAttributes = ids.UUIDv7, true }))
 			o.Publish = publish.Config{PackCommands: 1, Concurrency: 2}
-			resumed, runs := int64(0), 0
+			runs := 0
 			fail := sqstest.Denied()
 			var final Result
 			for {
@@ -502,9 +502,11 @@ func TestResume(t *testing.T) {
 					o.Resume = nil
 				}
 				result, err := File(t.Context(), path, o)
-				resumed = result.Resumed
 				if err == nil {
 					final = result
+					if failAt >= 30 && result.Resumed == 0 {
+						t.Errorf("fail at %d: %d runs, each from the start", failAt, runs)
+					}
 					break
 				}
 				if runs > 1 && failAt < 30 { // too few calls between two failures to come far
@@ -513,9 +515,6 @@ func TestResume(t *testing.T) {
 				if runs > 200 {
 					t.Fatalf("no end after %d runs: %v", runs, err)
 				}
-			}
-			if failAt >= 30 && resumed == 0 {
-				t.Errorf("fail at %d: %d runs, each from the start", failAt, runs)
 			}
 			if final.Rows != rows || final.Rejected != rows/10 {
 				t.Errorf("fail at %d: counts %+v", failAt, final.Counts)

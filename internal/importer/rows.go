@@ -3,6 +3,7 @@ package importer
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -74,7 +75,7 @@ func (r *run) open() error {
 	header := r.Header
 	if len(header) == 0 {
 		bad, err := records.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			r.rows = &lineReader{window: r.window} // there is nothing to read
 			return nil
 		}
