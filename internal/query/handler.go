@@ -98,7 +98,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		defer func() {
 			s.metrics.inFlight.Dec()
 			failure := recover()
-			if failure != nil && failure != http.ErrAbortHandler {
+			if err, _ := failure.(error); failure != nil && !errors.Is(err, http.ErrAbortHandler) {
 				current.log.Error("request panicked", "panic", failure, "stack", string(debug.Stack()))
 				if w.status == 0 {
 					newProblem(http.StatusInternalServerError, "Something went wrong here. The X-Request-Id of this answer finds it in the log.").write(w)

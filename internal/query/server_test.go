@@ -364,7 +364,7 @@ func TestTLS(t *testing.T) {
 	}
 	_, _ = io.Copy(io.Discard, response.Body)
 	_ = response.Body.Close()
-	if response.StatusCode != 200 || response.Header.Get("Strict-Transport-Security") == "" {
+	if response.StatusCode != http.StatusOK || response.Header.Get("Strict-Transport-Security") == "" {
 		t.Errorf("got %d %v", response.StatusCode, response.Header)
 	}
 	stop()
