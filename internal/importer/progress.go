@@ -33,7 +33,7 @@ func (b *Bar) Start(file string, size int64) {
 	b.sized, b.started, b.updated = size > 0, time.Now(), false
 	b.rows.Store(0)
 	b.rejected.Store(0)
-	name := decor.Name(filepath.Base(file), decor.WC{C: decor.DextraSpace})
+	name := decor.Name(shownName(file) + "  ")
 	counts := decor.Any(func(decor.Statistics) string {
 		return fmt.Sprintf("  %s rows/s  %s rejected", Thousands(b.rows.Load()), Thousands(b.rejected.Load()))
 	})
@@ -41,7 +41,7 @@ func (b *Bar) Start(file string, size int64) {
 		b.bar = b.bars.AddBar(size,
 			mpb.PrependDecorators(name, decor.CountersKibiByte("% .1f / % .1f")),
 			mpb.AppendDecorators(decor.Percentage(decor.WCSyncSpace), counts, decor.Name("  "),
-				decor.OnComplete(decor.AverageETA(decor.ET_STYLE_GO), "done")))
+				decor.OnComplete(decor.AverageETA(decor.ET_STYLE_GO), "done"), decor.OnComplete(decor.Name(" left"), "")))
 		return
 	}
 	b.bar = b.bars.New(0, mpb.NopStyle(),
@@ -92,7 +92,7 @@ func NewLines(out io.Writer) *Lines { return &Lines{out: out, every: 5 * time.Se
 
 // Start writes nothing yet.
 func (l *Lines) Start(file string, size int64) {
-	l.file, l.size, l.updated = filepath.Base(file), size, false
+	l.file, l.size, l.updated = shownName(file), size, false
 	l.started = time.Now()
 	l.last = l.started
 }
@@ -117,6 +117,13 @@ func (l *Lines) Update(read int64, now Counts) {
 
 // Stop writes nothing: the summary follows.
 func (l *Lines) Stop() {}
+
+func shownName(file string) string {
+	if file == "-" {
+		return "standard input"
+	}
+	return filepath.Base(file)
+}
 
 // Thousands writes a number with commas.
 func Thousands(n int64) string {
