@@ -123,7 +123,7 @@ func (c *runCmd) Run(ctx context.Context, s *cli.Streams) error {
 // may be held: what is held, once more while it is decoded and sent, and the program's own. GOGC and GOMEMLIMIT override it.
 func (c *runCmd) tuneGC() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200)
+		debug.SetGCPercent(150)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(2*int64(c.MaxInFlightBytes) + 32<<20)
@@ -190,7 +190,7 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 			&awsjson.DeadLetters{Client: queue, URL: letters.url, FIFO: queues.IsFIFO(c.DLQ)}, w.writer, &m.Consumer, log.Logger)
 		vitals.Queue = func(ctx context.Context) error { return gaugeQueues(ctx, queue, facts.url, letters.url, m) }
 		vitals.Held = func() int { return w.consumer.Stats().Messages }
-		vitals.Moved = w.writer.Answers
+		vitals.Moved = func() uint64 { return w.writer.Answers() + w.consumer.Answers() }
 		vitals.Outage = func() bool { return w.writer.Stats().Outage }
 	}
 	if c.Role != "consume" {

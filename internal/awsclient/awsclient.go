@@ -25,6 +25,7 @@ func Load(ctx context.Context, connections int) (aws.Config, error) {
 		t.MaxIdleConnsPerHost = connections
 		t.IdleConnTimeout = 60 * time.Second
 		t.DisableCompression = true
+		t.WriteBufferSize = 8 << 10 // a batch of 25 commands goes in one write
 	})
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithHTTPClient(base),

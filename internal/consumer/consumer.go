@@ -141,6 +141,8 @@ type Consumer struct {
 	closing  atomic.Bool // what can't be settled at once is handed back
 	problem  atomic.Pointer[string]
 
+	answers atomic.Uint64
+
 	received, deleted, handedBack, left, deadLetters, commands atomic.Int64
 }
 
@@ -230,6 +232,9 @@ func (c *Consumer) Summary() Summary {
 		DeadLetters: c.deadLetters.Load(), Commands: c.commands.Load(),
 	}
 }
+
+// Answers is how many calls that settle messages have come back, whatever they brought.
+func (c *Consumer) Answers() uint64 { return c.answers.Load() }
 
 // Stats is a snapshot of the consumer's load.
 type Stats struct {

@@ -192,6 +192,7 @@ func (c *Consumer) delete(batch []*delivery) {
 	ctx, cancel := context.WithTimeout(c.calls, sendTimeout)
 	failures, err := c.queue.Delete(ctx, handles)
 	cancel()
+	c.answers.Add(1)
 	if err != nil {
 		c.log.Error("delete failed", "messages", len(batch), "error", err)
 		failures = all(len(batch))
@@ -270,6 +271,7 @@ func (c *Consumer) changeBack(batch []*delivery) {
 	ctx, cancel := context.WithTimeout(c.calls, sendTimeout)
 	failures, err := c.queue.ChangeVisibility(ctx, changes)
 	cancel()
+	c.answers.Add(1)
 	if err != nil {
 		c.log.Error("hand back failed", "messages", len(batch), "error", err)
 		failures = all(len(batch))
@@ -365,6 +367,7 @@ func (c *Consumer) sendSome(batch []Letter) {
 	ctx, cancel := context.WithTimeout(c.calls, sendTimeout)
 	failures, err := c.dlq.Send(ctx, batch)
 	cancel()
+	c.answers.Add(1)
 	if err != nil {
 		c.log.Error("dead letters can't be sent", "letters", len(batch), "error", err)
 		failures = all(len(batch))
