@@ -432,6 +432,8 @@ func TestNoPathReachesAnotherTenant(t *testing.T) {
 		{"two slashes", "/v1/tenants//tenantB/orders", 404},
 		{"an empty tenant", "/v1/tenants//orders", 404},
 		{"encoded twice", "/v1/tenants/tenantA%252F/orders", 403},
+		{"its own name encoded twice", "/v1/tenants/tenant%2541/orders", 403},
+		{"its own name encoded", "/v1/tenants/tenant%41/orders", 200},
 		{"an encoded NUL", "/v1/tenants/tenantA%00/orders", 403},
 		{"NUL and another tenant", "/v1/tenants/tenantB%00tenantA/orders", 403},
 		{"upper case", "/v1/tenants/TENANTA/users", 403},

@@ -118,7 +118,7 @@ func decode[T any](t testing.TB, a answer) (v T) {
 
 func TestFiveRoutes(t *testing.T) {
 	fake := newFake(t)
-	fake.put(user("tenantA", "u1"), user("tenantA", "a/b c"), order("tenantA", "o1", "u1"), order("tenantA", "o2", "u2"), tombstone("tenantA", "o3"), user("tenantB", "u1"))
+	fake.put(user("tenantA", "u1"), user("tenantA", "a/b c"), user("tenantA", "a%2Fb"), order("tenantA", "o1", "u1"), order("tenantA", "o2", "u2"), tombstone("tenantA", "o3"), user("tenantB", "u1"))
 	base := serve(t, defaults(), query.Deps{DynamoDB: fake})
 	for _, c := range []struct {
 		path   string
@@ -127,9 +127,10 @@ func TestFiveRoutes(t *testing.T) {
 	}{
 		{"/v1/tenants/tenantA/users/u1", 200, `{"tenant_id":"tenantA","user_id":"u1","user_name":"name of u1","user_email":"u1@example.com"}`},
 		{"/v1/tenants/tenantA/users/a%2Fb%20c", 200, `{"tenant_id":"tenantA","user_id":"a/b c","user_name":"name of a/b c","user_email":"a/b c@example.com"}`},
+		{"/v1/tenants/tenantA/users/a%252Fb", 200, `{"tenant_id":"tenantA","user_id":"a%2Fb","user_name":"name of a%2Fb","user_email":"a%2Fb@example.com"}`},
 		{"/v1/tenants/tenantA/orders/o1?consistent=true", 200, `{"tenant_id":"tenantA","order_id":"o1","user_id":"u1","order_amount":"150","version":7,"attributes":{"a":[true],"b":1.5}}`},
 		{"/v1/tenants/tenantA/orders/o3", 404, `{"title":"Not Found","status":404,"detail":"There is no such order."}`},
-		{"/v1/tenants/tenantA/users", 200, `{"items":[{"tenant_id":"tenantA","user_id":"a/b c","user_name":"name of a/b c","user_email":"a/b c@example.com"},{"tenant_id":"tenantA","user_id":"u1","user_name":"name of u1","user_email":"u1@example.com"}]}`},
+		{"/v1/tenants/tenantA/users", 200, `{"items":[{"tenant_id":"tenantA","user_id":"a%2Fb","user_name":"name of a%2Fb","user_email":"a%2Fb@example.com"},{"tenant_id":"tenantA","user_id":"a/b c","user_name":"name of a/b c","user_email":"a/b c@example.com"},{"tenant_id":"tenantA","user_id":"u1","user_name":"name of u1","user_email":"u1@example.com"}]}`},
 		{"/v1/tenants/tenantA/users/u2/orders", 200, `{"items":[{"tenant_id":"tenantA","order_id":"o2","user_id":"u2","order_amount":"150","version":7,"attributes":{"a":[true],"b":1.5}}]}`},
 		{"/v1/tenants/tenantC/orders", 200, `{"items":[]}`},
 	} {
