@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sends one command with the AWS CLI. The queue's name may be given: send-command.sh QUEUE
-# AWS_ENDPOINT_URL, AWS_REGION and the rest of the AWS CLI's settings say where to.
+# AWS_ENDPOINT_URL (AWS CLI 2.13 or newer), AWS_DEFAULT_REGION and the rest of its settings say where to.
 set -eu
 queue=${1:-tributary-commands}
 tenant=north-bakery
