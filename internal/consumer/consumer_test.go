@@ -1,0 +1,350 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tributary/internal/metrics"
+	"tributary/internal/writer"
+)
+
+// fakeQueue keeps messages as SQS does: a receive hides them for the visibility timeout and waits for the first.
+type fakeQueue struct {
+	t          *testing.T
+	visibility time.Duration
+
+	mu       sync.Mutex
+	messages map[string]*fakeMessage // by id
+	arrived  chan struct{}           // closed and replaced when something may have become visible
+	deletes  int                     // how many Delete calls fail before one succeeds
+	events   []string
+	begun    time.Time
+}
+
+type fakeMessage struct {
+	Message
+	visibleAt time.Time
+	handle    string
+	deleted   bool
+}
+
+func newFakeQueue(t *testing.T, visibility time.Duration) *fakeQueue {
+	return &fakeQueue{t: t, visibility: visibility, messages: map[string]*fakeMessage{}, arrived: make(chan struct{}), begun: time.Now()}
+}
+
+func (q *fakeQueue) note(format string, args ...any) {
+	q.events = append(q.events, fmt.Sprintf("%v ", time.Since(q.begun).Round(10*time.Millisecond))+fmt.Sprintf(format, args...))
+}
+
+func (q *fakeQueue) send(id, body string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.messages[id] = &fakeMessage{Message: Message{ID: id, Body: body, SentAt: time.Now()}, visibleAt: time.Now()}
+	close(q.arrived)
+	q.arrived = make(chan struct{})
+}
+
+func (q *fakeQueue) Receive(ctx context.Context, most int, wait time.Duration) (out []Message, err error) {
+	deadline := time.NewTimer(wait)
+	defer deadline.Stop()
+	for {
+		q.mu.Lock()
+		for _, m := range q.messages {
+			if !m.deleted && !time.Now().Before(m.visibleAt) && len(out) < most {
+				m.ReceiveCount++
+				m.handle = fmt.Sprintf("%s/%d", m.ID, m.ReceiveCount)
+				m.visibleAt = time.Now().Add(q.visibility)
+				received := m.Message
+				received.ReceiptHandle = m.handle
+				out = append(out, received)
+				q.note("received %s", m.handle)
+			}
+		}
+		arrived := q.arrived
+		q.mu.Unlock()
+		if len(out) > 0 {
+			return out, nil
+		}
+		select {
+		case <-arrived:
+		case <-time.After(time.Second): // a message may have become visible
+		case <-deadline.C:
+			return nil, nil
+		case <-ctx.Done():
+			q.t.Error("a long poll was abandoned")
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (q *fakeQueue) find(handle string) *fakeMessage {
+	for _, m := range q.messages {
+		if m.handle == handle && !m.deleted {
+			return m
+		}
+	}
+	return nil
+}
+
+func (q *fakeQueue) Delete(_ context.Context, handles []string) (failures []Failure, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.deletes > 0 {
+		q.deletes--
+		return nil, errors.New("SQS is out of reach")
+	}
+	for i, h := range handles {
+		if m := q.find(h); m != nil {
+			m.deleted = true
+			q.note("deleted %s", h)
+		} else {
+			failures = append(failures, Failure{Index: i, Code: "ReceiptHandleIsInvalid", Final: true})
+		}
+	}
+	return failures, nil
+}
+
+func (q *fakeQueue) ChangeVisibility(_ context.Context, changes []Visibility) (failures []Failure, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, c := range changes {
+		if m := q.find(c.ReceiptHandle); m != nil && time.Now().Before(m.visibleAt) {
+			m.visibleAt = time.Now().Add(c.Timeout)
+			q.note("%s visible in %v", c.ReceiptHandle, c.Timeout)
+		} else {
+			failures = append(failures, Failure{Index: i, Code: "MessageNotInflight", Final: true})
+		}
+	}
+	return failures, nil
+}
+
+// fakeLetters is a dead-letter queue that can be out of reach.
+type fakeLetters struct {
+	mu      sync.Mutex
+	down    bool
+	letters []Letter
+}
+
+func (f *fakeLetters) Send(_ context.Context, letters []Letter) ([]Failure, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.down {
+		return nil, errors.New("the dead-letter queue is out of reach")
+	}
+	f.letters = append(f.letters, letters...)
+	return nil, nil
+}
+
+// fakeTable takes latency for every call.
+type fakeTable struct {
+	mu      sync.Mutex
+	latency time.Duration
+}
+
+func (f *fakeTable) call(ctx context.Context) error {
+	f.mu.Lock()
+	latency := f.latency
+	f.mu.Unlock()
+	select {
+	case <-time.After(latency):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (f *fakeTable) BatchWrite(ctx context.Context, _ []*writer.Write) ([]int, error) {
+	return nil, f.call(ctx)
+}
+
+func (f *fakeTable) PutVersion(ctx context.Context, _ *writer.Write) error { return f.call(ctx) }
+
+type world struct {
+	*fakeQueue
+	letters fakeLetters
+	table   fakeTable
+	c       *Consumer
+	stop    context.CancelFunc
+	ended   chan Summary
+}
+
+// start runs a consumer and a writer on fakes.
+func startWorld(t *testing.T, cfg Config, latency time.Duration) *world {
+	cfg = cfg.Defaults()
+	w := &world{fakeQueue: newFakeQueue(t, cfg.VisibilityTimeout), ended: make(chan Summary, 1)}
+	w.table.latency = latency
+	m := metrics.New(prometheus.NewRegistry(), 10)
+	log := slog.New(slog.DiscardHandler)
+	wr := writer.New(writer.Config{Linger: time.Millisecond, CallTimeout: 10 * time.Minute}.Defaults(), &w.table, &m.Writer, log)
+	w.c = New(cfg, w.fakeQueue, &w.letters, wr, &m.Consumer, log)
+	ctx, stop := context.WithCancel(t.Context())
+	w.stop = stop
+	calls, end := context.WithCancel(t.Context())
+	go func() {
+		done := make(chan struct{})
+		go func() { wr.Run(calls); close(done) }()
+		s := w.c.Run(ctx)
+		end()
+		<-done
+		w.ended <- s
+	}()
+	return w
+}
+
+func (w *world) expect(t *testing.T, events ...string) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.events) != len(events) {
+		t.Fatalf("events %q, want %q", w.events, events)
+	}
+	for i := range events {
+		if w.events[i] != events[i] {
+			t.Errorf("event %d is %q, want %q", i, w.events[i], events[i])
+		}
+	}
+}
+
+const (
+	good = `{"type":"delete_user","tenant_id":"acme","user_id":"u1"}`
+	bad  = `{"type":"delete_user","tenant_id":"acme","user_id":""}`
+)
+
+func TestStoppingLetsALongPollEndAndHandsBackWhatItBrings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := startWorld(t, Config{}, 0)
+		time.Sleep(5 * time.Second)
+		w.stop()
+		time.Sleep(3 * time.Second)
+		w.send("late", good)
+		s := <-w.ended
+		if took := time.Since(w.begun); took < 8*time.Second || took > 8*time.Second+100*time.Millisecond {
+			t.Errorf("stopped after %v", took)
+		}
+		w.expect(t, "8s received late/1", "8.02s late/1 visible in 0s")
+		if s != (Summary{Received: 1, HandedBack: 1}) {
+			t.Errorf("%v", s)
+		}
+	})
+}
+
+func TestStoppingFinishesWhatIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := startWorld(t, Config{}, 4*time.Second)
+		w.send("one", good)
+		time.Sleep(time.Second)
+		w.stop()
+		if s := <-w.ended; s != (Summary{Received: 1, Deleted: 1, Commands: 1}) {
+			t.Errorf("%v", s)
+		}
+	})
+}
+
+func TestStoppingEndsInTimeWhateverHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := startWorld(t, Config{DrainTimeout: 40 * time.Second}, 9*time.Minute)
+		w.send("flies", `[`+good+`]`)
+		time.Sleep(time.Second)
+		w.send("waits", good) // for the same key
+		time.Sleep(time.Second)
+		w.stop()
+		begun := time.Now()
+		s := <-w.ended
+		if took := time.Since(begun); took > 41*time.Second {
+			t.Errorf("stopping took %v", took)
+		}
+		if s.Received != 2 || s.HandedBack != 1 || s.Left != 1 {
+			t.Errorf("%v", s)
+		}
+	})
+}
+
+func TestVisibilityIsExtendedWhileHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := startWorld(t, Config{VisibilityTimeout: 32 * time.Second}, 100*time.Second)
+		w.send("slow", good)
+		time.Sleep(3 * time.Minute)
+		w.mu.Lock()
+		m := w.messages["slow"]
+		if m.ReceiveCount != 1 || !m.deleted {
+			t.Errorf("received %d times, deleted: %v: %q", m.ReceiveCount, m.deleted, w.events)
+		}
+		w.mu.Unlock()
+		w.stop()
+		<-w.ended
+	})
+}
+
+func TestAMessageIsHandedBackAfterTwelveHours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := startWorld(t, Config{VisibilityTimeout: time.Hour}, 0)
+		w.letters.down = true
+		w.send("mixed", `[`+good+`,`+bad+`]`) // part-written: it is held, and its letter can't be sent
+		time.Sleep(11*time.Hour + 30*time.Minute)
+		w.mu.Lock()
+		m := w.messages["mixed"]
+		if m.ReceiveCount != 1 {
+			t.Errorf("a part-written message was received %d times", m.ReceiveCount)
+		}
+		w.mu.Unlock()
+		time.Sleep(2 * time.Hour)
+		w.letters.mu.Lock()
+		w.letters.down = false
+		w.letters.mu.Unlock()
+		time.Sleep(time.Hour)
+		w.mu.Lock()
+		if m.ReceiveCount < 2 || !m.deleted {
+			t.Errorf("received %d times, deleted: %v", m.ReceiveCount, m.deleted)
+		}
+		w.mu.Unlock()
+		w.stop()
+		<-w.ended
+	})
+}
+
+func TestADeadLetterQueueOutOfReachKeepsMessagesOnTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := startWorld(t, Config{}, 0)
+		w.letters.down = true
+		w.send("bad", bad)
+		time.Sleep(30 * time.Second)
+		w.mu.Lock()
+		m := w.messages["bad"]
+		if m.deleted || m.ReceiveCount < 2 {
+			t.Errorf("deleted: %v, received %d times: %q", m.deleted, m.ReceiveCount, w.events)
+		}
+		w.mu.Unlock()
+		w.letters.mu.Lock()
+		w.letters.down = false
+		w.letters.mu.Unlock()
+		time.Sleep(2 * time.Minute)
+		w.mu.Lock()
+		if !m.deleted || len(w.letters.letters) != 1 || w.letters.letters[0].Body != bad {
+			t.Errorf("deleted: %v, letters %v", m.deleted, w.letters.letters)
+		}
+		w.mu.Unlock()
+		w.stop()
+		<-w.ended
+	})
+}
+
+func TestDeletesAreTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := startWorld(t, Config{}, 0)
+		w.deletes = 5
+		w.send("one", good)
+		time.Sleep(20 * time.Second)
+		w.stop()
+		if s := <-w.ended; s != (Summary{Received: 1, Deleted: 1, Commands: 1}) {
+			t.Errorf("%v", s)
+		}
+	})
+}
