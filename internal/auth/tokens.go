@@ -59,7 +59,7 @@ func NewToken(name string, tenants []string, expires time.Time) (token string, _
 }
 
 // AddToFile adds an entry to the tokens file at path, which need not exist, without ever leaving a half-written
-// file. Entries that expired before now are dropped on the way. Two calls at once may lose one's entry.
+// file, with the mode of the old one, or 0600. Entries that expired before now are dropped on the way. Two calls at once may lose one's entry.
 func AddToFile(path string, entry Entry, now time.Time) error {
 	var f file
 	text, err := readBounded(path, maxTokensBytes)
@@ -96,6 +96,9 @@ func replaceFile(path string, text []byte) (err error) {
 		}
 	}()
 	_, err = temp.Write(text)
+	if old, missing := os.Stat(path); missing == nil { // a worker of another user may read it
+		err = errors.Join(err, temp.Chmod(old.Mode().Perm()))
+	}
 	err = errors.Join(err, temp.Sync(), temp.Close())
 	if err != nil {
 		return err

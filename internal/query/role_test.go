@@ -1,16 +1,13 @@
 package query_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -31,42 +28,6 @@ import (
 
 const readerRole = "arn:aws:iam::123456789012:role/tributary-reader"
 
-// startMoto starts moto's server and returns its address.
-func startMoto(t *testing.T) string {
-	t.Helper()
-	tool := pytools.Need(t, pytools.Moto)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	cmd := exec.CommandContext(ctx, tool.Python, "-c", "from moto.server import main; main(['-H', '127.0.0.1', '-p', '0'])")
-	cmd.Env = tool.Env()
-	output, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	address := make(chan string, 1)
-	read := make(chan struct{})
-	var said strings.Builder
-	go func() {
-		defer close(read)
-		defer close(address)
-		running := regexp.MustCompile(`Running on (http://127\.0\.0\.1:\d+)`)
-		for lines := bufio.NewScanner(output); lines.Scan(); {
-			said.WriteString(lines.Text() + "\n")
-			if found := running.FindStringSubmatch(lines.Text()); found != nil {
-				address <- found[1]
-			}
-		}
-	}()
-	t.Cleanup(func() { cancel(); <-read; _ = cmd.Wait() })
-	url, ok := <-address
-	if !ok {
-		t.Fatalf("moto did not start:\n%s", said.String())
-	}
-	return url
-}
-
 // watchedSTS passes calls on and remembers them.
 type watchedSTS struct {
 	*sts.Client
@@ -83,7 +44,7 @@ func (w *watchedSTS) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, op
 
 // TestReaderRoleIsAssumedForEachTenantByMoto has moto's STS give the credentials.
 func TestReaderRoleIsAssumedForEachTenantByMoto(t *testing.T) {
-	url := startMoto(t)
+	url := pytools.StartMoto(t)
 	client := &watchedSTS{Client: sts.New(sts.Options{Region: "us-east-1", BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("worker", "secret", "")})}
 	fake := newFake(t)
 	cfg := defaults()
