@@ -210,6 +210,9 @@ func (q sqs) Receive(ctx context.Context, most int, wait time.Duration) ([]consu
 		t.Stop()
 		w.mu.Lock()
 		if err != nil {
+			if !q.dead && w.now() < until && (q.asked == 0 || w.now() < q.asked+q.drain) {
+				w.violate("process %d abandons a long poll, which will still take messages", q.id)
+			}
 			w.queue.ghosts = append(w.queue.ghosts, until)
 			return nil, err
 		}

@@ -70,6 +70,7 @@ type process struct {
 	dead     bool // guarded by the world's mutex
 	pollers  int  // receives under way; guarded by the world's mutex
 
+	drain time.Duration // how long it may take to stop
 	asked time.Duration // when it was told to stop
 	calm  bool          // nothing failed from then on
 }
@@ -79,7 +80,7 @@ var tenants = []string{"red", "green", "blue"}
 
 // start starts a process.
 func (r *run) start() {
-	p := &process{world: r.world, id: len(r.all) + 1, done: make(chan struct{}), killed: make(chan struct{})}
+	p := &process{world: r.world, id: len(r.all) + 1, done: make(chan struct{}), killed: make(chan struct{}), drain: r.consuming.DrainTimeout}
 	r.all, r.alive = append(r.all, p), append(r.alive, p)
 	p.writer = writer.New(r.writing, table{p}, &r.metrics.Writer, r.log)
 	p.consumer = consumer.New(r.consuming, sqs{p}, dlq{p}, p.writer, &r.metrics.Consumer, r.log)
@@ -109,7 +110,7 @@ func (r *run) start() {
 		load := p.writer.Stats()
 		p.note(event{kind: stopped, process: p.id, stop: &stop{
 			summary: summary, consumer: p.consumer.Stats(), waiting: load.Waiting, calls: load.Calls,
-			took: at - p.asked, limit: r.consuming.DrainTimeout, invisible: invisible, calm: p.calm,
+			took: at - p.asked, limit: p.drain, invisible: invisible, calm: p.calm,
 		}})
 	}()
 }
