@@ -111,14 +111,14 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Authorizer, error)
 	if cfg.Tokens != "" {
 		tokens, err := openTokens(cfg.Tokens, a.now(), log)
 		if err != nil {
-			errs = append(errs, err)
+			errs = append(errs, fmt.Errorf("--auth-tokens: %w", err))
 		}
 		a.tokens = tokens
 	}
 	if cfg.JWKS != "" {
 		verifier, err := newJWTVerifier(ctx, cfg, log)
 		if err != nil {
-			errs = append(errs, err)
+			errs = append(errs, fmt.Errorf("--auth-jwks: %w", err))
 		}
 		a.jwt = verifier
 	}

@@ -72,10 +72,19 @@ type Server struct {
 	asked    func() bool // Deps.Draining
 }
 
-// New makes a server that does not listen yet. It reads the files that cfg names. The error joins all that is wrong.
+// ConfigurationError says that the configuration is wrong, or a file that it names can't be used: whoever started the
+// program must change that. It joins all that was found.
+type ConfigurationError struct{ Err error }
+
+func (e *ConfigurationError) Error() string { return e.Err.Error() }
+
+func (e *ConfigurationError) Unwrap() error { return e.Err }
+
+// New makes a server that does not listen yet. It reads the files that cfg names. What is wrong with them or with cfg is
+// a *ConfigurationError.
 func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, err
+		return nil, &ConfigurationError{err}
 	}
 	s := &Server{
 		listen:  cfg.Listen,
@@ -100,7 +109,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 	}
 	s.auth, authErr = auth.New(ctx, cfg.Auth, deps.Log)
 	if err := errors.Join(certErr, authErr); err != nil {
-		return nil, err
+		return nil, &ConfigurationError{err}
 	}
 	s.handler = s.newHandler()
 	s.http = &http.Server{
@@ -211,7 +220,7 @@ func (c *certificate) load(now time.Time) (*loadedCertificate, error) {
 	for i, name := range []string{c.certFile, c.keyFile} {
 		info, err := os.Stat(name)
 		if err != nil {
-			return nil, fmt.Errorf("read certificate: %w", err)
+			return nil, fmt.Errorf("--tls-cert and --tls-key: read certificate: %w", err)
 		}
 		l.changed[i] = info.ModTime()
 	}
@@ -221,7 +230,7 @@ func (c *certificate) load(now time.Time) (*loadedCertificate, error) {
 	}
 	var err error
 	if l.tls, err = tls.LoadX509KeyPair(c.certFile, c.keyFile); err != nil {
-		return nil, fmt.Errorf("read certificate %s and key %s: %w", c.certFile, c.keyFile, err)
+		return nil, fmt.Errorf("--tls-cert %s and --tls-key %s: read certificate: %w", c.certFile, c.keyFile, err)
 	}
 	return l, nil
 }

@@ -335,7 +335,8 @@ func TestTLS(t *testing.T) {
 	cfg.TLSCert, cfg.TLSKey = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
 	writeFile(t, cfg.TLSCert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	deps := query.Deps{DynamoDB: newFake(t), Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}
-	if _, err := query.New(t.Context(), cfg, deps); err == nil || !strings.Contains(err.Error(), cfg.TLSKey) {
+	_, err = query.New(t.Context(), cfg, deps)
+	if wrong, ok := errors.AsType[*query.ConfigurationError](err); !ok || !strings.Contains(wrong.Error(), cfg.TLSKey) {
 		t.Errorf("a missing key: %v", err)
 	}
 	writeFile(t, cfg.TLSKey, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
