@@ -9,15 +9,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lestrrat-go/jwx/v3/jwa"
@@ -419,4 +422,42 @@ func TestOpenLetsEverybodyIn(t *testing.T) {
 	if _, _, err := a.Authorize(t.Context(), nil, "a/b"); reasonOf(err) != ReasonInvalidTenant {
 		t.Errorf("got %v", err)
 	}
+}
+
+// roundTripper answers without a network, which a test on a clock of its own can't have.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestKeysAreRefreshed watches an hour of Run: keys are fetched every 15 minutes, and soon where there are none yet.
+func TestKeysAreRefreshed(t *testing.T) {
+	ring := &keyRing{t: t}
+	ring.add("k1")
+	set := ring.set("k1")
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var at []time.Duration
+		var up atomic.Bool
+		source := &keySource{log: slog.New(slog.DiscardHandler), url: "https://issuer.example/keys", now: time.Now, fetching: make(chan struct{}, 1),
+			client: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+				at = append(at, time.Since(start))
+				if !up.Load() {
+					return nil, errors.New("no route to host")
+				}
+				return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(set))}, nil
+			})}}
+		a := &Authorizer{jwt: &jwtVerifier{keys: source, refresh: 15 * time.Minute}, now: time.Now}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { a.Run(ctx); close(ended) }()
+		time.Sleep(keysAgain + time.Second)
+		up.Store(true)
+		time.Sleep(time.Hour)
+		stop()
+		<-ended
+		want := []time.Duration{keysAgain, 2 * keysAgain, 16 * time.Minute, 31 * time.Minute, 46 * time.Minute}
+		if !slices.Equal(at, want) {
+			t.Errorf("fetched at %v, want %v", at, want)
+		}
+	})
 }
