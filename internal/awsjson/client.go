@@ -8,14 +8,11 @@
 package awsjson
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -41,7 +38,7 @@ type client struct {
 	credentials aws.CredentialsProvider
 	endpoint    func(context.Context, aws.Credentials) (smithyendpoints.Endpoint, error)
 	signer      *v4.Signer
-	transport   http.RoundTripper
+	wire        wire
 	observe     Observer
 
 	resolved atomic.Pointer[resolved]
@@ -58,8 +55,8 @@ var userAgent = []string{"tributary/" + version.String() + " " + aws.SDKName + "
 
 var contentType = []string{"application/x-amz-json-1.0"}
 
-// call sends a request and returns the answer's body, which is the caller's.
-func (c *client) call(ctx context.Context, operation string, body []byte) ([]byte, error) {
+// call sends a request and returns the answer's body. The request's body is the caller's again.
+func (c *client) call(ctx context.Context, operation string, body []byte) (string, error) {
 	start := time.Now()
 	out, err := c.try(ctx, operation, body)
 	outcome := "ok"
@@ -71,16 +68,16 @@ func (c *client) call(ctx context.Context, operation string, body []byte) ([]byt
 	return out, err
 }
 
-func (c *client) try(ctx context.Context, operation string, body []byte) ([]byte, error) {
+func (c *client) try(ctx context.Context, operation string, body []byte) (string, error) {
 	credentials, err := c.credentials.Retrieve(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("retrieve credentials: %w", err)
+		return "", fmt.Errorf("retrieve credentials: %w", err)
 	}
 	to, err := c.resolve(ctx, credentials)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	r := (&http.Request{
+	r := &http.Request{
 		Method: http.MethodPost, URL: to.url, Host: to.url.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{
@@ -89,32 +86,25 @@ func (c *client) try(ctx context.Context, operation string, body []byte) ([]byte
 			"User-Agent":   userAgent,
 		},
 		ContentLength: int64(len(body)),
-		Body:          io.NopCloser(bytes.NewReader(body)),
-		GetBody:       func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
-	}).WithContext(ctx)
+	}
 	sum := sha256.Sum256(body)
 	now := time.Now().Add(time.Duration(c.skew.Load())).UTC()
 	if err := c.signer.SignHTTP(ctx, credentials, r, hex.EncodeToString(sum[:]), c.signingName, c.region, now); err != nil {
-		return nil, fmt.Errorf("sign request: %w", err)
+		return "", fmt.Errorf("sign request: %w", err)
 	}
-	response, err := c.transport.RoundTrip(r)
+	a, err := c.wire.send(ctx, r, body)
 	if err != nil {
-		return nil, fmt.Errorf("send request: %w", err)
+		return "", err
 	}
-	answer, err := readAll(response)
-	_ = response.Body.Close()
-	if err != nil {
-		return nil, fmt.Errorf("read answer: %w", err)
+	if a.status != http.StatusOK {
+		return "", c.failure(a)
 	}
-	if response.StatusCode != http.StatusOK {
-		return nil, c.failure(response, answer)
-	}
-	if want := response.Header.Get("X-Amz-Crc32"); want != "" {
-		if got := strconv.FormatUint(uint64(crc32.ChecksumIEEE(answer)), 10); got != want {
-			return nil, fmt.Errorf("read answer: its CRC32 is %s, not %s as its header says", got, want)
+	if want := a.header("X-Amz-Crc32"); want != "" {
+		if got := strconv.FormatUint(uint64(crc32.Checksum([]byte(a.body), crc32.IEEETable)), 10); got != want {
+			return "", fmt.Errorf("read answer: its CRC32 is %s, not %s as its header says", got, want)
 		}
 	}
-	return answer, nil
+	return a.body, nil
 }
 
 // resolve asks the SDK's endpoint rules where calls go. It asks once an account.
@@ -133,22 +123,4 @@ func (c *client) resolve(ctx context.Context, credentials aws.Credentials) (*res
 	r := &resolved{account: credentials.AccountID, url: &u}
 	c.resolved.Store(r)
 	return r, nil
-}
-
-// mostAnswer bounds an answer: ten messages of 1 MiB, every character of them escaped, would be less.
-const mostAnswer = 80 << 20
-
-func readAll(r *http.Response) ([]byte, error) {
-	if n := r.ContentLength; n > mostAnswer {
-		return nil, fmt.Errorf("it has %d bytes, more than %d", n, mostAnswer)
-	} else if n >= 0 {
-		b := make([]byte, n)
-		_, err := io.ReadFull(r.Body, b)
-		return b, err
-	}
-	b, err := io.ReadAll(io.LimitReader(r.Body, mostAnswer+1))
-	if err == nil && len(b) > mostAnswer {
-		err = errors.New("it is too long")
-	}
-	return b, err
 }

@@ -37,7 +37,7 @@ func NewTable(d *dynamodb.Client, transport http.RoundTripper, name string, tomb
 		name: rawjson.AppendString(nil, name), tombstoneAge: tombstoneAge, units: units,
 		client: client{
 			service: "dynamodb", target: "DynamoDB_20120810.", signingName: "dynamodb", region: o.Region,
-			credentials: o.Credentials, signer: v4.NewSigner(), transport: transport, observe: observe,
+			credentials: o.Credentials, signer: v4.NewSigner(), wire: newWire(transport), observe: observe,
 			endpoint: func(ctx context.Context, c aws.Credentials) (smithyendpoints.Endpoint, error) {
 				p := dynamodb.EndpointParameters{
 					Region: aws.String(o.Region), Endpoint: o.BaseEndpoint,
@@ -65,7 +65,7 @@ func (t *Table) BatchWrite(ctx context.Context, writes []*writer.Write) ([]int, 
 	if err != nil {
 		return nil, err
 	}
-	left, units, err := scanUnprocessed(string(answer), writes)
+	left, units, err := scanUnprocessed(answer, writes)
 	if err != nil {
 		return nil, fmt.Errorf("dynamodb BatchWriteItem: read answer: %w", err)
 	}
@@ -209,7 +209,7 @@ func (t *Table) PutVersion(ctx context.Context, w *writer.Write) error {
 	if err != nil {
 		return err
 	}
-	s := rawjson.New(string(answer))
+	s := rawjson.New(answer)
 	for s.Open('{'); s.More('}'); {
 		if s.Name() == "ConsumedCapacity" {
 			t.units(scanUnits(&s))

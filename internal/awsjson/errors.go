@@ -17,22 +17,22 @@ import (
 
 // failure makes the SDK's error of an answer that is not 200: the service's type where the SDK has one that somebody
 // tells apart, else a smithy.GenericAPIError, within a ResponseError that has the status and the request id.
-func (c *client) failure(r *http.Response, body []byte) error {
-	f := scanFailure(string(body))
+func (c *client) failure(a answer) error {
+	f := scanFailure(a.body)
 	code := f.code
 	if code == "" {
-		code = r.Header.Get("X-Amzn-Errortype")
+		code = a.header("X-Amzn-Errortype")
 	}
 	code, _, _ = strings.Cut(code, ":")
 	code = code[strings.LastIndexByte(code, '#')+1:]
 	if code == "" {
-		code = http.StatusText(r.StatusCode)
+		code = http.StatusText(a.status)
 	}
-	c.minClock(code, r.Header.Get("Date"))
+	c.minClock(code, a.header("Date"))
 	return &awshttp.ResponseError{
-		RequestID: r.Header.Get("X-Amzn-Requestid"),
+		RequestID: a.header("X-Amzn-Requestid"),
 		ResponseError: &smithyhttp.ResponseError{
-			Response: &smithyhttp.Response{Response: r},
+			Response: &smithyhttp.Response{Response: &http.Response{StatusCode: a.status, Header: http.Header{}}},
 			Err:      typed(code, f),
 		},
 	}

@@ -81,7 +81,18 @@ type pair struct {
 
 const queueURL = "https://sqs.eu-central-1.amazonaws.com/123456789012/commands"
 
-func newPair(t *testing.T) *pair {
+// eachWire runs a test over both ways of sending.
+func eachWire(t *testing.T, test func(*testing.T, *pair)) {
+	t.Run("direct", func(t *testing.T) { test(t, newPair(t, func(t http.RoundTripper) http.RoundTripper { return t })) })
+	t.Run("net/http", func(t *testing.T) {
+		test(t, newPair(t, func(t http.RoundTripper) http.RoundTripper { return hidden{t} }))
+	})
+}
+
+// hidden hides what a transport is.
+type hidden struct{ http.RoundTripper }
+
+func newPair(t *testing.T, wrap func(http.RoundTripper) http.RoundTripper) *pair {
 	r := &recorder{status: 200, answer: "{}"}
 	server := httptest.NewServer(r)
 	t.Cleanup(server.Close)
@@ -93,8 +104,8 @@ func newPair(t *testing.T) *pair {
 	}
 	p := &pair{t: t, r: r, sqs: sqs.NewFromConfig(cfg), ddb: dynamodb.NewFromConfig(cfg)}
 	observe := func(string, string, string, time.Duration) {}
-	p.queue = NewQueue(p.sqs, server.Client().Transport, queueURL, observe)
-	p.table = NewTable(p.ddb, server.Client().Transport, "Multi\"Tenant", 45*24*time.Hour, observe, func(u float64) { p.units += u })
+	p.queue = NewQueue(p.sqs, wrap(server.Client().Transport), queueURL, observe)
+	p.table = NewTable(p.ddb, wrap(server.Client().Transport), "Multi\"Tenant", 45*24*time.Hour, observe, func(u float64) { p.units += u })
 	return p
 }
 
@@ -188,8 +199,9 @@ func (r random) command(i int) messages.Command {
 	return c
 }
 
-func TestRequestsAreTheSDKs(t *testing.T) {
-	p := newPair(t)
+func TestRequestsAreTheSDKs(t *testing.T) { eachWire(t, testRequestsAreTheSDKs) }
+
+func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 	r := random{rand.New(rand.NewPCG(1, 2))}
 	for range 50 {
 		most, wait := 1+r.IntN(10), 1+r.IntN(20) // the SDK can't say 0
@@ -268,8 +280,9 @@ func TestRequestsAreTheSDKs(t *testing.T) {
 	}
 }
 
-func TestMessagesAreTheSDKs(t *testing.T) {
-	p := newPair(t)
+func TestMessagesAreTheSDKs(t *testing.T) { eachWire(t, testMessagesAreTheSDKs) }
+
+func testMessagesAreTheSDKs(t *testing.T, p *pair) {
 	r := random{rand.New(rand.NewPCG(3, 4))}
 	for range 100 {
 		var list []map[string]any
@@ -329,7 +342,10 @@ func TestMessagesAreTheSDKs(t *testing.T) {
 }
 
 func TestAMessageWithAWrongSumIsRefusedAsByTheSDK(t *testing.T) {
-	p := newPair(t)
+	eachWire(t, testAMessageWithAWrongSumIsRefusedAsByTheSDK)
+}
+
+func testAMessageWithAWrongSumIsRefusedAsByTheSDK(t *testing.T, p *pair) {
 	p.r.set(200, `{"Messages":[{"MessageId":"1","ReceiptHandle":"h","Body":"a","MD5OfBody":"00000000000000000000000000000000"}]}`)
 	_, theirs := p.sqs.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(queueURL)})
 	_, ours := p.queue.Receive(t.Context(), 10, 0)
@@ -338,8 +354,9 @@ func TestAMessageWithAWrongSumIsRefusedAsByTheSDK(t *testing.T) {
 	}
 }
 
-func TestBatchAnswersAreTheSDKs(t *testing.T) {
-	p := newPair(t)
+func TestBatchAnswersAreTheSDKs(t *testing.T) { eachWire(t, testBatchAnswersAreTheSDKs) }
+
+func testBatchAnswersAreTheSDKs(t *testing.T, p *pair) {
 	p.r.set(200, `{"Successful":[{"Id":"0"}],"Failed":[{"Id":"2","SenderFault":true,"Code":"ReceiptHandleIsInvalid","Message":"a \"b\""},{"Message":null,"Code":"InternalError","SenderFault":false,"Id":"1"}]}`)
 	handles := []string{"a", "b", "c"}
 	entries := []sqstypes.DeleteMessageBatchRequestEntry{{Id: aws.String("0"), ReceiptHandle: aws.String("a")}}
@@ -358,8 +375,9 @@ func TestBatchAnswersAreTheSDKs(t *testing.T) {
 	}
 }
 
-func TestUnprocessedItemsAreTheSDKs(t *testing.T) {
-	p := newPair(t)
+func TestUnprocessedItemsAreTheSDKs(t *testing.T) { eachWire(t, testUnprocessedItemsAreTheSDKs) }
+
+func testUnprocessedItemsAreTheSDKs(t *testing.T, p *pair) {
 	r := random{rand.New(rand.NewPCG(5, 6))}
 	for range 100 {
 		writes := make([]*writer.Write, 25)
@@ -414,8 +432,9 @@ func TestUnprocessedItemsAreTheSDKs(t *testing.T) {
 	}
 }
 
-func TestABrokenAnswerIsAnError(t *testing.T) {
-	p := newPair(t)
+func TestABrokenAnswerIsAnError(t *testing.T) { eachWire(t, testABrokenAnswerIsAnError) }
+
+func testABrokenAnswerIsAnError(t *testing.T, p *pair) {
 	w := &writer.Write{Command: random{rand.New(rand.NewPCG(7, 8))}.command(1)}
 	p.r.set(200, `{"UnprocessedItems":{}}`)
 	p.r.header = map[string]string{"X-Amz-Crc32": "1"}
@@ -436,8 +455,9 @@ func TestABrokenAnswerIsAnError(t *testing.T) {
 	}
 }
 
-func TestErrorsAreTheSDKs(t *testing.T) {
-	p := newPair(t)
+func TestErrorsAreTheSDKs(t *testing.T) { eachWire(t, testErrorsAreTheSDKs) }
+
+func testErrorsAreTheSDKs(t *testing.T, p *pair) {
 	w := &writer.Write{Command: random{rand.New(rand.NewPCG(9, 10))}.command(1)}
 	w.Command.Version = 7
 	for _, test := range []struct {
@@ -502,8 +522,9 @@ func sameError(t *testing.T, answer string, ours, theirs error) {
 	}
 }
 
-func TestClockSkewIsFollowed(t *testing.T) {
-	p := newPair(t)
+func TestClockSkewIsFollowed(t *testing.T) { eachWire(t, testClockSkewIsFollowed) }
+
+func testClockSkewIsFollowed(t *testing.T, p *pair) {
 	p.r.set(403, `{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"Signature expired"}`)
 	p.r.header = map[string]string{"Date": time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat)}
 	_, _ = p.queue.Receive(t.Context(), 1, 0)

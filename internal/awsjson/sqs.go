@@ -33,7 +33,7 @@ func NewQueue(s *sqs.Client, transport http.RoundTripper, queueURL string, obser
 		url: queueURL,
 		client: client{
 			service: "sqs", target: "AmazonSQS.", signingName: "sqs", region: o.Region,
-			credentials: o.Credentials, signer: v4.NewSigner(), transport: transport, observe: observe,
+			credentials: o.Credentials, signer: v4.NewSigner(), wire: newWire(transport), observe: observe,
 			endpoint: func(ctx context.Context, _ aws.Credentials) (smithyendpoints.Endpoint, error) {
 				return o.EndpointResolverV2.ResolveEndpoint(ctx, sqs.EndpointParameters{
 					Region: aws.String(o.Region), Endpoint: o.BaseEndpoint,
@@ -61,7 +61,7 @@ func (q *Queue) Receive(ctx context.Context, most int, wait time.Duration) ([]co
 	if err != nil {
 		return nil, err
 	}
-	messages, err := scanMessages(string(answer), most)
+	messages, err := scanMessages(answer, most)
 	if err != nil {
 		return nil, fmt.Errorf("sqs ReceiveMessage: read answer: %w", err)
 	}
@@ -214,7 +214,7 @@ func (q *Queue) batch(ctx context.Context, operation string, b []byte) ([]consum
 	if err != nil {
 		return nil, err
 	}
-	failures, err := scanFailures(string(answer))
+	failures, err := scanFailures(answer)
 	if err != nil {
 		return nil, fmt.Errorf("sqs %s: read answer: %w", operation, err)
 	}
