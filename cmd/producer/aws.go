@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"os"
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go/logging"
@@ -14,6 +16,7 @@ import (
 	"tributary/internal/cli"
 	"tributary/internal/publish"
 	"tributary/internal/queues"
+	"tributary/internal/telemetry"
 )
 
 // queueFlag is the flag of every command that sends.
@@ -33,6 +36,21 @@ type connection struct {
 	queue publish.Queue
 	admin *sqs.Client // retries as the SDK does
 	send  *sqs.Client // leaves that to the publisher
+
+	tracing *telemetry.Tracing // nil: off
+	log     *slog.Logger
+}
+
+// traced is what the publisher puts into messages so that workers go on with the trace.
+func (c *connection) traced() func(context.Context) (string, string) {
+	return c.tracing.Injector(c.queue.Name)
+}
+
+// close sends the last spans.
+func (c *connection) close(ctx context.Context) {
+	if err := c.tracing.Close(context.WithoutCancel(ctx)); err != nil {
+		c.log.Warn("traces are lost", "error", err)
+	}
 }
 
 // connect loads the AWS settings and finds the queue.
@@ -54,7 +72,12 @@ func (q *queueFlag) connect(ctx context.Context, connections int) (*connection, 
 		return nil, err
 	}
 	cfg.Logger = logging.Nop{} // what goes wrong comes back as an error
-	c := &connection{admin: sqs.NewFromConfig(cfg), send: publish.Client(cfg)}
+	c := &connection{log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	if c.tracing, err = telemetry.Start(ctx, "tributary-producer", c.log); err != nil {
+		return nil, cli.Usage("%w", err)
+	}
+	c.tracing.Instrument(&cfg)
+	c.admin, c.send = sqs.NewFromConfig(cfg), publish.Client(cfg)
 	if c.queue, err = publish.Find(ctx, c.admin, q.Queue); err != nil {
 		return nil, explain(err)
 	}

@@ -133,8 +133,9 @@ func (g *generateCmd) toQueue(ctx context.Context, source *generator.Generator) 
 	if err != nil {
 		return publish.Stats{}, err
 	}
+	defer to.close(ctx)
 	// Its own scope: a second run is more load, and nothing that a FIFO queue should leave out.
-	cfg := publish.Config{PackCommands: g.Pack, Concurrency: g.Concurrency, Scope: uuid.NewString()}
+	cfg := publish.Config{PackCommands: g.Pack, Concurrency: g.Concurrency, Scope: uuid.NewString(), Trace: to.traced()}
 	if g.Rate > 0 {
 		cfg.Linger = generateLinger
 	}

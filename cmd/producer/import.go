@@ -127,7 +127,8 @@ func (i *importCmd) Run(ctx context.Context, s *cli.Streams) error {
 		if to, err = i.connect(ctx, i.Concurrency); err != nil {
 			return err
 		}
-		o.API, o.Queue = to.send, to.queue
+		defer to.close(ctx)
+		o.API, o.Queue, o.Publish.Trace = to.send, to.queue, to.traced()
 		if !i.Quiet {
 			o.Progress = progressFor(s.Err)
 		}
