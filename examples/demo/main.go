@@ -333,7 +333,7 @@ func (d *demo) linger(ctx context.Context, endpoint string) error {
 	fmt.Printf(`
 Everything runs. In another terminal:
 
-  export AWS_ENDPOINT_URL=%s AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo
+  export AWS_ENDPOINT_URL=%s AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo
   %s/producer put-user --tenant acme --user-name Alice --user-email alice@example.com
   curl http://%s/v1/tenants/acme/users
   %s/worker dlq list
