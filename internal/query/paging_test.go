@@ -300,6 +300,18 @@ func TestSinceAndUntilSelectByTime(t *testing.T) {
 	}
 }
 
+// TestUntilIsExclusive has the first id that a millisecond can have.
+func TestUntilIsExclusive(t *testing.T) {
+	fake := newFake(t)
+	fake.put(order("tenantA", "019b76da-a800-7000-8000-000000000000", "u1")) // 2026-01-01T00:00:00Z
+	base := serve(t, defaults(), query.Deps{DynamoDB: fake})
+	for q, want := range map[string]int{"since": 1, "until": 0} {
+		if p := decode[ordersPage](t, get(t, base+"/v1/tenants/tenantA/orders?"+q+"=2026-01-01T00:00:00Z")); len(p.Items) != want {
+			t.Errorf("%s: %d orders, want %d", q, len(p.Items), want)
+		}
+	}
+}
+
 // TestLargeItemsMakeShortPages has items so large that DynamoDB gives only a few at a time.
 func TestLargeItemsMakeShortPages(t *testing.T) {
 	fake := newFake(t)

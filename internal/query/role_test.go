@@ -133,6 +133,7 @@ func TestReaderRoleIsAssumedOnceAnHour(t *testing.T) {
 		read("c", 200, 4)
 		read("b", 200, 4)
 		read("a", 200, 5)
+		read("b", 200, 5) // c was forgotten, not b, which was used after it
 		// STS fails: nobody reads with anything else.
 		client.err = &smithy.GenericAPIError{Code: "AccessDenied"}
 		read("d", 500, 6)
