@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// workers is how many run at once.
+const workers = 2
+
+// crew is the workers. One goroutine at a time uses it.
+type crew struct {
+	rig     *rig
+	members [workers]*member
+	started int
+	kills   int
+	stops   int
+	exits   int // by themselves, because what they ask for at the start failed
+}
+
+// member is one worker process.
+type member struct {
+	cmd  *exec.Cmd
+	done chan struct{}
+	err  error // of Wait, once done is closed
+}
+
+func newCrew(r *rig) *crew { return &crew{rig: r} }
+
+// ensure starts workers that do not run.
+func (c *crew) ensure() error {
+	for i, m := range c.members {
+		if m != nil && !m.ended() {
+			continue
+		}
+		if m != nil {
+			c.exits++
+		}
+		if c.exits > 200 {
+			return fmt.Errorf("workers ended %d times by themselves; the last: %w", c.exits, m.err)
+		}
+		if err := c.start(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *crew) start(i int) error {
+	c.started++
+	log, err := os.Create(filepath.Join(c.rig.dir, fmt.Sprintf("worker-%03d.log", c.started)))
+	if err != nil {
+		return fmt.Errorf("make a worker's log: %w", err)
+	}
+	defer func() { _ = log.Close() }() // the process has its own
+	// Not CommandContext: however this program ends, it is end that ends the workers.
+	m := &member{cmd: exec.Command(c.rig.worker(), "run", "--role=consume", "--admin-listen=127.0.0.1:0", "--drain-timeout=30s", "--max-in-flight=4000"), done: make(chan struct{})}
+	m.cmd.Env, m.cmd.Stdout, m.cmd.Stderr = c.rig.env, log, log
+	if err := m.cmd.Start(); err != nil {
+		return fmt.Errorf("start worker: %w", err)
+	}
+	go func() {
+		m.err = m.cmd.Wait()
+		close(m.done)
+	}()
+	c.members[i] = m
+	return nil
+}
+
+func (m *member) ended() bool {
+	select {
+	case <-m.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// shake kills, stops and restarts workers until the storm's length is over or ctx ends.
+func (c *crew) shake(ctx context.Context, d *rand.Rand) error {
+	end := time.Now().Add(c.rig.length)
+	for time.Now().Before(end) {
+		if err := c.ensure(); err != nil {
+			return err
+		}
+		if !pause(ctx, time.Duration(1+d.IntN(4000))*time.Millisecond) {
+			return context.Cause(ctx)
+		}
+		i := d.IntN(workers)
+		m := c.members[i]
+		if d.IntN(2) == 0 {
+			c.kills++
+			_ = m.cmd.Process.Kill() // it may have ended by itself
+			<-m.done
+		} else {
+			c.stops++
+			if err := c.stop(ctx, m); err != nil {
+				return err
+			}
+		}
+		c.members[i] = nil
+	}
+	return c.ensure()
+}
+
+// stop ends a worker by SIGTERM, which must work in the time that it was given.
+func (c *crew) stop(ctx context.Context, m *member) error {
+	_ = m.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-m.done:
+		return nil
+	case <-time.After(35 * time.Second):
+		return errors.New("a worker with --drain-timeout=30s has not ended 35 s after SIGTERM")
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// stopAll stops all workers, which must end well.
+func (c *crew) stopAll(ctx context.Context) error {
+	for i, m := range c.members {
+		if m == nil {
+			continue
+		}
+		if err := c.stop(ctx, m); err != nil {
+			return err
+		}
+		if m.err != nil {
+			return fmt.Errorf("a worker with nothing left to do ended badly on SIGTERM: %w", m.err)
+		}
+		c.members[i] = nil
+	}
+	return nil
+}
+
+// end ends what still runs.
+func (c *crew) end() {
+	for _, m := range c.members {
+		if m != nil {
+			_ = m.cmd.Process.Kill()
+			<-m.done
+		}
+	}
+}
