@@ -41,6 +41,13 @@ emulators-up: ## DynamoDB Local and ElasticMQ, without Docker
 emulators-down: ## Ends them
 	$(GO) run ./localstack/emulators down
 
+.PHONY: schemathesis bench-query
+schemathesis: ## Requests made up from the OpenAPI document
+	TRIBUTARY_SCHEMATHESIS=1 $(GO) test -count=1 -v -run '^TestSchemathesis$$' ./internal/query
+bench-query: build ## What the API adds to a bare SDK read
+	cd bench/query && $(GO) build -o $(CURDIR)/$(BIN)/bench-query .
+	$(GO) run ./localstack/emulators exec -- $(BIN)/bench-query -worker $(BIN)/worker
+
 .PHONY: clean
 clean: ## Removes what was built
 	rm -rf $(BIN)

@@ -109,6 +109,9 @@ func (c *runCmd) Run(ctx context.Context, s *cli.Streams) error {
 	}()
 	tracing.Instrument(&cfg)
 	w, err := c.assemble(ctx, cfg, log)
+	if wrong, ok := errors.AsType[*query.ConfigurationError](err); ok {
+		return cli.Usage("%w", wrong)
+	}
 	if err != nil {
 		return awsclient.Explain(err)
 	}
