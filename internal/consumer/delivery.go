@@ -171,6 +171,7 @@ func (c *Consumer) finish(d *delivery, outcome string, counter *atomic.Int64) {
 		return
 	}
 	counter.Add(1)
+	defer d.forget()
 	if d.Span.Recorded() {
 		reason := ""
 		if len(d.bad) > 0 {
@@ -181,6 +182,13 @@ func (c *Consumer) finish(d *delivery, outcome string, counter *atomic.Int64) {
 	c.metrics.Settled.WithLabelValues(outcome).Inc()
 	c.room.release(d.commands, d.bytes)
 	c.gauge()
+}
+
+// forget lets go of what a message carried. Deliveries of one receive share memory, and the last of them may be held for
+// long; and what the writer keeps of a key may be part of a write.
+func (d *delivery) forget() {
+	d.Writes, d.texts, d.positions, d.bad = nil, nil, nil, nil
+	d.text, d.message.Body = "", ""
 }
 
 // delete deletes a batch of messages, and tries again while their receipts are valid.

@@ -1,6 +1,7 @@
 package writer
 
 import (
+	"strings"
 	"time"
 
 	"tributary/internal/limits"
@@ -99,9 +100,8 @@ func (s *scheduler) submit(now time.Time, g *Group) bool {
 		key := table.KeyOf(c)
 		l := s.lines[key]
 		if l == nil {
-			l = &w.own
-			l.key, l.tenant = key, t
-			s.lines[key] = l
+			l = s.line(w, key)
+			l.tenant = t
 		}
 		l.add(w)
 		s.enqueue(l, false)
@@ -112,10 +112,26 @@ func (s *scheduler) submit(now time.Time, g *Group) bool {
 	return true
 }
 
+// smallWrite is up to how many bytes a write may be kept in memory by the line that it began.
+const smallWrite = 4 << 10
+
+// line makes the line of a key. Other writes may keep it for long after the one that began it is settled, so it must not
+// keep a large message in memory: neither by its strings nor by being part of a write of many.
+func (s *scheduler) line(w *Write, key table.Key) *line {
+	l := &w.own
+	if len(w.group.Writes) > 1 || w.bytes > smallWrite {
+		l = new(line)
+		key.TenantID, key.ID = strings.Clone(key.TenantID), strings.Clone(key.ID)
+	}
+	l.key = key
+	s.lines[key] = l
+	return l
+}
+
 func (s *scheduler) tenant(id string) *tenant {
 	t := s.tenants[id]
 	if t == nil {
-		t = &tenant{id: id}
+		t = &tenant{id: strings.Clone(id)} // not to keep the message in memory
 		for i := range t.queues {
 			t.queues[i].tenant, t.queues[i].lane = t, &s.lanes[i]
 		}
