@@ -226,8 +226,9 @@ func (p *process) sleep(d time.Duration) {
 	p.mu.Lock()
 }
 
-// entries carries out a batch call's entries one by one. act returns SQS's code of a refusal that is the sender's fault.
-func (q sqs) entries(ctx context.Context, name string, n int, handle func(int) string, lost, fail int, act func(*stored, int) string, failed func(*stored, int)) ([]consumer.Failure, error) {
+// entries carries out a batch call's entries one by one. lost and fail point at chances. act returns
+// SQS's code of a refusal that is the sender's fault; failed is told of what failed.
+func (q sqs) entries(ctx context.Context, name string, n int, handle func(int) string, lost, fail *int, act func(*stored, int) string, failed func(*stored, int)) ([]consumer.Failure, error) {
 	w := q.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -251,7 +252,7 @@ func (q sqs) entries(ctx context.Context, name string, n int, handle func(int) s
 	if q.dead {
 		return nil, nil
 	}
-	if w.now() < w.faults.outage || w.draw.hit(fail) {
+	if w.now() < w.faults.outage || w.draw.hit(*fail) {
 		for i := range n {
 			failed(w.queue.receipts[handle(i)], i)
 		}
@@ -264,7 +265,7 @@ func (q sqs) entries(ctx context.Context, name string, n int, handle func(int) s
 			w.violate("%s of a handle that SQS never gave: %q", name, handle(i))
 			continue
 		}
-		if w.draw.hit(fail) {
+		if w.draw.hit(*fail) {
 			failures = append(failures, consumer.Failure{Index: i, Code: "InternalError"})
 			failed(s, i)
 			continue
@@ -274,7 +275,7 @@ func (q sqs) entries(ctx context.Context, name string, n int, handle func(int) s
 			failures = append(failures, consumer.Failure{Index: i, Code: code, Final: true})
 		}
 	}
-	if w.draw.hit(lost) {
+	if w.draw.hit(*lost) {
 		return nil, errNetwork
 	}
 	return failures, nil
@@ -283,7 +284,7 @@ func (q sqs) entries(ctx context.Context, name string, n int, handle func(int) s
 // Delete implements consumer.Queue. An old handle deletes nothing, and says nothing.
 func (q sqs) Delete(ctx context.Context, handles []string) ([]consumer.Failure, error) {
 	w := q.world
-	return q.entries(ctx, "DeleteMessageBatch", len(handles), func(i int) string { return handles[i] }, w.faults.deleteLost, w.faults.delete, func(s *stored, i int) string {
+	return q.entries(ctx, "DeleteMessageBatch", len(handles), func(i int) string { return handles[i] }, &w.faults.deleteLost, &w.faults.delete, func(s *stored, i int) string {
 		if s.gone || s.handle != handles[i] {
 			return ""
 		}
@@ -300,7 +301,7 @@ func (q sqs) Delete(ctx context.Context, handles []string) ([]consumer.Failure, 
 // ChangeVisibility implements consumer.Queue.
 func (q sqs) ChangeVisibility(ctx context.Context, changes []consumer.Visibility) ([]consumer.Failure, error) {
 	w := q.world
-	return q.entries(ctx, "ChangeMessageVisibilityBatch", len(changes), func(i int) string { return changes[i].ReceiptHandle }, w.faults.changeLost, w.faults.change, func(s *stored, i int) string {
+	return q.entries(ctx, "ChangeMessageVisibilityBatch", len(changes), func(i int) string { return changes[i].ReceiptHandle }, &w.faults.changeLost, &w.faults.change, func(s *stored, i int) string {
 		timeout := (changes[i].Timeout + time.Second - 1) / time.Second * time.Second
 		switch {
 		case timeout < 0 || timeout > 12*time.Hour:

@@ -141,6 +141,8 @@ func (r *run) some() *process {
 	if len(r.alive) == 0 {
 		return nil
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return r.alive[r.draw.below(len(r.alive))]
 }
 
