@@ -42,7 +42,7 @@ type parcel struct {
 // produce sends commands at an even rate, straight to the queue: what it is told of message ids must be true.
 func (r *rig) produce(ctx context.Context, d *rand.Rand) (*plan, error) {
 	p := &plan{newest: map[table.Key]messages.Command{}, poison: map[letter]string{}}
-	parcels := p.draw(d, r.settings.commands)
+	parcels := p.draw(d, r.commands)
 	began := time.Now()
 	for at := 0; at < len(parcels); at += 10 {
 		due := time.Duration(float64(r.length) * 0.9 * float64(at) / float64(len(parcels)))

@@ -53,7 +53,6 @@ type position struct {
 	process int
 	n       int // rises over all of a history
 	content messages.Command
-	late    bool
 }
 
 // line is what a process received for a key without versions, and how far it has come.
@@ -87,7 +86,6 @@ type observed struct {
 type call struct {
 	process  int
 	commands []messages.Command
-	over     bool
 }
 
 func newOracle(fifo bool, maxInFlight int) *oracle {
