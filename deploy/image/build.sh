@@ -40,8 +40,9 @@ trap 'rm -rf "$context"' EXIT
 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags="-s -w" -o "$context/" ./cmd/worker ./cmd/producer
 cp "$certificates" "$context/ca-certificates.crt"
 case $engine in
-# Buildah's defaults ask for more of the kernel than copying files takes, and containers often have less.
-buildah) set -- buildah build --isolation chroot --storage-driver "${STORAGE_DRIVER:-vfs}" --format oci ;;
+# Buildah's defaults ask for more of the kernel than copying files takes, and containers often have less: there,
+# STORAGE_DRIVER=vfs helps.
+buildah) set -- buildah ${STORAGE_DRIVER:+--storage-driver "$STORAGE_DRIVER"} build --isolation chroot --format oci ;;
 *) set -- "$engine" build ;;
 esac
 "$@" --file Dockerfile --target prebuilt --build-arg "VERSION=$version" --tag "$image" "$context"
