@@ -76,7 +76,7 @@ func newMetrics() *metrics.Metrics { return metrics.New(prometheus.NewRegistry()
 func play1(t *testing.T, m *metrics.Metrics, seed uint64, choices []byte) {
 	t.Helper()
 	replay := fmt.Sprintf("replay: go test ./internal/model -run TestModel -model.seed=%d", seed)
-	watchdog := time.AfterFunc(time.Minute, func() { panic("a schedule hangs; " + replay) })
+	watchdog := time.AfterFunc(30*time.Second, func() { panic("a schedule hangs; " + replay) })
 	defer watchdog.Stop()
 	defer func() {
 		if p := recover(); p != nil {

@@ -23,9 +23,9 @@ import (
 type mutant struct{ name, file, old, new string }
 
 var mutants = []mutant{
-	{"acknowledge early", "internal/consumer/consumer.go",
-		"case c.writer.Submit(&d.Group):\n",
-		"case c.writer.Submit(&d.Group):\n\t\tc.deletes.add(d)\n"},
+	{"acknowledge early", "internal/writer/scheduler.go",
+		"if g.pending--; g.pending == 0 {",
+		"if g.pending--; g.pending == len(g.Writes)-1 {"},
 	{"drop an unprocessed item", "internal/writer/writer.go",
 		"a.verdict, a.refusal = judge(err, 0)\n",
 		"a.verdict, a.refusal = judge(err, 0)\n\t\ta.left = nil\n"},
