@@ -21,7 +21,7 @@ type Span struct {
 }
 
 // Attributes are the span's attributes as texts and numbers.
-func (s *Span) Attributes() map[string]any { return values(s.Span.GetAttributes()) }
+func (s *Span) Attributes() map[string]any { return values(s.GetAttributes()) }
 
 // Collector keeps what it is sent.
 type Collector struct {
