@@ -87,7 +87,7 @@ func TestTenantBackoff(t *testing.T) {
 	ten := &tenant{inFlight: 20}
 	var waits []time.Duration
 	for range 10 {
-		ten.throttled(now, 1)
+		ten.throttled(1, now, 1)
 		waits = append(waits, ten.notBefore.Sub(now))
 	}
 	for i, w := range waits {
@@ -98,7 +98,7 @@ func TestTenantBackoff(t *testing.T) {
 	if ten.window != 1 {
 		t.Errorf("after ten refusals in a row the window is %d, want 1", ten.window)
 	}
-	ten.throttled(now, 0)
+	ten.throttled(1, now, 0)
 	if !ten.notBefore.Equal(now) {
 		t.Error("full jitter reaches down to no wait at all")
 	}
@@ -111,7 +111,7 @@ func TestTenantBackoff(t *testing.T) {
 	}
 
 	ten = &tenant{inFlight: 20}
-	ten.throttled(now, 0)
+	ten.throttled(1, now, 0)
 	if ten.window != 14 || ten.room(now) != 0 {
 		t.Errorf("the first refusal leaves a window of %d, want 14", ten.window)
 	}

@@ -38,23 +38,25 @@ type answer struct {
 // A line stands in its tenant's queue exactly when it has a write that waits and none that flies, so nothing is
 // ever searched for.
 type scheduler struct {
-	cfg      Config
-	tenants  map[string]*tenant
-	lines    map[table.Key]*line
-	lanes    [lanes]lane
-	retries  []*call   // parts of calls that failed as a whole: their writes still count as flying
-	sleepers []*tenant // who back off, unsorted: few do
-	wakeAt   time.Time // the earliest end of their backoffs
-	limiter  limiter
-	flying   int // calls under way
-	waiting  int // writes that are neither settled nor flying
-	limited  int // tenants that back off
-	odd      bool
-	draining bool // tenants that back off hand back what they can
-	closed   bool // everything is handed back
-	jitter   func() float64
-	settled  []*Group // since they were last collected
-	events   events
+	cfg       Config
+	tenants   map[string]*tenant
+	lines     map[table.Key]*line
+	lanes     [lanes]lane
+	retries   []*call   // parts of calls that failed as a whole: their writes still count as flying
+	sleepers  []*tenant // who back off, unsorted: few do
+	wakeAt    time.Time // the earliest end of their backoffs
+	limiter   limiter
+	flying    int // calls under way
+	waiting   int // writes that are neither settled nor flying
+	held      int // writes that are not settled
+	heldBytes int
+	limited   int // tenants that back off
+	odd       bool
+	draining  bool // stalled tenants hand back what they can
+	closed    bool // everything is handed back
+	jitter    func() float64
+	settled   []*Group // since they were last collected
+	events    events
 }
 
 // events counts what the scheduler saw, for metrics; the Writer collects it after every step.
@@ -73,9 +75,9 @@ func newScheduler(cfg Config, jitter func() float64) *scheduler {
 	}
 }
 
-// submit takes a group in, or refuses it whole because a tenant of it backs off and holds its share already.
+// submit takes a group in, or refuses it whole because a tenant of it is stalled and holds its share already.
 func (s *scheduler) submit(now time.Time, g *Group) bool {
-	if s.closed || (!g.Hold && s.limited > 0 && s.overShare(g)) {
+	if s.closed || (!g.Hold && s.limited > 0 && s.scarce() && s.overShare(g, now)) {
 		return false
 	}
 	g.pending = len(g.Writes)
@@ -83,7 +85,7 @@ func (s *scheduler) submit(now time.Time, g *Group) bool {
 	for i := range g.Writes {
 		w := &g.Writes[i]
 		c := &w.Command
-		w.group, w.bytes = g, table.Size(c)
+		w.group, w.bytes, w.arrived = g, table.Size(c), now
 		if w.rank = c.Version; w.rank == 0 {
 			w.rank = g.Received
 		}
@@ -96,6 +98,8 @@ func (s *scheduler) submit(now time.Time, g *Group) bool {
 		}
 		t.held++
 		t.heldBytes += w.bytes
+		s.held++
+		s.heldBytes += w.bytes
 		s.waiting++
 		key := table.KeyOf(c)
 		l := s.lines[key]
@@ -140,8 +144,13 @@ func (s *scheduler) tenant(id string) *tenant {
 	return t
 }
 
-// share is what a tenant that backs off may hold. All who back off together may hold half of the room, so that
-// the other half is left to those who don't.
+// scarce says that what a stalled tenant holds could soon be missing elsewhere: half of the room is taken.
+func (s *scheduler) scarce() bool {
+	return s.draining || s.held > s.cfg.MaxInFlight/2 || s.heldBytes > s.cfg.MaxInFlightBytes/2
+}
+
+// share is what a stalled tenant may hold. All who back off together may hold half of the room, so that the other half
+// is left to those who don't.
 func (s *scheduler) share() (commands, bytes int) {
 	if s.draining {
 		return 0, 0
@@ -150,7 +159,7 @@ func (s *scheduler) share() (commands, bytes int) {
 	return max(1, min(s.cfg.TenantShare, s.cfg.MaxInFlight/2/n)), max(1, min(s.cfg.TenantShareBytes, s.cfg.MaxInFlightBytes/2/n))
 }
 
-func (s *scheduler) overShare(g *Group) bool {
+func (s *scheduler) overShare(g *Group, now time.Time) bool {
 	commands, bytes := s.share()
 	var t *tenant
 	n, b := 0, 0
@@ -165,7 +174,7 @@ func (s *scheduler) overShare(g *Group) bool {
 		n++
 		b += table.Size(c)
 		// A tenant that holds nothing is always let in, however large the message.
-		if t.backingOff() && (s.draining || t.held > 0 && (t.held+n > commands || t.heldBytes+b > bytes)) {
+		if t.stalled(now) && (s.draining || t.held > 0 && (t.held+n > commands || t.heldBytes+b > bytes)) {
 			return true
 		}
 	}
@@ -362,7 +371,7 @@ func (s *scheduler) apply(now time.Time, c *call, a answer) {
 		for i := len(c.writes) - 1; i >= 0; i-- {
 			s.putBack(now, c.writes[i])
 		}
-		s.throttled(t, now)
+		s.throttled(t, len(c.writes), now)
 	case throttledTable:
 		s.limiter.failed(c.started, now, s.jitter())
 		for i := len(c.writes) - 1; i >= 0; i-- {
@@ -389,7 +398,7 @@ func (s *scheduler) passed(now time.Time, c *call, left []int) {
 		for _, w := range c.writes {
 			t := w.line.tenant
 			s.land(now, w, Written, nil)
-			if t.window > 0 || t.refusals > 0 {
+			if t.window > 0 || t.refused > 0.01 {
 				s.wrote(t, 1, now)
 			}
 		}
@@ -407,15 +416,15 @@ func (s *scheduler) passed(now time.Time, c *call, left []int) {
 			s.wrote(t, 1, now)
 		}
 	}
-	refused := map[*tenant]bool{}
+	refused := map[*tenant]int{}
 	for i := len(c.writes) - 1; i >= 0; i-- {
 		if w := c.writes[i]; over[i] {
-			refused[w.line.tenant] = true
+			refused[w.line.tenant]++
 			s.putBack(now, w)
 		}
 	}
-	for t := range refused {
-		s.throttled(t, now)
+	for t, n := range refused {
+		s.throttled(t, n, now)
 	}
 }
 
@@ -430,7 +439,7 @@ func (s *scheduler) wrote(t *tenant, n int, now time.Time) {
 }
 
 // throttled lets a tenant back off, and hands back what it holds beyond its share.
-func (s *scheduler) throttled(t *tenant, now time.Time) {
+func (s *scheduler) throttled(t *tenant, n int, now time.Time) {
 	s.events.throttled = append(s.events.throttled, t.id)
 	if t.held == 0 && s.tenants[t.id] != t {
 		return // all that it held was handed back while it flew
@@ -438,8 +447,10 @@ func (s *scheduler) throttled(t *tenant, now time.Time) {
 	if !t.backingOff() {
 		s.limited++
 	}
-	t.throttled(now, s.jitter())
-	s.shed(t, now)
+	t.throttled(n, now, s.jitter())
+	if t.stalled(now) && s.scarce() {
+		s.shed(t, now)
+	}
 	s.recount(t, now)
 }
 
@@ -551,6 +562,8 @@ func (s *scheduler) settle(now time.Time, w *Write, o Outcome, refusal *messages
 	t, g := w.line.tenant, w.group
 	t.held--
 	t.heldBytes -= w.bytes
+	s.held--
+	s.heldBytes -= w.bytes
 	if o != HandedBack {
 		g.touched = true
 	}
@@ -598,11 +611,11 @@ func (s *scheduler) abandon(now time.Time, g *Group) {
 	s.handBack(now, g)
 }
 
-// drain makes tenants that back off hand back what they can, now and from here on.
+// drain makes stalled tenants hand back what they can, now and from here on.
 func (s *scheduler) drain(now time.Time) {
 	s.draining = true
 	for _, t := range s.tenants {
-		if t.backingOff() {
+		if t.stalled(now) {
 			s.shed(t, now)
 		}
 	}

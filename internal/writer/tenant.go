@@ -19,6 +19,15 @@ const (
 	windowWide  = 1024 // beyond this the tenant is limited no more
 )
 
+// A tenant that backs off is stalled, and may hold only its share, when it can't use more: half of its writes or more
+// are refused, or they wait for long although most pass, because more arrive than its partition takes. A stray leftover,
+// or a tenant of which each fiftieth write is refused, is no reason to hand messages back.
+const (
+	stalledRefusals = 0.5
+	stalledWait     = 2 * time.Second
+	refusedWeight   = 1.0 / 16 // of one write in the running average
+)
+
 // tenant is what the scheduler knows of one tenant.
 type tenant struct {
 	id        string
@@ -26,17 +35,37 @@ type tenant struct {
 	held      int // writes that are here, those overtaken included
 	heldBytes int
 	inFlight  int
-	window    int       // most writes in flight, 0: no limit. A tenant with a window is backing off.
+	window    int       // most writes in flight, 0: no limit. A tenant with a window backs off.
 	refusals  int       // in a row, with no write in between
+	refused   float64   // share of its writes that were refused: a running average
 	notBefore time.Time // nothing flies before
 	asleep    bool      // it is among the scheduler's sleepers
 }
 
-// backingOff says that the tenant may hold only its share.
+// backingOff says that the tenant's flights are limited.
 func (t *tenant) backingOff() bool { return t.window > 0 }
 
-// throttled notes that writes of the tenant were refused at now. jitter is in [0, 1).
-func (t *tenant) throttled(now time.Time, jitter float64) {
+// stalled says that the tenant may hold only its share.
+func (t *tenant) stalled(now time.Time) bool {
+	if !t.backingOff() {
+		return false
+	}
+	if t.refused >= stalledRefusals {
+		return true
+	}
+	for i := range t.queues {
+		if l := t.queues[i].head; l != nil && now.Sub(l.first.arrived) > stalledWait {
+			return true
+		}
+	}
+	return false
+}
+
+// throttled notes that n writes of the tenant were refused at now. jitter is in [0, 1).
+func (t *tenant) throttled(n int, now time.Time, jitter float64) {
+	for range n {
+		t.refused += (1 - t.refused) * refusedWeight
+	}
 	floor := windowFloor
 	if t.refusals > 0 {
 		floor = 1
@@ -57,6 +86,9 @@ func (t *tenant) throttled(now time.Time, jitter float64) {
 // wrote notes that n writes of the tenant passed.
 func (t *tenant) wrote(n int) {
 	t.refusals = 0
+	for range n {
+		t.refused -= t.refused * refusedWeight
+	}
 	if t.window == 0 {
 		return
 	}

@@ -41,6 +41,7 @@ type Write struct {
 	over     *Write // the write that it overtook, which may have overtaken another, and so on: newest first
 	by       *Write // the write that overtook it
 	rank     int64  // its version, or when it was received: the higher wins
+	arrived  time.Time
 	units    int
 	bytes    int
 	failures int  // calls that may or may not have written it

@@ -140,7 +140,7 @@ func (w *Writer) Abandon(g *Group) {
 	w.step(func(now time.Time) { w.s.abandon(now, g) })
 }
 
-// Drain makes tenants that back off hand back, now and from here on, what is untouched.
+// Drain makes stalled tenants hand back, now and from here on, what is untouched.
 func (w *Writer) Drain() {
 	w.step(func(now time.Time) { w.s.drain(now) })
 }
