@@ -48,6 +48,48 @@ bench-query: build ## What the API adds to a bare SDK read
 	cd bench/query && $(GO) build -o $(CURDIR)/$(BIN)/bench-query .
 	$(GO) run ./localstack/emulators exec -- $(BIN)/bench-query -worker $(BIN)/worker
 
+.PHONY: model model-mutants chaos chaos-embedded
+model: ## A minute of random schedules against the six promises
+	$(GO) test ./internal/model -v -run TestModel -model.for=1m
+model-mutants: ## Plants sixteen bugs; the model test must find each
+	$(GO) run ./internal/model/mutants
+chaos: ## Workers killed and stopped at random, 50,000 commands, nothing lost (two minutes)
+	$(GO) run ./localstack/emulators exec -- $(GO) run ./internal/chaos
+chaos-embedded: ## The same, shorter, without Java
+	$(GO) run ./internal/chaos -embedded -commands 10000 -for 25s
+
+.PHONY: deploy-test image image-test
+deploy-test: ## Chart, rules, dashboard, CloudFormation, each against the real thing
+	$(GO) build -C tools -o ../$(BIN)/tools/ github.com/prometheus/prometheus/cmd/promtool
+	$(BIN)/tools/promtool check rules deploy/prometheus/tributary.rules.yaml
+	$(BIN)/tools/promtool test rules deploy/prometheus/tributary.rules.test.yaml
+	$(GO) -C deploy/check test -count=1 ./...
+	$(GO) test -count=1 ./deploy/...
+image: ## The image, without pulling anything
+	deploy/image/build.sh
+image-test: ## And runs it (root, buildah)
+	deploy/image/test.sh
+
 .PHONY: clean
 clean: ## Removes what was built
 	rm -rf $(BIN)
+
+BENCHTIME ?= 1s
+BASE      ?= main
+ROUNDS    ?= 5
+SCENARIOS ?= plain,packed,rate,idle
+
+.PHONY: bench bench-compare
+bench: ## Benchmarks beside the code (BENCHTIME=1s)
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... ./localstack/...
+bench-compare: ## The same against the main branch, by benchstat (BASE=main)
+	bench/compare.sh $(BASE)
+
+.PHONY: bench-load bench-e2e pgo
+bench-load: build ## The worker under load next to a bare loop over the SDK (SCENARIOS=, ROUNDS=5)
+	cd bench/load && $(GO) run . -worker $(CURDIR)/$(BIN)/worker -scenarios $(SCENARIOS) -rounds $(ROUNDS)
+bench-e2e: build ## The worker against DynamoDB Local and ElasticMQ
+	cd bench/load && $(GO) build -o $(CURDIR)/$(BIN)/tools/load .
+	$(GO) run ./localstack/emulators exec -- $(BIN)/tools/load -e2e -worker $(BIN)/worker
+pgo: ## What profile-guided optimization would bring
+	bench/pgo.sh

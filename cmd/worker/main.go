@@ -15,6 +15,7 @@ type grammar struct {
 	Setup  setupCmd  `cmd:"" help:"Make the queue, the dead-letter queue and the table."`
 	DLQ    dlqCmd    `cmd:"" name:"dlq" help:"Look at dead letters, send them back, or delete them."`
 	Doctor doctorCmd `cmd:"" help:"Check queues, table, permissions and clocks, and say how to mend what is wrong."`
+	Health healthCmd `cmd:"" help:"Ask a running worker's /healthz."`
 	Token  tokenCmd  `cmd:"" help:"Make a static token for the query API."`
 
 	Version cli.Version `env:"-" help:"Print the version."`

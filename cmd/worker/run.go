@@ -21,7 +21,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"tributary/internal/admin"
 	"tributary/internal/awsclient"
@@ -136,6 +135,7 @@ func (c *runCmd) tuneGC() {
 // worker is the parts of a running worker. Those that the role leaves out are nil.
 type worker struct {
 	log      *slog.Logger
+	metrics  *metrics.Metrics
 	admin    *admin.Server
 	vitals   *admin.Vitals
 	writer   *writer.Writer
@@ -148,8 +148,9 @@ type worker struct {
 // assemble checks what the worker depends on and makes its parts. Nothing runs yet.
 func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log) (*worker, error) {
 	w := &worker{log: log.Logger}
-	registry := prometheus.NewRegistry()
+	registry := metrics.NewRegistry()
 	m := metrics.New(registry, c.MetricsTenants)
+	w.metrics = m
 	ddb := dynamodb.NewFromConfig(cfg)
 	queue := sqs.NewFromConfig(cfg)
 	if err := inspectTable(ctx, ddb, c.Table); err != nil {
@@ -295,6 +296,7 @@ func (c *runCmd) status(w *worker, log *logging.Log) any {
 		"recent_errors": log.Recent(),
 	}
 	if w.consumer != nil {
+		out["tenants"] = w.metrics.Busiest()
 		out["consumer"], out["writer"], out["messages"] = w.consumer.Stats(), w.writer.Stats(), w.consumer.Summary()
 	}
 	return out
