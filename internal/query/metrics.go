@@ -1,10 +1,10 @@
 package query
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
-
-	worker "tributary/internal/metrics"
 )
 
 type metrics struct {
@@ -22,8 +22,12 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "tributary_query_requests_total",
 			Help: "Requests to the query API, by route and HTTP status.",
 		}, []string{"route", "code"}),
-		duration: f.NewHistogramVec(worker.Histogram("tributary_query_request_duration_seconds", "How long requests to the query API took, by route.",
-			.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60), []string{"route"}),
+		duration: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:                        "tributary_query_request_duration_seconds",
+			Help:                        "How long requests to the query API took, by route.",
+			Buckets:                     []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
+		}, []string{"route"}),
 		inFlight: f.NewGauge(prometheus.GaugeOpts{
 			Name: "tributary_query_in_flight_requests",
 			Help: "Requests to the query API that are being served.",
