@@ -34,7 +34,7 @@ func TestOneAddressForBothServices(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != 400 {
+	if response.StatusCode != http.StatusBadRequest {
 		t.Errorf("a request for no service: status %d, want 400", response.StatusCode)
 	}
 }
