@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"os/exec"
 	"strings"
