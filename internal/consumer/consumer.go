@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"tributary/internal/limits"
 	"tributary/internal/messages"
 	"tributary/internal/metrics"
@@ -125,6 +127,9 @@ type Consumer struct {
 	log     *slog.Logger
 	tracing *telemetry.Tracing // nil: off
 
+	// outcomes are the counters of metrics.Commands, found once: looking a label up costs more than counting.
+	outcomes [messages.DeleteOrder + 1][writer.HandedBack + 1]prometheus.Counter
+
 	room      *room
 	held      held
 	deletes   *batcher[*delivery]
@@ -149,6 +154,11 @@ type Consumer struct {
 // New makes a consumer. Nothing happens before Run.
 func New(cfg Config, q Queue, dlq DeadLetterQueue, w Writer, m *metrics.Consumer, log *slog.Logger) *Consumer {
 	c := &Consumer{cfg: cfg, queue: q, dlq: dlq, writer: w, metrics: m, log: log, room: newRoom(cfg.MaxInFlight, cfg.MaxInFlightBytes)}
+	for kind := range c.outcomes {
+		for outcome := writer.Written; outcome <= writer.HandedBack; outcome++ {
+			c.outcomes[kind][outcome] = m.Commands.WithLabelValues(messages.Kind(kind).String(), outcome.String())
+		}
+	}
 	c.held.empty = make(chan struct{})
 	c.deletes = newBatcher(limits.SQSBatchEntries, mostSends, deleteLinger, c.delete)
 	c.handBacks = newBatcher(limits.SQSBatchEntries, mostSends, handBackLinger, c.changeBack)

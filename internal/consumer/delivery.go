@@ -143,7 +143,7 @@ func (d *delivery) refused(i int) badCommand {
 // count tells the metrics of the outcomes of a message's commands.
 func (c *Consumer) count(d *delivery) {
 	for i := range d.bad {
-		c.metrics.Commands.WithLabelValues(d.bad[i].kind.String(), writer.Refused.String()).Inc()
+		c.outcomes[d.bad[i].kind][writer.Refused].Inc()
 		c.metrics.TenantCommands(d.bad[i].tenant, writer.Refused.String(), 1)
 	}
 	settled := len(d.bad)
@@ -156,7 +156,7 @@ func (c *Consumer) count(d *delivery) {
 		if outcome != writer.HandedBack {
 			settled++
 		}
-		c.metrics.Commands.WithLabelValues(w.Command.Kind.String(), outcome.String()).Inc()
+		c.outcomes[w.Command.Kind][outcome].Inc()
 		c.metrics.TenantCommands(w.Command.TenantID, outcome.String(), 1)
 		if outcome < writer.Refused && !d.message.SentAt.IsZero() {
 			c.metrics.CommandDuration.Observe(w.SettledAt.Sub(d.message.SentAt).Seconds())
