@@ -78,6 +78,7 @@ BENCHTIME ?= 1s
 BASE      ?= main
 ROUNDS    ?= 5
 SCENARIOS ?= plain,packed,rate,idle
+AGAINST   ?= bare
 
 .PHONY: bench bench-compare
 bench: ## Benchmarks beside the code (BENCHTIME=1s)
@@ -86,10 +87,10 @@ bench-compare: ## The same against the main branch, by benchstat (BASE=main)
 	bench/compare.sh $(BASE)
 
 .PHONY: bench-load bench-e2e pgo
-bench-load: build ## The worker under load next to a bare loop over the SDK (SCENARIOS=, ROUNDS=5)
-	cd bench/load && $(GO) run . -worker $(CURDIR)/$(BIN)/worker -scenarios $(SCENARIOS) -rounds $(ROUNDS)
+bench-load: build ## The worker under load next to a bare loop over the SDK (SCENARIOS= ROUNDS=5 AGAINST=bare)
+	cd bench/load && $(GO) run . -worker $(CURDIR)/$(BIN)/worker -scenarios $(SCENARIOS) -rounds $(ROUNDS) -against $(AGAINST)
 bench-e2e: build ## The worker against DynamoDB Local and ElasticMQ
 	cd bench/load && $(GO) build -o $(CURDIR)/$(BIN)/tools/load .
 	$(GO) run ./localstack/emulators exec -- $(BIN)/tools/load -e2e -worker $(BIN)/worker
 pgo: ## What profile-guided optimization would bring
-	bench/pgo.sh
+	ROUNDS=$(ROUNDS) bench/pgo.sh

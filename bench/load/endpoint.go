@@ -20,7 +20,7 @@ const (
 	tableName = "MultiTenantTable"
 	tenants   = 100
 	keyPrefix = "order#load-" // of a sort key; the number of the command follows
-	// handleTail makes a receipt handle as long as SQS's are.
+	// handleBytes makes a receipt handle as long as SQS's are.
 	handleBytes = 368
 )
 

@@ -134,12 +134,15 @@ func run(ctx context.Context, s settings, out io.Writer) error {
 		if len(speed) > 0 {
 			slices.Sort(speed)
 			slices.Sort(cost)
-			m := len(speed) / 2
 			_, _ = fmt.Fprintf(out, "%-7s median of %d against %s: speed %.0f %% (%.0f to %.0f), processor time a command %.0f %% (%.0f to %.0f)\n", name, len(speed), s.against,
-				100*speed[m], 100*speed[0], 100*speed[len(speed)-1], 100*cost[m], 100*cost[0], 100*cost[len(cost)-1])
+				100*median(speed), 100*speed[0], 100*speed[len(speed)-1], 100*median(cost), 100*cost[0], 100*cost[len(cost)-1])
 		}
 	}
 	return nil
+}
+
+func median(sorted []float64) float64 {
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
 // result is what one process did.
