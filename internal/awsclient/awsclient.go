@@ -34,13 +34,15 @@ func Load(ctx context.Context, connections int) (aws.Config, error) {
 		return aws.Config{}, fmt.Errorf("load AWS configuration: %w", err)
 	}
 	// LoadDefaultConfig has put AWS_CA_BUNDLE into the client by now, so it is wrapped last.
-	cfg.HTTPClient = ownedBody{cfg.HTTPClient}
+	cfg.HTTPClient = OwnBody(cfg.HTTPClient)
 	return cfg, nil
 }
 
-// ownedBody gives net/http a request body of its own. The SDK closes the body that it made as soon as it has an
+// OwnBody returns a client that gives net/http a request body of its own. The SDK closes the body that it made as soon as it has an
 // answer; when a fast server has answered before net/http is done with the body, net/http then drops the
 // connection and the answer is lost: a received message stays invisible, a sent one is sent twice.
+func OwnBody(client aws.HTTPClient) aws.HTTPClient { return ownedBody{client} }
+
 type ownedBody struct{ next aws.HTTPClient }
 
 func (c ownedBody) Do(r *http.Request) (*http.Response, error) {

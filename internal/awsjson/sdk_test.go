@@ -30,6 +30,7 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
 
+	"tributary/internal/awsclient"
 	"tributary/internal/consumer"
 	"tributary/internal/messages"
 	"tributary/internal/table"
@@ -99,7 +100,7 @@ func newPair(t *testing.T, wrap func(http.RoundTripper) http.RoundTripper) *pair
 	cfg := aws.Config{
 		Region: "eu-central-1", BaseEndpoint: aws.String(server.URL),
 		Credentials: credentials.NewStaticCredentialsProvider("AKID", "SECRET", "TOKEN"),
-		HTTPClient:  server.Client(),
+		HTTPClient:  awsclient.OwnBody(server.Client()),
 		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
 	}
 	p := &pair{t: t, r: r, sqs: sqs.NewFromConfig(cfg), ddb: dynamodb.NewFromConfig(cfg)}
