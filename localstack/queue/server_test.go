@@ -217,11 +217,16 @@ func TestLongPoll(t *testing.T) {
 				ctx, cancel := context.WithCancel(s.Context())
 				defer cancel()
 				start := time.Now()
-				time.AfterFunc(test.after, func() { test.do(s, cancel) })
+				woken := make(chan struct{})
+				time.AfterFunc(test.after, func() {
+					test.do(s, cancel)
+					close(woken)
+				})
 				out, err := s.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: s.url})
 				if took := time.Since(start); took != test.after {
 					t.Errorf("took %v, want %v", took, test.after)
 				}
+				<-woken
 				if name == "disconnect" {
 					if err == nil {
 						t.Error("no error after hanging up")
