@@ -55,7 +55,7 @@ var userAgent = []string{"tributary/" + version.String() + " " + aws.SDKName + "
 
 var contentType = []string{"application/x-amz-json-1.0"}
 
-// call sends a request and returns the answer's body. The request's body is the caller's again.
+// call sends a request and returns the answer's body. It owns the request's body.
 func (c *client) call(ctx context.Context, operation string, body []byte) (string, error) {
 	start := time.Now()
 	out, err := c.try(ctx, operation, body)
@@ -99,7 +99,7 @@ func (c *client) try(ctx context.Context, operation string, body []byte) (string
 	if a.status != http.StatusOK {
 		return "", c.failure(a)
 	}
-	if want := a.header("X-Amz-Crc32"); want != "" {
+	if want := a.header.Get("X-Amz-Crc32"); want != "" {
 		if got := strconv.FormatUint(uint64(crc32.Checksum([]byte(a.body), crc32.IEEETable)), 10); got != want {
 			return "", fmt.Errorf("read answer: its CRC32 is %s, not %s as its header says", got, want)
 		}

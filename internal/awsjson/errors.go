@@ -21,16 +21,16 @@ func (c *client) failure(a answer) error {
 	f := scanFailure(a.body)
 	code := f.code
 	if code == "" {
-		code = a.header("X-Amzn-Errortype")
+		code = a.header.Get("X-Amzn-Errortype")
 	}
 	code, _, _ = strings.Cut(code, ":")
 	code = code[strings.LastIndexByte(code, '#')+1:]
 	if code == "" {
 		code = http.StatusText(a.status)
 	}
-	c.minClock(code, a.header("Date"))
+	c.minClock(code, a.header.Get("Date"))
 	return &awshttp.ResponseError{
-		RequestID: a.header("X-Amzn-Requestid"),
+		RequestID: a.header.Get("X-Amzn-Requestid"),
 		ResponseError: &smithyhttp.ResponseError{
 			Response: &smithyhttp.Response{Response: &http.Response{StatusCode: a.status, Header: http.Header{}}},
 			Err:      typed(code, f),
