@@ -4,7 +4,8 @@
 // the calls' work does (docs/performance.md has the figures). Credentials, endpoint rules, signatures and error types
 // are the SDK's own, and tests hold requests and answers against the SDK's.
 //
-// Nothing here retries: what a failure means for a command, only the consumer and the writer know.
+// Nothing here retries but what went to a connection that turns out to be closed: what a failure means for a command, only
+// the consumer and the writer know.
 package awsjson
 
 import (
@@ -26,7 +27,8 @@ import (
 	"tributary/internal/version"
 )
 
-// Observer is told of every call: outcome is "ok", "throttled", "refused" (4xx), "failed" (5xx) or "error" (no answer).
+// Observer is told of every call: outcome is "ok", "condition" (a conditional write whose condition is false), "throttled",
+// "refused" (any other 4xx), "failed" (5xx) or "error" (no answer).
 type Observer func(service, operation, outcome string, took time.Duration)
 
 // client makes calls to one service.

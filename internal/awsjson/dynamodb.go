@@ -217,6 +217,10 @@ func (t *Table) PutVersion(ctx context.Context, w *writer.Write) error {
 			s.Skip()
 		}
 	}
+	// Who answers 200 and something else than PutItem's answer is not DynamoDB: a proxy, say. Nothing was written then.
+	if err := s.End(); err != nil {
+		return fmt.Errorf("dynamodb PutItem: read answer: %w", err)
+	}
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"tributary/internal/rawjson"
+	"tributary/internal/table"
 )
 
 // failure makes the SDK's error of an answer that is not 200: the service's type where the SDK has one that somebody
@@ -28,7 +29,7 @@ func (c *client) failure(a answer) error {
 	if code == "" {
 		code = http.StatusText(a.status)
 	}
-	c.minClock(code, a.header.Get("Date"))
+	c.mindClock(code, a.header.Get("Date"))
 	return &awshttp.ResponseError{
 		RequestID: a.header.Get("X-Amzn-Requestid"),
 		ResponseError: &smithyhttp.ResponseError{
@@ -42,7 +43,7 @@ func (c *client) failure(a answer) error {
 type failed struct {
 	code, message string
 	reasons       []ddbtypes.ThrottlingReason
-	version       string // of the item that refused a condition
+	version       ddbtypes.AttributeValue // of the item that refused a condition; nil: it has none, or it isn't told
 }
 
 func scanFailure(body string) (f failed) {
@@ -91,21 +92,23 @@ func scanReasons(s *rawjson.Scanner) (reasons []ddbtypes.ThrottlingReason) {
 	return reasons
 }
 
-// scanVersion reads the number in {…,"version":{"N":"7"},…}.
-func scanVersion(s *rawjson.Scanner) (version string) {
+// scanVersion reads the attribute in {…,"version":{"N":"7"},…}. One that is no number is of an unknown type: its value
+// matters to nobody.
+func scanVersion(s *rawjson.Scanner) (version ddbtypes.AttributeValue) {
 	if s.Peek() != '{' {
 		s.Skip()
-		return ""
+		return nil
 	}
 	for s.Open('{'); s.More('}'); {
-		if s.Name() != "version" || s.Peek() != '{' {
+		if s.Name() != table.VersionAttribute || s.Peek() != '{' {
 			s.Skip()
 			continue
 		}
 		for s.Open('{'); s.More('}'); {
-			if s.Name() == "N" {
-				version = text(s)
+			if kind := s.Name(); kind == "N" {
+				version = &ddbtypes.AttributeValueMemberN{Value: text(s)}
 			} else {
+				version = &ddbtypes.UnknownUnionMember{Tag: strings.Clone(kind)}
 				s.Skip()
 			}
 		}
@@ -132,10 +135,14 @@ func typed(code string, f failed) error {
 		return &ddbtypes.RequestLimitExceeded{Message: &f.message, ThrottlingReasons: f.reasons}
 	case "ConditionalCheckFailedException":
 		e := &ddbtypes.ConditionalCheckFailedException{Message: &f.message}
-		if f.version != "" {
-			e.Item = map[string]ddbtypes.AttributeValue{"version": &ddbtypes.AttributeValueMemberN{Value: f.version}}
+		if f.version != nil {
+			e.Item = map[string]ddbtypes.AttributeValue{table.VersionAttribute: f.version}
 		}
 		return e
+	case "TransactionConflictException":
+		return &ddbtypes.TransactionConflictException{Message: &f.message}
+	case "ReplicatedWriteConflictException":
+		return &ddbtypes.ReplicatedWriteConflictException{Message: &f.message}
 	case "ItemCollectionSizeLimitExceededException":
 		return &ddbtypes.ItemCollectionSizeLimitExceededException{Message: &f.message}
 	case "ResourceNotFoundException":
@@ -154,12 +161,17 @@ func typed(code string, f failed) error {
 	return &smithy.GenericAPIError{Code: code, Message: f.message}
 }
 
-// minClock follows AWS's clock when a signature was refused for its time.
-func (c *client) minClock(code, date string) {
+// mostSkew is how far from AWS's clock a signature may be made: AWS accepts five minutes ("Troubleshooting signed
+// requests for AWS APIs").
+const mostSkew = 4 * time.Minute
+
+// mindClock follows AWS's clock when a signature was refused for its time: ours may be wrong, or may have been mended since
+// it was followed.
+func (c *client) mindClock(code, date string) {
 	switch code {
 	case "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture", "InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure":
 		if at, err := http.ParseTime(date); err == nil {
-			if skew := time.Until(at); skew.Abs() > 4*time.Minute {
+			if skew := time.Until(at); (skew - time.Duration(c.skew.Load())).Abs() > mostSkew {
 				c.skew.Store(int64(skew))
 			}
 		}
@@ -177,6 +189,8 @@ func outcomeOf(err error) string {
 		switch api.ErrorCode() {
 		case "ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded", "RequestThrottled", "OverLimit":
 			return "throttled"
+		case "ConditionalCheckFailedException":
+			return "condition"
 		}
 	}
 	if response.HTTPStatusCode() >= http.StatusInternalServerError {

@@ -22,6 +22,7 @@ const (
 	dialTimeout  = 10 * time.Second
 	idleDuration = 15 * time.Second // below what AWS closes idle connections after
 	wireBuffer   = 8 << 10          // a batch of 25 commands goes in one write
+	staleWithin  = time.Second      // after sending, within which a closed connection shows
 )
 
 // host is the connections to one host. Their number is that of calls under way at once, which callers bound.
@@ -69,14 +70,15 @@ func newHost(to *url.URL, t *http.Transport) *host {
 	return h
 }
 
-// send sends a request. A connection that the service closed while it was idle is found out by using it, and the
-// request is sent once more by a new one: the service has seen nothing of it, or, should it have, sees it twice, which every
-// call here allows.
+// send sends a request. A connection that the service closed while it was idle is found out by using it, at once, and the
+// request is sent once more by a new one. The service has seen nothing of the first, or, should it have, sees it twice, which
+// every call here allows; a long poll that was under way when its connection broke is not begun again.
 func (h *host) send(ctx context.Context, r *http.Request, body []byte) (answer, error) {
 	c := h.get()
 	if c != nil {
+		sent := time.Now()
 		a, err := h.exchange(ctx, c, r, body)
-		if !errors.Is(err, errClosed) {
+		if !errors.Is(err, errClosed) || time.Since(sent) > staleWithin {
 			return a, err
 		}
 	}

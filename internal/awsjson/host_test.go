@@ -117,8 +117,10 @@ type script struct {
 	closed  atomic.Int32 // by us
 }
 
-// hangUp in a script closes the connection without waiting for a request.
-const hangUp = ""
+const (
+	hangUp = ""       // in a script: closes the connection without waiting for a request
+	breaks = "breaks" // breaks the connection while the next request is a long poll
+)
 
 // dial is an http.Transport's.
 func (s *script) dial(context.Context, string, string) (net.Conn, error) {
@@ -140,6 +142,10 @@ func (s *script) dial(context.Context, string, string) (net.Conn, error) {
 				break
 			}
 			_, _ = io.Copy(io.Discard, r.Body)
+			if answer == breaks {
+				time.Sleep(12 * time.Second)
+				return
+			}
 			if _, err := io.WriteString(theirs, answer); err != nil {
 				return
 			}
@@ -175,6 +181,7 @@ func TestWhatBecomesOfConnections(t *testing.T) {
 		"kept":                            {[][]string{{ok, ok}}, "{} {}", 0},
 		"closed by the service":           {[][]string{{ok}, {ok}}, "{} {}", 1},
 		"closed again":                    {[][]string{{ok}, {}}, "{} wait for answer: the connection was closed before an answer came", 2},
+		"a long poll that breaks off":     {[][]string{{ok, breaks}}, "{} wait for answer: the connection was closed before an answer came", 1},
 		"closed at once":                  {[][]string{{}, {ok}}, "wait for answer: the connection was closed before an answer came {}", 1},
 		"the service says that it closes": {[][]string{{last, ok}, {ok}}, "{} {}", 1},
 		"an answer without a length":      {[][]string{{endless, hangUp}, {ok}}, "{} {}", 1},

@@ -442,7 +442,11 @@ func testABrokenAnswerIsAnError(t *testing.T, p *pair) {
 	if _, err := p.table.BatchWrite(t.Context(), []*writer.Write{w}); err == nil {
 		t.Error("a wrong CRC32 is taken")
 	}
-	for _, answer := range []string{``, `{`, `{"UnprocessedItems":{"T":[{"PutRequest":`, `{"Messages":[{"Body":"a"`, `[]`} {
+	p.r.set(200, `{"Failed":[{"Id":"1","Code":"InternalError","SenderFault":false}]}`)
+	if _, err := p.queue.Delete(t.Context(), []string{"h"}); err == nil {
+		t.Error("an entry that was not sent failed and nobody minds")
+	}
+	for _, answer := range []string{``, `{`, `<html>maintenance</html>`, `{"UnprocessedItems":{"T":[{"PutRequest":`, `{"Messages":[{"Body":"a"`, `[]`} {
 		p.r.set(200, answer)
 		if _, err := p.table.BatchWrite(t.Context(), []*writer.Write{w}); err == nil {
 			t.Errorf("BatchWriteItem takes %q", answer)
@@ -452,6 +456,9 @@ func testABrokenAnswerIsAnError(t *testing.T, p *pair) {
 		}
 		if _, err := p.queue.Delete(t.Context(), []string{"h"}); err == nil {
 			t.Errorf("DeleteMessageBatch takes %q", answer)
+		}
+		if err := p.table.PutVersion(t.Context(), w); err == nil {
+			t.Errorf("PutItem takes %q", answer)
 		}
 	}
 }
@@ -469,6 +476,8 @@ func testErrorsAreTheSDKs(t *testing.T, p *pair) {
 		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"slow"}`},
 		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#RequestLimitExceeded","message":"account"}`},
 		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"The conditional request failed","Item":{"version":{"N":"7"}}}`},
+		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#TransactionConflictException","message":"busy"}`},
+		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#ReplicatedWriteConflictException","message":"busy"}`},
 		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","Message":"no item"}`},
 		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#ItemCollectionSizeLimitExceededException","message":"big"}`},
 		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"no table"}`},
@@ -536,6 +545,16 @@ func testClockSkewIsFollowed(t *testing.T, p *pair) {
 	at, _ := time.Parse("20060102T150405Z", p.r.request.Header.Get("X-Amz-Date"))
 	if off := time.Since(at) - time.Hour; off.Abs() > 5*time.Second {
 		t.Errorf("signed for %v, want an hour ago", at)
+	}
+	// Our clock is mended.
+	p.r.set(403, `{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"Signature not yet current"}`)
+	p.r.header = map[string]string{"Date": time.Now().UTC().Format(http.TimeFormat)}
+	_, _ = p.queue.Receive(t.Context(), 1, 0)
+	p.r.set(200, "{}")
+	_, _ = p.queue.Receive(t.Context(), 1, 0)
+	at, _ = time.Parse("20060102T150405Z", p.r.request.Header.Get("X-Amz-Date"))
+	if off := time.Since(at); off.Abs() > 5*time.Second {
+		t.Errorf("signed for %v, want now", at)
 	}
 }
 

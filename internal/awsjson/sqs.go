@@ -177,7 +177,7 @@ func (q *Queue) Delete(ctx context.Context, handles []string) ([]consumer.Failur
 		b = appendEntry(b, i, handle)
 		b = append(b, '}')
 	}
-	return q.batch(ctx, "DeleteMessageBatch", b)
+	return q.batch(ctx, "DeleteMessageBatch", b, len(handles))
 }
 
 // ChangeVisibility implements consumer.Queue by ChangeMessageVisibilityBatch.
@@ -189,7 +189,7 @@ func (q *Queue) ChangeVisibility(ctx context.Context, changes []consumer.Visibil
 		b = strconv.AppendInt(b, int64((c.Timeout+time.Second-1)/time.Second), 10)
 		b = append(b, '}')
 	}
-	return q.batch(ctx, "ChangeMessageVisibilityBatch", b)
+	return q.batch(ctx, "ChangeMessageVisibilityBatch", b, len(changes))
 }
 
 func (q *Queue) entries(n, more int) []byte {
@@ -209,20 +209,20 @@ func appendEntry(b []byte, i int, handle string) []byte {
 	return rawjson.AppendString(b, handle)
 }
 
-func (q *Queue) batch(ctx context.Context, operation string, b []byte) ([]consumer.Failure, error) {
+func (q *Queue) batch(ctx context.Context, operation string, b []byte, entries int) ([]consumer.Failure, error) {
 	answer, err := q.client.call(ctx, operation, append(b, "]}"...))
 	if err != nil {
 		return nil, err
 	}
-	failures, err := scanFailures(answer)
+	failures, err := scanFailures(answer, entries)
 	if err != nil {
 		return nil, fmt.Errorf("sqs %s: read answer: %w", operation, err)
 	}
 	return failures, nil
 }
 
-// scanFailures reads the entries that an answer to a batch call lists as failed.
-func scanFailures(answer string) (failures []consumer.Failure, err error) {
+// scanFailures reads which of so many entries an answer to a batch call lists as failed.
+func scanFailures(answer string, entries int) (failures []consumer.Failure, err error) {
 	s := rawjson.New(answer)
 	for s.Open('{'); s.More('}'); {
 		if s.Name() != "Failed" || s.Peek() != '[' {
@@ -245,6 +245,9 @@ func scanFailures(answer string) (failures []consumer.Failure, err error) {
 				default:
 					s.Skip()
 				}
+			}
+			if f.Index < 0 || f.Index >= entries {
+				return nil, fmt.Errorf("entry %d was not sent", f.Index)
 			}
 			failures = append(failures, f)
 		}

@@ -3,12 +3,14 @@ package writer
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 
 	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
 
 	"tributary/internal/messages"
+	"tributary/internal/table"
 )
 
 // verdict is what an answer of DynamoDB says about a call.
@@ -16,7 +18,7 @@ type verdict uint8
 
 const (
 	passed          verdict = iota // carried out, but for what was left over
-	throttledTenant                // nothing was written, for the sake of somebody's key range, or it is not said whose
+	throttledTenant                // nothing was written, for the sake of somebody's key or key range, or it is not said whose
 	throttledTable                 // nothing was written: the table or the account is at its limit
 	trouble                        // 5xx, time-outs, the network, wrong permissions: anything may have been written
 	invalid                        // nothing was written: some write of the call can never be
@@ -36,10 +38,23 @@ func judge(err error, version int64) (verdict, *messages.Error) {
 	}
 	var condition *ddbtypes.ConditionalCheckFailedException
 	if errors.As(err, &condition) {
-		if n, ok := condition.Item["version"].(*ddbtypes.AttributeValueMemberN); ok && n.Value == itoa(version) {
-			return already, nil
+		switch v := condition.Item[table.VersionAttribute].(type) {
+		case nil: // an endpoint that doesn't tell the item
+			return stale, nil
+		case *ddbtypes.AttributeValueMemberN:
+			if v.Value == strconv.FormatInt(version, 10) {
+				return already, nil
+			}
+			return stale, nil
+		default:
+			// No version is higher than what is no number: this was written by others, and would never be overwritten.
+			return invalid, &messages.Error{Reason: messages.ReasonRefused, Field: table.VersionAttribute, Detail: "the item in the table has a version that is not a number"}
 		}
-		return stale, nil
+	}
+	var transaction *ddbtypes.TransactionConflictException
+	var replicated *ddbtypes.ReplicatedWriteConflictException
+	if errors.As(err, &transaction) || errors.As(err, &replicated) {
+		return throttledTenant, nil // somebody else is writing this very item
 	}
 	var provisioned *ddbtypes.ProvisionedThroughputExceededException
 	if errors.As(err, &provisioned) {

@@ -46,6 +46,9 @@ func TestJudge(t *testing.T) {
 		{"network", errors.New("connection reset by peer"), trouble},
 		{"newer", &types.ConditionalCheckFailedException{Item: version("8")}, stale},
 		{"same", &types.ConditionalCheckFailedException{Item: version("7")}, already},
+		{"a version that is no number", &types.ConditionalCheckFailedException{Item: map[string]types.AttributeValue{"version": &types.UnknownUnionMember{Tag: "S"}}}, invalid},
+		{"in somebody's transaction", &types.TransactionConflictException{}, throttledTenant},
+		{"written in another Region", &types.ReplicatedWriteConflictException{}, throttledTenant},
 		{"item not told", &types.ConditionalCheckFailedException{}, stale},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -301,5 +300,3 @@ func (w *Writer) Stats() Stats {
 		BackingOff: w.s.limited, Outage: w.s.limiter.probing(),
 	}
 }
-
-func itoa(n int64) string { return strconv.FormatInt(n, 10) }
