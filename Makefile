@@ -51,7 +51,7 @@ bench-query: build ## What the API adds to a bare SDK read
 .PHONY: model model-mutants chaos chaos-embedded
 model: ## A minute of random schedules against the six promises
 	$(GO) test ./internal/model -v -run TestModel -model.for=1m
-model-mutants: ## Plants sixteen bugs; the model test must find each
+model-mutants: ## Plants eighteen bugs; the model test must find each
 	$(GO) run ./internal/model/mutants
 chaos: ## Workers killed and stopped at random, 50,000 commands, nothing lost (two minutes)
 	$(GO) run ./localstack/emulators exec -- $(GO) run ./internal/chaos

@@ -140,7 +140,6 @@ type Consumer struct {
 	mu     sync.Mutex
 	crew   crew   // guarded by mu
 	parked parked // guarded by mu
-	latest int64  // the latest time of a receive by SQS's clock; guarded by mu
 
 	draining atomic.Bool
 	closing  atomic.Bool // what can't be settled at once is handed back
@@ -323,7 +322,6 @@ func (c *Consumer) take(received []Message, reserved reservation, scratch []mess
 	deliveries := make([]delivery, len(received))
 	commands, bytes := 0, 0
 	var oldest time.Time
-	c.order(received, deliveries)
 	for i := range received {
 		d := &deliveries[i]
 		scratch = c.decode(d, &received[i], scratch[:0])
@@ -348,26 +346,6 @@ func (c *Consumer) take(received []Message, reserved reservation, scratch []mess
 		c.submit(&deliveries[i])
 	}
 	return scratch
-}
-
-// order says when each message was received, by SQS's clock: pollers are not as fast as each other, and what two of
-// them received one after the other may reach the writer in any order. SQS tells it of the first receive alone; a message
-// that was received before counts as received with the latest of the others. A FIFO queue gives the messages of a group to
-// one poller at a time, in order, and needs none of this.
-func (c *Consumer) order(received []Message, deliveries []delivery) {
-	if c.cfg.FIFO {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i := range received {
-		if m := &received[i]; m.ReceiveCount <= 1 && !m.FirstReceivedAt.IsZero() {
-			deliveries[i].Received = m.FirstReceivedAt.UnixMilli()
-			c.latest = max(c.latest, deliveries[i].Received)
-		} else {
-			deliveries[i].Received = c.latest
-		}
-	}
 }
 
 // gauge tells the metrics how much is held.

@@ -53,6 +53,11 @@ type badCommand struct {
 func (c *Consumer) decode(d *delivery, m *Message, scratch []messages.Decoded) []messages.Decoded {
 	d.consumer, d.message = c, *m
 	d.Owner, d.Hold = d, c.cfg.FIFO
+	if !c.cfg.FIFO && !m.FirstReceivedAt.IsZero() {
+		// Pollers are not as fast as each other: what two of them received one after the other may reach the writer in any
+		// order. A FIFO queue gives the messages of a group to one poller at a time, in order.
+		d.Received = m.FirstReceivedAt.UnixMilli()
+	}
 	d.bytes = len(m.Body) + len(m.ReceiptHandle)
 	decoded, err := messages.Decode(scratch, m.Body, &d.message.Attributes)
 	if err != nil {

@@ -216,7 +216,12 @@ func (c *Consumer) extendBatch(batch []*delivery) {
 		// A refusal that is final, or a receipt that has run out, means that the message is somebody else's or will
 		// be. What it carries is written all the same, and deleting it may still succeed.
 		deadlines[f.Index] = time.Time{}
-		if d := c.held.deadline(batch[f.Index]); !f.Final && now.Before(d) {
+		d := c.held.deadline(batch[f.Index])
+		until := d
+		if err != nil { // an extension whose answer was lost may have taken place
+			until = d.Add(c.cfg.VisibilityTimeout)
+		}
+		if !f.Final && now.Before(until) {
 			deadlines[f.Index] = d // the next tick tries again
 		}
 	}

@@ -27,10 +27,11 @@ type oracle struct {
 	lines     map[lineKey]*line
 	calls     map[int]*call
 	letters   map[letterKey]int
-	excused   map[letterKey]bool  // letters that may come twice
-	unsure    map[key]bool        // an unversioned write took effect after it was given up
-	last      map[key]position    // of what was received last, over all processes
-	touchedBy map[key]map[int]int // events by which processes wrote to a key since the position in last
+	excused   map[letterKey]bool    // letters that may come twice
+	unsure    map[key]bool          // an unversioned write took effect after it was given up
+	ranked    map[time.Duration]int // messages that were received first at that time
+	last      map[key]position      // of what was received last, over all processes
+	touchedBy map[key]map[int]int   // events by which processes wrote to a key since the position in last
 	receives  map[string]int
 	deleted   map[string]bool
 }
@@ -48,11 +49,12 @@ type letterKey struct {
 	index int // -1: the whole body
 }
 
-// position is a command's place in the order in which it was received.
+// position is a command's place in the order in which messages were first received, by SQS's clock: at least and at most.
+// It is exact where its first receive is all that a process saw of it. Of what comes again, only the millisecond counts.
 type position struct {
-	process int
-	n       int // rises over all of a history
-	content messages.Command
+	process     int
+	least, most int // rise over all of a history
+	content     messages.Command
 }
 
 // line is what a process received for a key without versions, and how far it has come.
@@ -67,7 +69,7 @@ type delivery struct {
 	message  *message
 	receipt  int
 	at       time.Duration
-	position int // of its first command
+	position int // the least of its first command
 	touched  string
 	redone   bool // the process held the message twice at once
 	stale    bool // the message was received again since
@@ -94,7 +96,7 @@ func newOracle(fifo bool, maxInFlight int) *oracle {
 		sent: map[string]*message{}, sentAt: map[string]time.Duration{}, commands: map[messages.Command][]*message{},
 		table: map[key]messages.Command{}, highest: map[key]int64{}, durable: map[messages.Command]time.Duration{},
 		processes: map[int]*observed{}, lines: map[lineKey]*line{}, calls: map[int]*call{}, letters: map[letterKey]int{},
-		excused: map[letterKey]bool{}, unsure: map[key]bool{}, last: map[key]position{}, touchedBy: map[key]map[int]int{},
+		excused: map[letterKey]bool{}, unsure: map[key]bool{}, ranked: map[time.Duration]int{}, last: map[key]position{}, touchedBy: map[key]map[int]int{},
 		receives: map[string]int{}, deleted: map[string]bool{},
 	}
 }
@@ -191,7 +193,8 @@ func (o *oracle) bounded(e *event, p *observed) {
 func (o *oracle) received(n int, e *event, p *observed) {
 	m := e.message
 	o.receives[m.id]++
-	d := &delivery{message: m, receipt: e.receipt, at: e.at, position: n * 1000}
+	least, most := o.position(n, e)
+	d := &delivery{message: m, receipt: e.receipt, at: e.at, position: least}
 	for _, other := range p.held {
 		if other.message == m && !other.away {
 			d.redone, other.redone = true, true
@@ -215,16 +218,43 @@ func (o *oracle) received(n int, e *event, p *observed) {
 			continue
 		}
 		k := keyOf(&c.Command)
-		at := position{process: e.process, n: n*1000 + i, content: c.Command}
+		at := position{process: e.process, least: least + i, most: most + i, content: c.Command}
 		if c.Version == 0 {
 			l := o.line(e.process, k)
 			l.positions = append(l.positions, at)
-			if c.fate == good {
+			if last, known := o.last[k]; c.fate == good && (!known || at.most >= last.least) {
+				if known && at.least <= last.most && (at.content != last.content || at.process != last.process) {
+					at.process = nobody // one of the two is the last
+				}
+				at.most = max(at.most, last.most)
 				o.last[k] = at
 				o.touchedBy[k] = map[int]int{}
 			}
 		}
 	}
+}
+
+// nobody is the process of a position that can't be told from another.
+const nobody = -1
+
+// A position is made of the time of the first receive, in milliseconds, and of what distinguishes messages of one receive.
+const (
+	perMessage     = 1000 // commands
+	perMillisecond = 1000 * perMessage
+)
+
+// position is that of the first command of a message that is received by event n. A FIFO queue's order is that of arrival.
+func (o *oracle) position(n int, e *event) (least, most int) {
+	if o.fifo {
+		return n * perMessage, n * perMessage
+	}
+	at := int(e.first/time.Millisecond) * perMillisecond
+	if o.receives[e.message.id] > 1 || e.first != e.at {
+		return at, at + perMillisecond - perMessage
+	}
+	o.ranked[e.first]++
+	at += o.ranked[e.first] * perMessage
+	return at, at
 }
 
 func (o *oracle) line(process int, k key) *line {
@@ -305,10 +335,13 @@ func (o *oracle) applied(e *event) {
 		if p.content != c {
 			continue
 		}
-		if least < 0 && p.n >= l.written {
-			least = p.n
+		if p.most < l.written {
+			continue
 		}
-		most = p.n
+		if at := max(p.least, l.written); least < 0 || at < least {
+			least = at
+		}
+		most = max(most, p.most)
 	}
 	if least < 0 {
 		o.fail("process %d wrote to %v what it had received before what it wrote last: %+v", e.process, k, c)
@@ -531,7 +564,7 @@ func (o *oracle) end() {
 		}
 	}
 	for k, last := range o.last {
-		if o.unsure[k] {
+		if o.unsure[k] || last.process == nobody {
 			continue
 		}
 		others := false

@@ -42,6 +42,7 @@ type event struct {
 	timeout  time.Duration      // changed, unchanged
 	late     bool               // applied: after the process had given the call up, or died
 	twice    bool               // received: while it was invisible, as a standard queue may
+	first    time.Duration      // received: when the message was received first, by any process or none
 	certain  bool               // ended, lettered: the process was told what really happened
 	letter   *consumer.Letter
 	stop     *stop

@@ -1,6 +1,10 @@
 package writer
 
-import "tributary/internal/table"
+import (
+	"time"
+
+	"tributary/internal/table"
+)
 
 // line is where the writes to one key queue up. At most one of them flies; the others wait in the order in
 // which they were received.
@@ -18,7 +22,14 @@ type line struct {
 	queue  *queue // the tenant's queue that it stands in, or nil
 	prev   *line  // its neighbours there
 	next   *line
+
+	landed    int64  // the rank of the last unversioned write that became durable, 0: none
+	retired   uint64 // when it last became empty, by scheduler.retired
+	resting   bool   // nothing of it flies before notBefore
+	notBefore time.Time
 }
+
+func (l *line) empty() bool { return l.first == nil && l.flying == nil }
 
 // add puts a write that has just been received into the line.
 func (l *line) add(w *Write) {
@@ -30,7 +41,7 @@ func (l *line) add(w *Write) {
 	switch {
 	case tail == nil || tail.Versioned() != w.Versioned():
 		l.append(w)
-	case w.rank < tail.rank || w.rank == tail.rank && w.Versioned():
+	case tail.beats(w):
 		attach(tail, w)
 	case tail == l.flying:
 		l.append(w)
@@ -52,7 +63,7 @@ func (l *line) putBack(w *Write) {
 			head.before = w
 		}
 		l.first = w
-	case w.rank > head.rank:
+	case w.beats(head):
 		l.replace(head, w)
 		attach(w, head)
 	default:
@@ -101,12 +112,20 @@ func (l *line) unlink(w *Write) {
 	w.before, w.behind = nil, nil
 }
 
+// beats says that of two writes of one kind w is to stand in the end. Of equal versions the first stays.
+func (w *Write) beats(other *Write) bool {
+	if w.rank != other.rank {
+		return w.rank > other.rank
+	}
+	return w.submitted > other.submitted != w.Versioned()
+}
+
 // attach hangs w, and all that it had overtaken, below superior, in falling order.
 func attach(superior, w *Write) {
 	for w != nil {
 		rest := w.over
 		at := superior
-		for at.over != nil && at.over.rank >= w.rank {
+		for at.over != nil && at.over.beats(w) {
 			at = at.over
 		}
 		w.over = at.over

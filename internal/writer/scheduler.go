@@ -9,9 +9,13 @@ import (
 	"tributary/internal/table"
 )
 
-// loneFailures is after how many calls that failed without saying why a write flies alone: one item that makes
-// DynamoDB fail must not take others down with it for ever.
-const loneFailures = 3
+// One item that makes DynamoDB fail must take no others down with it. After loneFailures calls that failed without
+// saying why, a write is tried alone. When that fails too, and of all calls fewer than ownFault do, the write itself is at
+// fault and not the table: from then on it flies alone, and its key rests between the tries, for longer each time.
+const (
+	loneFailures = 3
+	ownFault     = 0.5
+)
 
 // call is what one goroutine of the pool sends: up to 25 unversioned writes, or one that is versioned.
 type call struct {
@@ -35,8 +39,8 @@ type answer struct {
 //   - take makes the next call of what is ready: round-robin over tenants, one write a key.
 //   - apply gives every write of a call its outcome, or puts it back at the head of its line and queue.
 //
-// A line stands in its tenant's queue exactly when it has a write that waits and none that flies, so nothing is
-// ever searched for.
+// A line stands in its tenant's queue exactly when it has a write that waits, none that flies, and does not rest, so
+// nothing is ever searched for.
 type scheduler struct {
 	cfg       Config
 	tenants   map[string]*tenant
@@ -44,10 +48,14 @@ type scheduler struct {
 	lanes     [lanes]lane
 	retries   []*call   // parts of calls that failed as a whole: their writes still count as flying
 	sleepers  []*tenant // who back off, unsorted: few do
-	wakeAt    time.Time // the earliest end of their backoffs
+	resting   []*line   // whose write is at fault, unsorted
+	wakeAt    time.Time // the earliest end of a tenant's backoff or a line's rest
+	recent    []*line   // a ring: lines that became empty, in this order, some of them no longer so
+	retired   uint64    // how many times a line has become empty
 	limiter   limiter
 	flying    int // calls under way
 	waiting   int // writes that are neither settled nor flying
+	submitted uint64
 	held      int // writes that are not settled
 	heldBytes int
 	limited   int // tenants that back off
@@ -70,6 +78,7 @@ func newScheduler(cfg Config, jitter func() float64) *scheduler {
 		cfg:     cfg,
 		tenants: map[string]*tenant{},
 		lines:   map[table.Key]*line{},
+		recent:  make([]*line, recentLines),
 		limiter: newLimiter(cfg.Writers),
 		jitter:  jitter,
 	}
@@ -85,7 +94,8 @@ func (s *scheduler) submit(now time.Time, g *Group) bool {
 	for i := range g.Writes {
 		w := &g.Writes[i]
 		c := &w.Command
-		w.group, w.bytes, w.arrived = g, table.Size(c), now
+		s.submitted++
+		w.group, w.bytes, w.arrived, w.submitted = g, table.Size(c), now, s.submitted
 		if w.rank = c.Version; w.rank == 0 {
 			w.rank = g.Received
 		}
@@ -105,7 +115,13 @@ func (s *scheduler) submit(now time.Time, g *Group) bool {
 		l := s.lines[key]
 		if l == nil {
 			l = s.line(w, key)
-			l.tenant = t
+		}
+		l.tenant = t // an empty line may have outlived the tenant that it began with
+		if !w.Versioned() && w.rank < l.landed {
+			w.line = l
+			s.waiting--
+			s.settle(now, w, Superseded, nil)
+			continue
 		}
 		l.add(w)
 		s.enqueue(l, false)
@@ -184,7 +200,7 @@ func (s *scheduler) overShare(g *Group, now time.Time) bool {
 // enqueue puts a line into its tenant's queue for the lane of its first write, or takes it out, as its state demands.
 func (s *scheduler) enqueue(l *line, front bool) {
 	var q *queue
-	if l.first != nil && l.flying == nil {
+	if l.first != nil && l.flying == nil && !l.resting {
 		lane := laneBatch
 		if l.first.Versioned() {
 			lane = laneConditional
@@ -227,17 +243,29 @@ func (s *scheduler) recount(t *tenant, now time.Time) {
 	}
 }
 
-// wake lets tenants fly again whose backoff has passed.
+// wake lets tenants fly again whose backoff has passed, and lines whose rest has.
 func (s *scheduler) wake(now time.Time) {
-	if len(s.sleepers) == 0 || now.Before(s.wakeAt) {
+	if s.wakeAt.IsZero() || now.Before(s.wakeAt) {
 		return
 	}
 	s.wakeAt = time.Time{}
-	sleepers := s.sleepers
-	s.sleepers = nil
+	sleepers, resting := s.sleepers, s.resting
+	s.sleepers, s.resting = nil, nil
 	for _, t := range sleepers {
 		t.asleep = false
 		s.recount(t, now)
+	}
+	for _, l := range resting {
+		if now.Before(l.notBefore) {
+			s.resting = append(s.resting, l)
+			s.wakeAt = earliest(s.wakeAt, l.notBefore)
+			continue
+		}
+		l.resting = false
+		if l.first != nil {
+			s.enqueue(l, true)
+			s.recount(l.tenant, now)
+		}
 	}
 }
 
@@ -319,6 +347,9 @@ func (s *scheduler) gather(lane, n int, now time.Time) *call {
 		q := ln.turn()
 		t, l := q.tenant, q.head
 		w := l.first
+		if w.alone && len(c.writes) > 0 {
+			break
+		}
 		q.remove(l)
 		l.unlink(w)
 		l.flying = w
@@ -331,6 +362,9 @@ func (s *scheduler) gather(lane, n int, now time.Time) *call {
 			ln.pass(q)
 		}
 		s.recount(t, now)
+		if w.alone {
+			break
+		}
 	}
 	return c
 }
@@ -378,6 +412,10 @@ func (s *scheduler) apply(now time.Time, c *call, a answer) {
 			s.putBack(now, c.writes[i])
 		}
 	case trouble:
+		if w := c.writes[0]; len(c.writes) == 1 && w.failures >= loneFailures && s.limiter.share < ownFault {
+			s.rest(now, w)
+			break
+		}
 		s.limiter.failed(c.started, now, s.jitter())
 		for i := len(c.writes) - 1; i >= 0; i-- {
 			w := c.writes[i]
@@ -511,13 +549,28 @@ func (s *scheduler) putBack(now time.Time, w *Write) {
 	s.recount(l.tenant, now)
 }
 
+// rest puts back a write that has failed alone while others pass, and lets its key rest.
+func (s *scheduler) rest(now time.Time, w *Write) {
+	longest := min(backoffMax, backoffBase<<min(w.failures-loneFailures, 10))
+	w.failures++
+	w.alone, w.group.touched = true, true // it may have been written
+	l := w.line
+	l.resting, l.notBefore = true, now.Add(longest/2+time.Duration(s.jitter()*float64(longest/2)))
+	s.resting = append(s.resting, l)
+	s.wakeAt = earliest(s.wakeAt, l.notBefore)
+	s.putBack(now, w)
+}
+
 // land settles a write that flew, and with it what it had overtaken; where it was refused, what it had overtaken
 // comes back.
 func (s *scheduler) land(now time.Time, w *Write, o Outcome, refusal *messages.Error) {
 	l := w.line
 	s.alight(l, w)
-	if o == Refused {
+	switch {
+	case o == Refused:
 		s.disinherit(l, w)
+	case !w.Versioned():
+		l.landed = w.rank
 	}
 	over := w.over
 	w.over = nil
@@ -549,12 +602,32 @@ func (s *scheduler) disinherit(l *line, w *Write) {
 	l.putBack(heir)
 }
 
-// tidy puts a line where it belongs after a change, or forgets it when it is empty.
+// tidy puts a line where it belongs after a change.
 func (s *scheduler) tidy(l *line, front bool) {
-	if l.first == nil && l.flying == nil {
-		delete(s.lines, l.key)
+	if l.empty() {
+		s.retire(l)
 	}
 	s.enqueue(l, front)
+}
+
+// recentLines is for how many keys the order of what was written is remembered when nothing of theirs is here any more: a
+// few rounds of receives by all pollers. An answer of SQS's that takes longer than another's may bring a write that was
+// received before what is in the table already.
+const recentLines = 4096
+
+// retire forgets an empty line: at once, or when recentLines others have become empty after it.
+func (s *scheduler) retire(l *line) {
+	if l.landed == 0 {
+		delete(s.lines, l.key)
+		return
+	}
+	s.retired++
+	l.retired = s.retired
+	slot := &s.recent[s.retired%recentLines]
+	if old := *slot; old != nil && old.retired+recentLines == s.retired && old.empty() {
+		delete(s.lines, old.key)
+	}
+	*slot = l
 }
 
 func (s *scheduler) settle(now time.Time, w *Write, o Outcome, refusal *messages.Error) {

@@ -34,18 +34,21 @@ type Write struct {
 	SettledAt time.Time
 
 	// What follows belongs to the scheduler.
-	group    *Group
-	line     *line  // the queue of its key
-	before   *Write // its neighbours among the writes that wait at its key
-	behind   *Write
-	over     *Write // the write that it overtook, which may have overtaken another, and so on: newest first
-	by       *Write // the write that overtook it
-	rank     int64  // its version, or when it was received: the higher wins
-	arrived  time.Time
-	units    int
-	bytes    int
-	failures int  // calls that may or may not have written it
-	own      line // the queue of its key, when it is the first to arrive there: saves an allocation
+	group   *Group
+	line    *line  // the queue of its key
+	before  *Write // its neighbours among the writes that wait at its key
+	behind  *Write
+	over    *Write // the write that it overtook, which may have overtaken another, and so on: newest first
+	by      *Write // the write that overtook it
+	rank    int64  // its version, or when it was received: the higher wins
+	arrived time.Time
+	// submitted counts the writes before it, to tell which of equal rank came first.
+	submitted uint64
+	units     int
+	bytes     int
+	failures  int  // calls that may or may not have written it
+	alone     bool // it shares no call with others: it makes DynamoDB fail
+	own       line // the queue of its key, when it is the first to arrive there: saves an allocation
 }
 
 // Versioned says that the write goes by a condition on the item's version.
@@ -63,8 +66,8 @@ type Group struct {
 	Writes []Write
 	// Span is that of the message's processing; calls that write its commands link to it.
 	Span telemetry.Span
-	// Received orders unversioned writes to one key: the later wins, whichever goroutine was faster to submit it. It is
-	// a time by one clock, the queue's, in any unit; equal times are in the order of submission.
+	// Received orders unversioned writes to one key: the later wins, whichever was submitted first. It is when the message
+	// was first received, by one clock, the queue's, in any unit; equal times are in the order of submission. 0: unknown.
 	Received int64
 	// Hold forbids to hand the group back for the sake of a tenant's share: a FIFO queue's messages wait here.
 	Hold bool

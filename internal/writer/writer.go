@@ -121,7 +121,8 @@ func (w *Writer) span(ctx context.Context, c *call, operation string) (context.C
 }
 
 // Submit hands a group over, never blocks, and says whether the writer took it. It does not when a tenant of the
-// group backs off and holds its share already, nor after Close: the group is then untouched.
+// group backs off and holds its share already, nor after Close: the group is then untouched. A group that later writes have
+// overtaken whole before it came is settled, and its owner told, before Submit returns.
 func (w *Writer) Submit(g *Group) bool {
 	now := time.Now()
 	w.mu.Lock()
@@ -129,7 +130,12 @@ func (w *Writer) Submit(g *Group) bool {
 	if ok {
 		w.nudge(now)
 	}
+	overtaken := len(w.s.settled) > 0 // it is g: whoever settles others collects them before the mutex is free
+	w.s.settled = nil
 	w.mu.Unlock()
+	if overtaken {
+		g.Owner.Settled(g)
+	}
 	return ok
 }
 
