@@ -220,7 +220,7 @@ func TestPods(t *testing.T) {
 func TestWrongValues(t *testing.T) {
 	for _, set := range []string{
 		"consume.writers=0", "consume.writes=3", "query.enabled=true", "autoscaling.enabled=true", "log.level=loud", "image.digest=latest", "consume.drainTimeoutSeconds=5",
-		"podDisruptionBudget.maxUnavailable=many", "query.readerRole=reader",
+		"podDisruptionBudget.maxUnavailable=many", "query.readerRole=reader", "consume.maxInFlightBytes=64", "consume.maxInFlightBytes=64Mi",
 	} {
 		if _, err := helm(t, "template", "demo", chart, "--kube-version", "1.34.0", "--set", set); err == nil {
 			t.Errorf("%s was accepted", set)

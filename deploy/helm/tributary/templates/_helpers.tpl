@@ -12,6 +12,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* A size for a flag: with its unit, or a number of bytes, which gets one. Large numbers come here as floats. */}}
+{{- define "tributary.bytes" -}}
+{{- if kindIs "string" . -}}{{ . }}{{- else -}}{{ int64 . }}B{{- end -}}
+{{- end -}}
+
 {{/* The rest takes a dict: root, role, and of = the values of that role. */}}
 
 {{- define "tributary.selector" -}}
@@ -144,7 +149,7 @@ spec:
             {{- end }}
             - {name: TRIBUTARY_WRITERS, value: {{ .of.writers | int | quote }}}
             - {name: TRIBUTARY_MAX_IN_FLIGHT, value: {{ .of.maxInFlight | int | quote }}}
-            - {name: TRIBUTARY_MAX_IN_FLIGHT_BYTES, value: {{ .of.maxInFlightBytes | int64 | quote }}}
+            - {name: TRIBUTARY_MAX_IN_FLIGHT_BYTES, value: {{ include "tributary.bytes" .of.maxInFlightBytes | quote }}}
             - {name: TRIBUTARY_LINGER, value: {{ .of.linger }}}
             - {name: TRIBUTARY_REQUIRE_VERSION, value: {{ .of.requireVersion | quote }}}
             - {name: TRIBUTARY_METRICS_TENANTS, value: {{ .of.metricsTenants | int | quote }}}
