@@ -1,0 +1,29 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"testing"
+
+	"tributary/internal/cli"
+)
+
+// TestSystemdUnitsEnvironment: the worker takes the settings of deploy/systemd, those of the unit and those that it
+// proposes.
+func TestSystemdUnitsEnvironment(t *testing.T) {
+	unit, err := os.ReadFile("../../deploy/systemd/tributary-worker.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^(?:Environment=|# +)((?:TRIBUTARY|AWS)_[A-Z_]+)=(\S+)$`).FindAllStringSubmatch(string(unit), -1)
+	if len(found) < 3 {
+		t.Fatalf("settings are %q", found)
+	}
+	settings(t, "http://127.0.0.1:1")
+	for _, setting := range found {
+		t.Setenv(setting[1], setting[2])
+	}
+	if status, _, said := command(t, "run"); status != cli.StatusFailed { // for nothing is at that address
+		t.Errorf("with the unit's settings the worker ends with status %d: %s", status, said)
+	}
+}
