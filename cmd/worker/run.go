@@ -15,7 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/alecthomas/units"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -43,17 +42,17 @@ const workerConnections = 320
 type runCmd struct {
 	names
 	query.Config
-	Role             string           `enum:"all,consume,query" default:"all" help:"What this process does: all, consume or query (${default})."`
-	AdminListen      string           `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Address of /metrics, /healthz, /readyz, /status and /debug/pprof (${default})."`
-	Writers          int              `default:"64" help:"Goroutines that call DynamoDB, at most (${default})."`
-	MaxInFlight      int              `default:"10000" help:"Commands held at once (${default})."`
-	MaxInFlightBytes units.Base2Bytes `default:"64MiB" placeholder:"SIZE" help:"And their bytes (${default})."`
-	Linger           time.Duration    `default:"5ms" help:"How long a part-filled batch may wait while others are under way (${default})."`
-	DrainTimeout     time.Duration    `default:"45s" help:"How long stopping may take (${default}; longer than one long poll of 20s)."`
-	RequireVersion   bool             `help:"Dead-letter commands that have no version."`
-	MetricsTenants   int              `default:"50" help:"Tenants with metrics of their own, at most (${default})."`
-	LogFormat        string           `enum:"text,json" default:"text" help:"Log lines: text or json (${default})."`
-	LogLevel         string           `enum:"debug,info,warn,error" default:"info" help:"Log from this level on (${default})."`
+	Role             string        `enum:"all,consume,query" default:"all" help:"What this process does: all, consume or query (${default})."`
+	AdminListen      string        `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Address of /metrics, /healthz, /readyz, /status and /debug/pprof (${default})."`
+	Writers          int           `default:"64" help:"Goroutines that call DynamoDB, at most (${default})."`
+	MaxInFlight      int           `default:"10000" help:"Commands held at once (${default})."`
+	MaxInFlightBytes size          `default:"64MiB" placeholder:"SIZE" help:"And their bytes (${default})."`
+	Linger           time.Duration `default:"5ms" help:"How long a part-filled batch may wait while others are under way (${default})."`
+	DrainTimeout     time.Duration `default:"45s" help:"How long stopping may take (${default}; longer than one long poll of 20s)."`
+	RequireVersion   bool          `help:"Dead-letter commands that have no version."`
+	MetricsTenants   int           `default:"50" help:"Tenants with metrics of their own, at most (${default})."`
+	LogFormat        string        `enum:"text,json" default:"text" help:"Log lines: text or json (${default})."`
+	LogLevel         string        `enum:"debug,info,warn,error" default:"info" help:"Log from this level on (${default})."`
 }
 
 func (c *runCmd) writerConfig() writer.Config {
