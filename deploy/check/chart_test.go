@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	policy "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	strict "sigs.k8s.io/yaml"
 )
@@ -141,7 +143,7 @@ func TestEverything(t *testing.T) {
 		"NetworkPolicy demo-tributary-consume", "NetworkPolicy demo-tributary-query",
 		"PodDisruptionBudget demo-tributary-consume", "PodDisruptionBudget demo-tributary-query",
 		"ScaledObject demo-tributary-consume",
-		"Service demo-tributary-consume", "Service demo-tributary-query",
+		"Service demo-tributary-consume", "Service demo-tributary-query", "Service demo-tributary-query-admin",
 		"ServiceAccount demo-tributary-consume", "ServiceAccount demo-tributary-query",
 		"ServiceMonitor demo-tributary", "TriggerAuthentication demo-tributary-consume",
 	}
@@ -193,9 +195,9 @@ func TestPods(t *testing.T) {
 				if container.LivenessProbe.HTTPGet.Path != "/healthz" || container.ReadinessProbe.HTTPGet.Path != "/readyz" {
 					t.Errorf("%s has the probes %v and %v", key, container.LivenessProbe, container.ReadinessProbe)
 				}
-				for _, kind := range []string{"Service", "PodDisruptionBudget", "NetworkPolicy"} {
+				for _, other := range []string{"Service " + d.Name, "Service " + d.Name + "-admin", "PodDisruptionBudget " + d.Name, "NetworkPolicy " + d.Name} {
 					var selector map[string]string
-					switch o := all[kind+" "+d.Name].(type) {
+					switch o := all[other].(type) {
 					case *core.Service:
 						selector = o.Spec.Selector
 					case *policy.PodDisruptionBudget:
@@ -207,10 +209,49 @@ func TestPods(t *testing.T) {
 					}
 					for label, value := range selector {
 						if d.Spec.Template.Labels[label] != value {
-							t.Errorf("%s %s selects %s=%s, its pods have %q", kind, d.Name, label, value, d.Spec.Template.Labels[label])
+							t.Errorf("%s selects %s=%s, its pods have %q", other, label, value, d.Spec.Template.Labels[label])
 						}
 					}
 				}
+			}
+		})
+	}
+}
+
+// TestEveryRoleIsScraped: however queries are exposed, the ServiceMonitor finds one Service of each role, and that one is
+// for the cluster alone.
+func TestEveryRoleIsScraped(t *testing.T) {
+	for _, kind := range []core.ServiceType{core.ServiceTypeClusterIP, core.ServiceTypeNodePort, core.ServiceTypeLoadBalancer} {
+		t.Run(string(kind), func(t *testing.T) {
+			all := render(t, "--values", everything, "--set", "query.service.type="+string(kind))
+			monitor, _ := all["ServiceMonitor demo-tributary"].(*monitoring.ServiceMonitor)
+			if monitor == nil || len(monitor.Spec.Endpoints) != 1 {
+				t.Fatalf("the ServiceMonitor is %+v", monitor)
+			}
+			if query, _ := all["Service demo-tributary-query"].(*core.Service); query.Spec.Type != kind {
+				t.Errorf("the query Service is of type %q", query.Spec.Type)
+			}
+			scraped := map[string]int{}
+			for key, object := range all {
+				service, ok := object.(*core.Service)
+				if !ok {
+					continue
+				}
+				exposed := service.Spec.Type == core.ServiceTypeNodePort || service.Spec.Type == core.ServiceTypeLoadBalancer
+				for _, port := range service.Spec.Ports {
+					if port.Name != monitor.Spec.Endpoints[0].Port {
+						continue
+					}
+					if exposed {
+						t.Errorf("%s shows the admin port to whoever reaches it", key)
+					}
+					if labels.SelectorFromSet(monitor.Spec.Selector.MatchLabels).Matches(labels.Set(service.Labels)) {
+						scraped[service.Spec.Selector["app.kubernetes.io/component"]]++
+					}
+				}
+			}
+			if want := map[string]int{"consume": 1, "query": 1}; !maps.Equal(scraped, want) {
+				t.Errorf("the ServiceMonitor finds Services of %v, want %v", scraped, want)
 			}
 		})
 	}

@@ -251,35 +251,39 @@ spec:
       {{- end }}
 {{- end -}}
 
-{{- define "tributary.service" -}}
+{{/* For scraping. Where there are queries it is a Service apart: whatever exposes them must not expose the admin port, and
+must not hide it from Prometheus either. */}}
+{{- define "tributary.adminService" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ include "tributary.fullname" .root }}-{{ .role }}{{ if eq .role "query" }}-admin{{ end }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "tributary.labels" . | nindent 4 }}
+spec:
+  clusterIP: None
+  selector:
+    {{- include "tributary.selector" . | nindent 4 }}
+  ports:
+    - {name: admin, port: 9090, targetPort: admin, protocol: TCP}
+{{- end -}}
+
+{{- define "tributary.queryService" -}}
 apiVersion: v1
 kind: Service
 metadata:
   {{- include "tributary.metadata" . | nindent 2 }}
-  {{- if eq .role "query" }}
   {{- with .of.service.annotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- end }}
 spec:
-  {{- if eq .role "query" }}
   type: {{ .of.service.type }}
-  {{- else }}
-  # For scraping alone.
-  clusterIP: None
-  {{- end }}
   selector:
     {{- include "tributary.selector" . | nindent 4 }}
   ports:
-    {{- if eq .role "query" }}
     - {name: query, port: {{ .of.service.port }}, targetPort: query, protocol: TCP}
-    {{- if eq .of.service.type "ClusterIP" }}
-    - {name: admin, port: 9090, targetPort: admin, protocol: TCP}
-    {{- end }}
-    {{- else }}
-    - {name: admin, port: 9090, targetPort: admin, protocol: TCP}
-    {{- end }}
 {{- end -}}
 
 {{- define "tributary.networkPolicy" -}}
