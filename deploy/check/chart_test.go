@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	keda "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
@@ -182,9 +183,19 @@ func TestPods(t *testing.T) {
 				if env["TRIBUTARY_ROLE"] != role {
 					t.Errorf("%s has the role %s", key, env["TRIBUTARY_ROLE"])
 				}
-				var drain int64
-				if _, err := fmt.Sscanf(env["TRIBUTARY_DRAIN_TIMEOUT"], "%ds", &drain); err != nil || *pod.TerminationGracePeriodSeconds <= drain {
-					t.Errorf("%s: the grace period is %d s, the drain timeout %s", key, *pod.TerminationGracePeriodSeconds, env["TRIBUTARY_DRAIN_TIMEOUT"])
+				stopping, err := time.ParseDuration(env["TRIBUTARY_DRAIN_TIMEOUT"])
+				if err != nil {
+					t.Errorf("%s: the drain timeout: %v", key, err)
+				}
+				if role == "query" {
+					duck, err := time.ParseDuration(env["TRIBUTARY_LAME_DUCK"])
+					if err != nil || duck == 0 {
+						t.Errorf("%s: the lame duck's time is %s: %v", key, duck, err)
+					}
+					stopping += duck
+				}
+				if grace := time.Duration(*pod.TerminationGracePeriodSeconds) * time.Second; grace < stopping+15*time.Second {
+					t.Errorf("%s: the grace period is %s, stopping may take %s", key, grace, stopping)
 				}
 				inPod, inContainer := pod.SecurityContext, container.SecurityContext
 				if !*inPod.RunAsNonRoot || *inPod.RunAsUser == 0 || inPod.SeccompProfile.Type != core.SeccompProfileTypeRuntimeDefault ||
@@ -261,7 +272,7 @@ func TestEveryRoleIsScraped(t *testing.T) {
 func TestWrongValues(t *testing.T) {
 	for _, set := range []string{
 		"consume.writers=0", "consume.writes=3", "query.enabled=true", "autoscaling.enabled=true", "log.level=loud", "image.digest=latest", "consume.drainTimeoutSeconds=5",
-		"podDisruptionBudget.maxUnavailable=many", "query.readerRole=reader", "consume.maxInFlightBytes=64", "consume.maxInFlightBytes=64Mi",
+		"podDisruptionBudget.maxUnavailable=many", "query.readerRole=reader", "consume.maxInFlightBytes=64", "query.lameDuck=5", "query.lameDuck=1500ms", "consume.maxInFlightBytes=64Mi",
 	} {
 		if _, err := helm(t, "template", "demo", chart, "--kube-version", "1.34.0", "--set", set); err == nil {
 			t.Errorf("%s was accepted", set)

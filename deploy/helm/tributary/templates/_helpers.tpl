@@ -117,8 +117,8 @@ spec:
     spec:
       serviceAccountName: {{ include "tributary.serviceAccountName" . }}
       automountServiceAccountToken: false
-      # Above the drain timeout: stopping costs nothing only if it may finish.
-      terminationGracePeriodSeconds: {{ add .of.drainTimeoutSeconds 15 }}
+      # Above the drain timeout, and the lame duck's before it: stopping costs nothing only if it may finish.
+      terminationGracePeriodSeconds: {{ add .of.drainTimeoutSeconds (trimSuffix "s" (default "0s" .of.lameDuck)) 15 }}
       securityContext:
         runAsNonRoot: true
         runAsUser: 65532
@@ -155,6 +155,7 @@ spec:
             - {name: TRIBUTARY_METRICS_TENANTS, value: {{ .of.metricsTenants | int | quote }}}
             {{- else }}
             - {name: TRIBUTARY_LISTEN, value: "0.0.0.0:8080"}
+            - {name: TRIBUTARY_LAME_DUCK, value: {{ .of.lameDuck }}}
             {{- with .of.auth.jwks }}
             - {name: TRIBUTARY_AUTH_JWKS, value: {{ . | quote }}}
             - {name: TRIBUTARY_AUTH_ISSUER, value: {{ $.of.auth.issuer | quote }}}
