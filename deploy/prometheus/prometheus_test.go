@@ -60,6 +60,47 @@ func TestEveryAlertHasARunbookSection(t *testing.T) {
 	}
 }
 
+// TestRoutesAreReal: the rules' tests name routes that the query API has, and what rules and dashboard leave out as exports
+// is all exports and nothing else.
+func TestRoutesAreReal(t *testing.T) {
+	read := func(path string) string {
+		t.Helper()
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	var api struct{ Paths map[string]json.RawMessage }
+	if err := json.Unmarshal([]byte(read("../../docs/openapi.json")), &api); err != nil || len(api.Paths) == 0 {
+		t.Fatalf("the API has %d paths: %v", len(api.Paths), err)
+	}
+	for _, route := range regexp.MustCompile(`route="([^"]*)"`).FindAllStringSubmatch(read("tributary.rules.test.yaml"), -1) {
+		if api.Paths[strings.TrimSuffix(route[1], " export")] == nil {
+			t.Errorf("the rules' tests have the route %q, which the API has not", route[1])
+		}
+	}
+	readRules(t)
+	expressions := dashboard(t)
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			expressions = append(expressions, r.Expr)
+		}
+	}
+	found := regexp.MustCompile(`route!~"([^"]*)"`).FindAllStringSubmatch(strings.Join(expressions, "\n"), -1)
+	if len(found) < 2 {
+		t.Errorf("rules and dashboard leave out the routes %q: want exports to be left out of both", found)
+	}
+	for _, pattern := range found {
+		leftOut := regexp.MustCompile("^(?:" + pattern[1] + ")$") // anchored, as PromQL's are
+		for path := range api.Paths {
+			if leftOut.MatchString(path) || !leftOut.MatchString(path+" export") {
+				t.Errorf("route!~%q of %s", pattern[1], path)
+			}
+		}
+	}
+}
+
 func readRules(t *testing.T) {
 	t.Helper()
 	text, err := os.ReadFile("tributary.rules.yaml")
@@ -120,6 +161,8 @@ func TestExpressionsHaveData(t *testing.T) {
 			}
 		}
 	}
+	// What is left out by its name must have that name.
+	expressions = append(expressions, `tributary_query_request_duration_seconds_count{route=~".+ export"}`)
 	if len(expressions) < 50 {
 		t.Fatalf("only %d expressions were found", len(expressions))
 	}
@@ -223,6 +266,7 @@ func runWorker(t *testing.T) string {
 		for i := 0; ctx.Err() == nil && i < 200; i++ {
 			_ = program("producer", "put-user", "--tenant", "a", "--id", "u", "--user-name", "n", "--user-email", "e").Run()
 			get("http://" + query + "/v1/tenants/a/users/u")
+			export("http://" + query + "/v1/tenants/a/users")
 			select {
 			case <-ctx.Done():
 			case <-time.After(300 * time.Millisecond):
@@ -279,8 +323,19 @@ func reach(t *testing.T, url string) {
 	}
 }
 
-func get(url string) int {
-	answer, err := http.Get(url)
+func get(url string) int { return fetch(url, "*/*") }
+
+// export gets a whole list, as lines.
+func export(url string) int { return fetch(url, "application/x-ndjson") }
+
+// fetch returns the status of an answer, or 0 where there is none.
+func fetch(url, accept string) int {
+	request, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return 0
+	}
+	request.Header.Set("Accept", accept)
+	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return 0
 	}
