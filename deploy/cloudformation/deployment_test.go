@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -93,8 +94,8 @@ func TestDeployedStack(t *testing.T) {
 	producer := newFront(t, moto)
 	run(t, producer.URL, "producer", "put-user", "--queue", "orders", "--tenant", "tenantA", "--id", "u0", "--user-name", "n", "--user-email", "e")
 	run(t, producer.URL, "producer", "put-order", "--queue", "orders", "--tenant", "tenantA", "--user-id", "u0", "--id", "o1", "--order-amount", "150.00", "--item-version", "3")
-	post(t, at, "orders", `{"type":"put_user","tenant_id":"tenantA"}`)              // a dead letter
-	post(t, at, "orders", `{"type":"delete_user","tenant_id":"hot","user_id":"u"}`) // handed back when the worker stops
+	post(t, moto, "orders", `{"type":"put_user","tenant_id":"tenantA"}`)              // a dead letter
+	post(t, moto, "orders", `{"type":"delete_user","tenant_id":"hot","user_id":"u"}`) // handed back when the worker stops
 
 	consume := newFront(t, moto)
 	consume.refuse = func(operation string, body []byte) bool {
@@ -163,40 +164,74 @@ func TestDeployedStack(t *testing.T) {
 // TestEveryPartDeploys has moto make the stack with everything that is optional.
 func TestEveryPartDeploys(t *testing.T) {
 	moto := startMoto(t)
+	var groups struct {
+		ID []string `xml:"securityGroupInfo>item>groupId"`
+	}
+	ask(t, moto, "ec2", url.Values{"Action": {"DescribeSecurityGroups"}, "Version": {"2016-11-15"}}, &groups)
 	outputs := deploy(t, moto, "everything", map[string]string{
 		"QueueName": "orders", "Fifo": "true", "TableName": "Shared", "Image": "registry.example/tributary:1", "VpcId": "vpc-12345678", "SubnetIds": "subnet-12345678",
 		"QueryTargetGroupArn":        "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/t/1",
-		"QueryClientSecurityGroupId": "sg-12345678", "AuthJwks": "https://issuer.example/jwks", "AuthIssuer": "https://issuer.example", "AuthAudience": "tributary",
+		"QueryClientSecurityGroupId": groups.ID[0], "AuthJwks": "https://issuer.example/jwks", "AuthIssuer": "https://issuer.example", "AuthAudience": "tributary",
 		"AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms", "OtlpEndpoint": "http://collector.example:4318",
 	})
 	if !strings.HasSuffix(outputs["QueueUrl"], "/orders.fifo") || !strings.HasSuffix(outputs["DeadLetterQueueUrl"], "/orders-dlq.fifo") {
 		t.Errorf("queues are %s and %s", outputs["QueueUrl"], outputs["DeadLetterQueueUrl"])
 	}
 	run(t, moto.String(), "worker", "doctor", "--queue", "orders.fifo", "--table", "Shared")
+	tryEnvironments(t, moto)
+}
+
+// tryEnvironments starts the worker with the environment of each container that the stack would run, but with nothing at
+// AWS's address: settings that it takes make it end with status 1 there, settings that it refuses with status 2 before.
+func tryEnvironments(t *testing.T, moto *url.URL) {
+	help := run(t, moto.String(), "worker", "run", "--help")
+	var tasks struct {
+		ARNs []string `json:"taskDefinitionArns"`
+	}
+	const ecs = "AmazonEC2ContainerServiceV20141113."
+	call(t, moto, "ecs", ecs+"ListTaskDefinitions", struct{}{}, &tasks)
+	roles := map[string]bool{}
+	for _, arn := range tasks.ARNs {
+		var found struct {
+			TaskDefinition struct {
+				ContainerDefinitions []struct {
+					Name        string
+					Command     []string
+					Environment []struct{ Name, Value string }
+				}
+			}
+		}
+		call(t, moto, "ecs", ecs+"DescribeTaskDefinition", map[string]string{"taskDefinition": arn}, &found)
+		for _, container := range found.TaskDefinition.ContainerDefinitions {
+			worker := program(t, "http://127.0.0.1:1", "worker", container.Command...)
+			worker.Env = append(worker.Env, "AWS_MAX_ATTEMPTS=1")
+			for _, e := range container.Environment {
+				switch {
+				case e.Name == "TRIBUTARY_ROLE":
+					roles[e.Value] = true
+				case strings.HasPrefix(e.Name, "OTEL_"):
+					continue // there is no collector
+				case strings.HasPrefix(e.Name, "TRIBUTARY_") && !regexp.MustCompile(`\$`+e.Name+`\b`).MatchString(help):
+					t.Errorf("container %s has %s, which no flag reads", container.Name, e.Name)
+				}
+				worker.Env = append(worker.Env, e.Name+"="+e.Value)
+			}
+			said, _ := worker.CombinedOutput()
+			if status := worker.ProcessState.ExitCode(); status != 1 {
+				t.Errorf("with the environment of container %s the worker ends with status %d:\n%s", container.Name, status, said)
+			}
+		}
+	}
+	if !roles["consume"] || !roles["query"] || len(roles) != 2 {
+		t.Errorf("the stack runs the roles %v", roles)
+	}
 }
 
 // post sends a body as another upstream system would.
-func post(t *testing.T, at, queue, body string) {
+func post(t *testing.T, at *url.URL, queue, body string) {
 	t.Helper()
-	message, err := json.Marshal(map[string]string{"QueueUrl": at + "/123456789012/" + queue, "MessageBody": body})
-	if err != nil {
-		t.Fatal(err)
-	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, at, bytes.NewReader(message))
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("X-Amz-Target", "AmazonSQS.SendMessage")
-	request.Header.Set("Content-Type", "application/x-amz-json-1.0")
-	request.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=0")
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		t.Fatalf("send %s: %s", body, answer.Status)
-	}
+	var ignored struct{}
+	call(t, at, "sqs", "AmazonSQS.SendMessage", map[string]string{"QueueUrl": at.String() + "/123456789012/" + queue, "MessageBody": body}, &ignored)
 }
 
 func get(url string) (int, string) {

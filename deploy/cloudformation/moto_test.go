@@ -92,6 +92,33 @@ func ask(t *testing.T, at *url.URL, service string, form url.Values, into any) {
 	}
 }
 
+// call makes a call of AWS's JSON protocols and decodes the answer.
+func call(t *testing.T, at *url.URL, service, target string, in, into any) {
+	t.Helper()
+	body, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, at.String(), bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-Amz-Target", target)
+	request.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	request.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/"+service+"/aws4_request, SignedHeaders=host, Signature=0")
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s", target, answer.Status)
+	}
+	if err := json.NewDecoder(answer.Body).Decode(into); err != nil {
+		t.Fatalf("%s: %v", target, err)
+	}
+}
+
 // deploy makes a stack of the template and returns its outputs.
 func deploy(t *testing.T, at *url.URL, name string, parameters map[string]string) map[string]string {
 	t.Helper()
