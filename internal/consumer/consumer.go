@@ -145,7 +145,8 @@ type Consumer struct {
 	closing  atomic.Bool // what can't be settled at once is handed back
 	problem  atomic.Pointer[string]
 
-	answers atomic.Uint64
+	answers       atomic.Uint64
+	queueInFlight atomic.Int64
 
 	received, deleted, handedBack, left, deadLetters, commands atomic.Int64
 }
@@ -154,8 +155,12 @@ type Consumer struct {
 func New(cfg Config, q Queue, dlq DeadLetterQueue, w Writer, m *metrics.Consumer, log *slog.Logger) *Consumer {
 	c := &Consumer{cfg: cfg, queue: q, dlq: dlq, writer: w, metrics: m, log: log, room: newRoom(cfg.MaxInFlight, cfg.MaxInFlightBytes)}
 	for kind := range c.outcomes {
+		name := messages.Kind(kind).String()
+		if name == "" {
+			name = "unknown" // what could not be decoded
+		}
 		for outcome := writer.Written; outcome <= writer.HandedBack; outcome++ {
-			c.outcomes[kind][outcome] = m.Commands.WithLabelValues(messages.Kind(kind).String(), outcome.String())
+			c.outcomes[kind][outcome] = m.Commands.WithLabelValues(name, outcome.String())
 		}
 	}
 	c.held.empty = make(chan struct{})
@@ -244,6 +249,10 @@ func (c *Consumer) Summary() Summary {
 
 // Answers is how many calls that settle messages have come back, whatever they brought.
 func (c *Consumer) Answers() uint64 { return c.answers.Load() }
+
+// QueueInFlight tells how many messages of the queue are in flight just now, those of all of its consumers: where SQS's limit
+// is near, messages are held instead of handed back with a delay.
+func (c *Consumer) QueueInFlight(messages int) { c.queueInFlight.Store(int64(messages)) }
 
 // Stats is a snapshot of the consumer's load.
 type Stats struct {
@@ -372,7 +381,7 @@ func (c *Consumer) submit(d *delivery) {
 	case c.writer.Submit(&d.Group):
 	default:
 		c.mu.Lock()
-		full := c.parked.at(time.Now()) >= mostParked
+		full := c.parked.at(time.Now()) >= mostParked || c.queueInFlight.Load() >= mostQueueInFlight
 		c.mu.Unlock()
 		d.Hold = d.Hold || full
 		if !full || !c.writer.Submit(&d.Group) {

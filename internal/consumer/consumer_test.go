@@ -147,6 +147,7 @@ func (f *fakeLetters) Send(_ context.Context, letters []Letter) ([]Failure, erro
 type fakeTable struct {
 	mu      sync.Mutex
 	latency time.Duration
+	stuck   string // the user whose writes are always left over
 }
 
 func (f *fakeTable) call(ctx context.Context) error {
@@ -161,8 +162,18 @@ func (f *fakeTable) call(ctx context.Context) error {
 	}
 }
 
-func (f *fakeTable) BatchWrite(ctx context.Context, _ []*writer.Write) ([]int, error) {
-	return nil, f.call(ctx)
+func (f *fakeTable) BatchWrite(ctx context.Context, writes []*writer.Write) (left []int, err error) {
+	if err := f.call(ctx); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, w := range writes {
+		if f.stuck != "" && w.Command.UserID == f.stuck {
+			left = append(left, i)
+		}
+	}
+	return left, nil
 }
 
 func (f *fakeTable) PutVersion(ctx context.Context, _ *writer.Write) error { return f.call(ctx) }
@@ -305,6 +316,10 @@ func TestAMessageIsHandedBackAfterTwelveHours(t *testing.T) {
 			t.Errorf("received %d times, deleted: %v", m.ReceiveCount, m.deleted)
 		}
 		w.mu.Unlock()
+		// The copy that went back must be forgotten, or there would be one more every twelve hours, each with its letter.
+		if n := len(w.letters.letters); n != 1 || w.c.held.len() != 0 {
+			t.Errorf("%d letters, %d messages held, want 1 and 0", n, w.c.held.len())
+		}
 		w.stop()
 		<-w.ended
 	})
@@ -345,6 +360,81 @@ func TestDeletesAreTriedAgain(t *testing.T) {
 		w.stop()
 		if s := <-w.ended; s != (Summary{Received: 1, Deleted: 1, Commands: 1}) {
 			t.Errorf("%v", s)
+		}
+	})
+}
+
+// A message may hold so many commands that a receive of its like would take all the room. One of them that can't be written
+// must not keep others from being received.
+func TestOneLargeMessageDoesNotStopReceiving(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := startWorld(t, Config{}, 5*time.Millisecond)
+		w.table.stuck = "stuck"
+		body := `[{"type":"delete_user","tenant_id":"hot","user_id":"stuck"}`
+		for i := range 3000 {
+			body += fmt.Sprintf(`,{"type":"delete_user","tenant_id":"hot","user_id":"u%d"}`, i)
+		}
+		w.send("large", body+"]")
+		time.Sleep(time.Second)
+		for i := range 20 {
+			w.send(fmt.Sprint(i), fmt.Sprintf(`{"type":"delete_user","tenant_id":"quiet","user_id":"u%d"}`, i))
+		}
+		time.Sleep(10 * time.Second)
+		if n := w.c.Summary().Deleted; n != 20 {
+			t.Errorf("%d of the 20 others are done", n)
+		}
+		w.table.mu.Lock()
+		w.table.stuck = ""
+		w.table.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		w.stop()
+		if s := <-w.ended; s.Deleted != 21 || s.Left != 0 {
+			t.Errorf("%v", s)
+		}
+	})
+}
+
+// picky refuses what it may.
+type picky struct{ taken int }
+
+func (p *picky) Submit(g *writer.Group) bool {
+	if g.Hold {
+		p.taken++
+	}
+	return g.Hold
+}
+func (*picky) Abandon(*writer.Group) {}
+func (*picky) Drain()                {}
+func (*picky) Close()                {}
+
+func TestNothingIsHandedBackNearSQSsLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, test := range []struct {
+			name                  string
+			parked, queue, handed int
+		}{
+			{"room", mostParked - 1, mostQueueInFlight - 1, 1},
+			{"this worker has many away", mostParked, 0, 0},
+			{"all workers have", 0, mostQueueInFlight, 0},
+		} {
+			q, w := newFakeQueue(t, time.Minute), &picky{}
+			m := metrics.New(prometheus.NewRegistry(), 10)
+			c := New(Config{}.Defaults(), q, &fakeLetters{}, w, &m.Consumer, slog.New(slog.DiscardHandler))
+			c.calls = t.Context()
+			for range test.parked {
+				c.parked.add(time.Now().Add(time.Hour))
+			}
+			c.QueueInFlight(test.queue)
+			q.send("m", good)
+			received, err := q.Receive(t.Context(), 10, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.take(received, reservation{}, nil)
+			time.Sleep(time.Second)
+			if n := int(c.Summary().HandedBack); n != test.handed || w.taken != 1-test.handed {
+				t.Errorf("%s: %d handed back, %d held", test.name, n, w.taken)
+			}
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tributary/internal/messages"
+	"tributary/internal/metrics"
 	"tributary/internal/telemetry"
 	"tributary/internal/writer"
 )
@@ -149,7 +150,11 @@ func (d *delivery) refused(i int) badCommand {
 func (c *Consumer) count(d *delivery) {
 	for i := range d.bad {
 		c.outcomes[d.bad[i].kind][writer.Refused].Inc()
-		c.metrics.TenantCommands(d.bad[i].tenant, writer.Refused.String(), 1)
+		tenant := d.bad[i].tenant
+		if messages.CheckTenantID(tenant) != nil {
+			tenant = metrics.OtherTenants // it may be anything
+		}
+		c.metrics.TenantCommands(tenant, writer.Refused.String(), 1)
 	}
 	settled := len(d.bad)
 	for i := range d.Writes {
@@ -409,6 +414,9 @@ func (c *Consumer) sendSome(batch []Letter) {
 			if c.held.leave(d) {
 				c.handBacks.add(d)
 			}
+		case !time.Now().Before(c.held.deadline(d)):
+			// It could not be extended any more: somebody receives it again, and sends its letters.
+			c.finish(d, "left", &c.left)
 		default:
 			again = append(again, refused...)
 			pause = max(pause, rounds)

@@ -2,6 +2,8 @@ package consumer
 
 import (
 	"time"
+
+	"tributary/internal/limits"
 )
 
 // Delays of messages that are handed back because their tenant backs off.
@@ -36,8 +38,12 @@ type parked struct {
 	buckets map[int64]int // by the second in which they come back
 }
 
-// mostParked is how many messages one worker lets be away: a quarter of what SQS has in flight at most.
-const mostParked = 30_000
+// mostParked is how many messages one worker lets be away, and mostQueueInFlight how many of the queue may be in flight, at
+// all workers, for another to go: where SQS's limit is reached nobody receives anything.
+const (
+	mostParked        = limits.SQSInFlight / 4
+	mostQueueInFlight = limits.SQSInFlight / 2
+)
 
 func (p *parked) add(until time.Time) {
 	if p.buckets == nil {

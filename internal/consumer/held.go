@@ -188,7 +188,7 @@ func (c *Consumer) extend(ctx context.Context) {
 			sends.add(extend...)
 		}
 		for _, d := range expired {
-			c.log.Warn("message was held for 12 hours, the longest that SQS allows, and is handed back", "message_id", d.message.ID)
+			c.log.Warn("message was held for 12 hours, the longest that SQS allows, and goes back to the queue", "message_id", d.message.ID)
 			c.writer.Abandon(&d.Group)
 		}
 	}

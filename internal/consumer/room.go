@@ -29,6 +29,11 @@ func newRoom(commands, bytes int) *room {
 // reservation is room set aside for one receive.
 type reservation struct{ commands, bytes int }
 
+// mostReserved is the part of the room that one receive may reserve. Where messages are so large that a receive could take all
+// of it, a poller would else have to wait until nothing is held, and one command that can't be written now would keep
+// everybody from receiving.
+const mostReserved = 1.0 / 4
+
 // reserve waits until there is room for so many messages, and returns false when ctx ends first. Who holds
 // nothing is always let in, so that one message larger than all the room can pass.
 func (r *room) reserve(ctx context.Context, messages int) (reservation, bool) {
@@ -41,7 +46,10 @@ func (r *room) reserve(ctx context.Context, messages int) (reservation, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for ctx.Err() == nil {
-		want := reservation{int(float64(messages) * r.perMessageCommands), int(float64(messages) * r.perMessageBytes)}
+		want := reservation{
+			commands: int(min(float64(messages)*r.perMessageCommands, max(float64(messages), mostReserved*float64(r.commands)))),
+			bytes:    int(min(float64(messages)*r.perMessageBytes, mostReserved*float64(r.bytes))),
+		}
 		if r.usedCommands == 0 || r.usedCommands+want.commands <= r.commands && r.usedBytes+want.bytes <= r.bytes {
 			r.usedCommands += want.commands
 			r.usedBytes += want.bytes

@@ -11,8 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// other is the label of the tenants that have none of their own. No tenant id starts with an underscore.
-const other = "_other"
+// OtherTenants is the label of the tenants that have none of their own. No tenant id starts with an underscore.
+const OtherTenants = "_other"
 
 const (
 	// contestEvery is how often labels change hands, at most.
@@ -97,6 +97,10 @@ func (t *top) add(tenant, outcome string, n float64) {
 		l.add(outcome, n)
 		return
 	}
+	if tenant == OtherTenants {
+		t.others.add(outcome, n)
+		return
+	}
 	if len(t.labelled) < t.most {
 		now := time.Now()
 		l := &labelled{created: now, active: now}
@@ -157,7 +161,7 @@ func (t *top) Describe(ch chan<- *prometheus.Desc) { ch <- t.desc }
 func (t *top) Collect(ch chan<- prometheus.Metric) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.others.collect(t, other, ch)
+	t.others.collect(t, OtherTenants, ch)
 	for tenant, l := range t.labelled {
 		l.collect(t, tenant, ch)
 	}
@@ -189,7 +193,7 @@ func (t *top) rates(now time.Time) map[string]float64 {
 		rates[tenant] = (l.before + l.period) / took
 	}
 	if all := t.others.before + t.others.period; all > 0 {
-		rates[other] = all / took
+		rates[OtherTenants] = all / took
 	}
 	return rates
 }

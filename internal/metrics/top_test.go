@@ -79,7 +79,7 @@ func TestHundredThousandTenants(t *testing.T) {
 		}
 		got, _ := scrape(t, reg, commandsName)
 		if len(got) > most+1 {
-			t.Errorf("%d labels, want at most %d and %s", len(got), most, other)
+			t.Errorf("%d labels, want at most %d and %s", len(got), most, OtherTenants)
 		}
 		missing := 0
 		for i := range heavy {
@@ -212,8 +212,8 @@ func TestNoTenantLabels(t *testing.T) {
 	m := New(reg, 0)
 	m.TenantCommands("a", "written", 3)
 	m.TenantThrottled("a")
-	if got, _ := scrape(t, reg, commandsName); len(got) != 1 || got[other].n != 3 {
-		t.Errorf("labels are %v, want %s alone", got, other)
+	if got, _ := scrape(t, reg, commandsName); len(got) != 1 || got[OtherTenants].n != 3 {
+		t.Errorf("labels are %v, want %s alone", got, OtherTenants)
 	}
 }
 
