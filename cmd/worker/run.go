@@ -49,6 +49,7 @@ type runCmd struct {
 	MaxInFlightBytes size          `default:"64MiB" placeholder:"SIZE" help:"And their bytes (${default})."`
 	Linger           time.Duration `default:"5ms" help:"How long a part-filled batch may wait while others are under way (${default})."`
 	DrainTimeout     time.Duration `default:"45s" help:"How long stopping may take (${default}; longer than one long poll of 20s)."`
+	LameDuck         time.Duration `default:"0s" help:"How long to go on answering queries when told to stop, while /readyz says no already: for load balancers that hear of it late (${default})."`
 	RequireVersion   bool          `help:"Dead-letter commands that have no version."`
 	MetricsTenants   int           `default:"50" help:"Tenants with metrics of their own, at most (${default})."`
 	LogFormat        string        `enum:"text,json" default:"text" help:"Log lines: text or json (${default})."`
@@ -77,6 +78,9 @@ func (c *runCmd) Validate() error {
 	}
 	if c.Role != "consume" {
 		errs = append(errs, c.Config.Validate())
+	}
+	if c.LameDuck < 0 {
+		errs = append(errs, fmt.Errorf("--lame-duck is %v: it must be 0s or more", c.LameDuck))
 	}
 	if c.MetricsTenants < 0 {
 		errs = append(errs, fmt.Errorf("--metrics-tenants is %d: it must be 0 or more", c.MetricsTenants))
@@ -120,13 +124,14 @@ func (c *runCmd) Run(ctx context.Context, s *cli.Streams) error {
 	return w.run(ctx, s)
 }
 
-// tuneGC lets the heap grow further between collections than Go does by itself, up to a limit that follows from what
-// may be held: what is held, once more while it is decoded and sent, and the program's own. GOGC and GOMEMLIMIT override it.
+// tuneGC lets the heap grow further between collections than Go does by itself, where commands are moved up to a limit that
+// follows from what may be held: what is held, once more while it is decoded and sent, and the program's own. GOGC and
+// GOMEMLIMIT override it.
 func (c *runCmd) tuneGC() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(150)
 	}
-	if os.Getenv("GOMEMLIMIT") == "" {
+	if os.Getenv("GOMEMLIMIT") == "" && c.Role != "query" {
 		debug.SetMemoryLimit(2*int64(c.MaxInFlightBytes) + 32<<20)
 	}
 }
@@ -141,12 +146,15 @@ type worker struct {
 	consumer *consumer.Consumer
 	query    *query.Server
 	listener net.Listener // of query
-	draining atomic.Bool
+	draining atomic.Bool  // queries are turned away
+
+	drainTimeout time.Duration
+	lameDuck     time.Duration
 }
 
 // assemble checks what the worker depends on and makes its parts. Nothing runs yet.
 func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log) (*worker, error) {
-	w := &worker{log: log.Logger}
+	w := &worker{log: log.Logger, drainTimeout: c.DrainTimeout, lameDuck: c.LameDuck}
 	registry := metrics.NewRegistry()
 	m := metrics.New(registry, c.MetricsTenants)
 	w.metrics = m
@@ -191,8 +199,14 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 		w.consumer = consumer.New(settings,
 			awsjson.NewQueue(queue, transport, facts.url, m.Request),
 			&awsjson.DeadLetters{Client: queue, URL: letters.url, FIFO: queues.IsFIFO(c.DLQ)}, w.writer, &m.Consumer, log.Logger)
-		vitals.Queue = func(ctx context.Context) error { return gaugeQueues(ctx, queue, facts.url, letters.url, m) }
-		vitals.Held = func() int { return w.consumer.Stats().Messages }
+		vitals.Queue = func(ctx context.Context) error {
+			inFlight, err := gaugeQueues(ctx, queue, facts.url, letters.url, m)
+			if err == nil {
+				w.consumer.QueueInFlight(inFlight)
+			}
+			return err
+		}
+		vitals.Held = func() int { return w.consumer.Stats().Commands }
 		vitals.Moved = func() uint64 { return w.writer.Answers() + w.consumer.Answers() }
 		vitals.Outage = func() bool { return w.writer.Stats().Outage }
 	}
@@ -250,17 +264,31 @@ func (w *worker) run(ctx context.Context, s *cli.Streams) error {
 	}
 	var parts sync.WaitGroup
 	if w.consumer != nil {
-		parts.Go(func() { w.writer.Run(background) })
+		calls, giveUp := context.WithCancel(background)
+		defer giveUp()
+		parts.Go(func() { w.writer.Run(calls) })
 		parts.Go(func() {
 			summary := w.consumer.Run(ctx)
+			giveUp() // of what hangs nothing can be settled any more
 			_, _ = fmt.Fprintln(s.Err, "worker:", summary)
 		})
 	}
 	<-ctx.Done()
-	w.draining.Store(true)
 	w.vitals.Drain()
 	w.exitOnSecondSignal(background, s)
+	if w.query != nil {
+		time.Sleep(w.lameDuck)
+	}
+	w.draining.Store(true)
+	over := time.Now().Add(w.drainTimeout)
 	parts.Wait()
+	if w.query != nil {
+		within, cancel := context.WithDeadline(background, over)
+		if err := w.query.Shutdown(within); err != nil {
+			w.log.Warn("queries were cut off", "error", err)
+		}
+		cancel()
+	}
 	stop()
 	others.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
@@ -301,23 +329,23 @@ func (c *runCmd) status(w *worker, log *logging.Log) any {
 	return out
 }
 
-// gaugeQueues asks SQS how much is on the queues and tells the metrics.
-func gaugeQueues(ctx context.Context, client *sqs.Client, queue, deadLetters string, m *metrics.Metrics) error {
+// gaugeQueues asks SQS how much is on the queues and tells the metrics. It returns how much of the first is in flight.
+func gaugeQueues(ctx context.Context, client *sqs.Client, queue, deadLetters string, m *metrics.Metrics) (inFlight int, err error) {
 	visible, inFlight, err := depth(ctx, client, queue)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	m.QueueMessages.WithLabelValues("visible").Set(visible)
-	m.QueueMessages.WithLabelValues("in_flight").Set(inFlight)
-	visible, inFlight, err = depth(ctx, client, deadLetters)
+	m.QueueMessages.WithLabelValues("visible").Set(float64(visible))
+	m.QueueMessages.WithLabelValues("in_flight").Set(float64(inFlight))
+	dead, beingRead, err := depth(ctx, client, deadLetters)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	m.QueueMessages.WithLabelValues("dead_lettered").Set(visible + inFlight)
-	return nil
+	m.QueueMessages.WithLabelValues("dead_lettered").Set(float64(dead + beingRead))
+	return inFlight, nil
 }
 
-func depth(ctx context.Context, client *sqs.Client, url string) (visible, inFlight float64, err error) {
+func depth(ctx context.Context, client *sqs.Client, url string) (visible, inFlight int, err error) {
 	out, err := client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
 		QueueUrl: &url,
 		AttributeNames: []sqstypes.QueueAttributeName{
@@ -327,7 +355,7 @@ func depth(ctx context.Context, client *sqs.Client, url string) (visible, inFlig
 	if err != nil {
 		return 0, 0, err
 	}
-	visible, _ = strconv.ParseFloat(out.Attributes["ApproximateNumberOfMessages"], 64)
-	inFlight, _ = strconv.ParseFloat(out.Attributes["ApproximateNumberOfMessagesNotVisible"], 64)
+	visible, _ = strconv.Atoi(out.Attributes["ApproximateNumberOfMessages"])
+	inFlight, _ = strconv.Atoi(out.Attributes["ApproximateNumberOfMessagesNotVisible"])
 	return visible, inFlight, nil
 }
