@@ -450,37 +450,69 @@ func TestASlowRedriveVisitsEachLetterOnce(t *testing.T) {
 	})
 }
 
-// looper is a worker that dead-letters at once whatever is redriven.
+// looper is a queue whose workers fail with everything that is redriven, before the redrive has its answer.
 type looper struct {
-	w *world
-	n int
+	SendAPI
+	fail func(sent []types.SendMessageBatchResultEntry)
 }
 
-func (l *looper) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, o ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
-	time.Sleep(2 * time.Second)
-	out := &sqs.SendMessageBatchOutput{}
-	for _, e := range in.Entries {
-		l.n++
-		l.w.letter(1000+l.n, "invalid_field", "acme")
-		out.Successful = append(out.Successful, types.SendMessageBatchResultEntry{Id: e.Id})
+func (l looper) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, o ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+	out, err := l.SendAPI.SendMessageBatch(ctx, in, o...)
+	if err == nil {
+		l.fail(out.Successful)
+		time.Sleep(100 * time.Millisecond) // the answer takes its time
 	}
-	return out, nil
+	return out, err
 }
 
 func TestLettersThatComeBackAreNotRedrivenAgain(t *testing.T) {
-	within(t, func(t *testing.T, w *world) {
-		for n := range 9 {
-			w.letter(n, "invalid_field", "acme")
-		}
-		to := w.target()
-		to.API = &looper{w: w}
-		moved, _, err := w.box().Redrive(w.context(), &Filter{}, to)
-		if err != nil {
-			t.Fatal(err)
-		}
-		equal(t, "sent", moved.Sent, 9)
-		equal(t, "came back", len(w.drain(w.dlq)), 9)
-	})
+	const letters = 9
+	for name, fail := range map[string]func(*world, []types.SendMessageBatchResultEntry){
+		"as commands": func(w *world, sent []types.SendMessageBatchResultEntry) {
+			for _, m := range sent {
+				w.send(w.dlq, "again "+*m.MessageId, "acme", map[string]types.MessageAttributeValue{
+					"reason": text("invalid_field"), "source_message_id": text(*m.MessageId), "source_index": text("0"),
+				})
+			}
+		},
+		"as bodies that can't be decoded": func(w *world, sent []types.SendMessageBatchResultEntry) {
+			for _, m := range sent {
+				w.send(w.dlq, "again "+*m.MessageId, "acme", map[string]types.MessageAttributeValue{
+					"reason": text("malformed"), "source_message_id": text(*m.MessageId),
+				})
+			}
+		},
+		"moved by SQS": func(w *world, _ []types.SendMessageBatchResultEntry) {
+			for range 2 { // the second receive is one too many
+				if _, err := w.client.ReceiveMessage(w.context(), &sqs.ReceiveMessageInput{QueueUrl: &w.source, MaxNumberOfMessages: 10, VisibilityTimeout: 1}); err != nil {
+					w.t.Error(err)
+				}
+				time.Sleep(2 * time.Second)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			within(t, func(t *testing.T, w *world) {
+				for n := range letters {
+					w.letter(n, "invalid_field", "acme")
+				}
+				var sent atomic.Int64
+				to := w.target()
+				to.API = looper{w.client, func(entries []types.SendMessageBatchResultEntry) {
+					if sent.Add(int64(len(entries))) <= 10*letters { // a loop would have no end
+						fail(w, entries)
+					}
+				}}
+				moved, walked, err := w.box().Redrive(w.context(), &Filter{}, to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				equal(t, "sent", moved.Sent, letters)
+				equal(t, "looked", walked.Looked, letters)
+				equal(t, "came back", len(w.drain(w.dlq)), letters)
+			}, maxReceives(1))
+		})
+	}
 }
 
 func TestABoundedWalkSaysThatThereIsMore(t *testing.T) {

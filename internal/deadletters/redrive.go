@@ -101,16 +101,21 @@ func redrive(ctx context.Context, w *walk, to *Target, batch []*Letter, mu *sync
 		entries[i] = l.entry(to.FIFO)
 		entries[i].Id = id(i)
 	}
+	took := w.send()
 	out, err := to.API.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &to.URL, Entries: entries})
 	if err != nil {
+		took(nil)
 		return fmt.Errorf("send to queue: %w", err)
 	}
 	var sent []*Letter
+	var ids []string
 	for _, ok := range out.Successful {
+		ids = append(ids, aws.ToString(ok.MessageId))
 		if l := byID(batch, ok.Id); l != nil {
 			sent = append(sent, l)
 		}
 	}
+	took(ids)
 	if len(sent) > 0 {
 		err = w.remove(ctx, sent)
 	}

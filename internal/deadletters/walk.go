@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -21,13 +23,17 @@ import (
 // that back at its end, whatever ends it: visibility 0 makes a letter visible at once. It holds receipts, not
 // bodies.
 //
-// Letters that arrive while the walk is under way are none of its business: a redriven command that fails again
-// would otherwise be redriven for ever. They are held like the others, and not visited.
+// Letters that arrive while the walk is under way are none of its business: they are held like the others, and not
+// visited. SQS's clock tells them, to the second. A redriven command that fails again within that second would be
+// redriven for ever: it is told exactly, by the id under which the queue took it.
 const (
 	// visibility is how long letters stay invisible where the program is killed and can't give them back.
 	visibility = 15 * time.Minute
 	// holdMax is how many letters a walk holds at most: SQS lets 120,000 be in flight, for everybody who reads.
 	holdMax = 100_000
+	// sentMax is how many of these ids a walk remembers: it takes far longer to send as many than the clock needs
+	// to tell what comes back.
+	sentMax = 100_000
 	// emptyWait is the long poll after which the queue counts as read to its end. A long poll asks all of SQS's
 	// servers, a short one only some ("Amazon SQS short and long polling").
 	emptyWait = 1 * time.Second
@@ -76,10 +82,12 @@ type walk struct {
 	began time.Time // by SQS's clock
 	visit func(context.Context, *walk, []*Letter) error
 
-	mu     sync.Mutex        // guards what follows
-	held   map[string]string // receipts by the letters' ids
-	looked int
-	over   bool // SQS lets no more be in flight
+	mu      sync.Mutex        // guards what follows
+	held    map[string]string // receipts by the letters' ids
+	looked  int
+	over    bool                   // SQS lets no more be in flight
+	sent    map[string]bool        // by the ids under which the queue took what was redriven
+	sending map[chan struct{}]bool // one for each call that redrives now, closed when its ids are in sent
 }
 
 // walk visits every letter once, up to ten at a time and by several readers at once, and gives back what visit
@@ -89,7 +97,7 @@ func (b *Box) walk(ctx context.Context, readers int, visit func(context.Context,
 	if err != nil {
 		return Walked{}, err
 	}
-	w := &walk{box: b, began: began, visit: visit, held: map[string]string{}}
+	w := &walk{box: b, began: began, visit: visit, held: map[string]string{}, sent: map[string]bool{}, sending: map[chan struct{}]bool{}}
 	stopProgress := w.report()
 	group, groupCtx := errgroup.WithContext(ctx)
 	for range readers {
@@ -206,9 +214,37 @@ func (w *walk) receive(ctx context.Context) ([]types.Message, error) {
 	return out.Messages, nil
 }
 
+// send notes that a call redrives, until what it returns is told the ids under which the queue took the letters.
+func (w *walk) send() (took func(ids []string)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	done := make(chan struct{})
+	w.sending[done] = true
+	return func(ids []string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, id := range ids[:min(len(ids), sentMax-len(w.sent))] {
+			w.sent[id] = true
+		}
+		delete(w.sending, done)
+		close(done)
+	}
+}
+
+// awaitSends waits for the calls that redrive now: their letters may come back before their answers do.
+func (w *walk) awaitSends() {
+	w.mu.Lock()
+	sending := slices.Collect(maps.Keys(w.sending))
+	w.mu.Unlock()
+	for _, done := range sending {
+		<-done // within finishTimeout
+	}
+}
+
 // take notes the receipts of what was received, and returns the letters to visit. fresh says whether any was new
 // to the walk.
 func (w *walk) take(received []types.Message) (letters []*Letter, fresh bool) {
+	w.awaitSends()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range received {
@@ -219,7 +255,7 @@ func (w *walk) take(received []types.Message) (letters []*Letter, fresh bool) {
 			continue
 		}
 		fresh = true
-		if l.SentAt.Before(w.began) {
+		if l.SentAt.Before(w.began) && !w.sent[l.SourceMessageID] {
 			w.looked++
 			letters = append(letters, l)
 		}
