@@ -467,6 +467,12 @@ type dlqDropCmd struct {
 	Yes bool `env:"TRIBUTARY_DLQ_YES" help:"Don't ask."`
 }
 
+// Help is what `worker dlq drop --help` says below the flags' list.
+func (*dlqDropCmd) Help() string {
+	return "Shows what it would delete and asks. Only letters that it showed are deleted: those that came since are left, and " +
+		"it says how many. With --yes it asks nothing and deletes whatever matches."
+}
+
 // Run deletes letters, after asking.
 func (c *dlqDropCmd) Run(ctx context.Context, s *cli.Streams) error {
 	if !c.Yes && !isTerminal(s.In) {
@@ -476,11 +482,23 @@ func (c *dlqDropCmd) Run(ctx context.Context, s *cli.Streams) error {
 	if err != nil {
 		return err
 	}
+	return c.drop(ctx, s, box)
+}
+
+func (c *dlqDropCmd) drop(ctx context.Context, s *cli.Streams, box *deadletters.Box) error {
+	var shown map[string]bool // the ids of the letters that the answer is about; nil where nobody is asked
 	if !c.Yes {
-		summary, walked, err := box.Summarize(ctx, c.filter(), 0)
+		shown = map[string]bool{}
+		summary := deadletters.NewSummary(0)
+		walked, err := box.Each(ctx, c.filter(), func(l *deadletters.Letter) error {
+			shown[l.ID] = true
+			summary.Add(l)
+			return nil
+		})
 		if err != nil {
 			return c.explain(err)
 		}
+		summary.Finish()
 		notes(s.Err, &walked, box.FIFO)
 		if err := writeSummary(s.Err, c.DLQ, summary, c.filter().All(), ""); err != nil {
 			return err
@@ -488,32 +506,30 @@ func (c *dlqDropCmd) Run(ctx context.Context, s *cli.Streams) error {
 		if summary.Letters == 0 {
 			return nil
 		}
-		question := "Delete them for good?"
-		if walked.Full {
-			question = "Delete them for good, and whatever else matches?"
-		}
-		_, _ = fmt.Fprintf(s.Err, "\n%s Type yes: ", question)
+		_, _ = fmt.Fprint(s.Err, "\nDelete them for good? Type yes: ")
 		if !confirmed(ctx, s.In) {
 			return errors.New("nothing was deleted")
 		}
 	}
-	dropped, kept, walked, err := box.Drop(ctx, c.filter())
+	dropped, walked, err := box.Drop(ctx, c.filter(), shown)
 	notes(s.Err, &walked, box.FIFO)
 	if c.json() {
 		err = errors.Join(err, writeJSON(s.Out, struct {
-			DeadLetterQueue string             `json:"dead_letter_queue"`
-			Dropped         int                `json:"dropped"`
-			Kept            int                `json:"kept"`
-			Walk            deadletters.Walked `json:"walk"`
-		}{c.DLQ, dropped, kept, walked}))
+			DeadLetterQueue string `json:"dead_letter_queue"`
+			deadletters.Dropped
+			Walk deadletters.Walked `json:"walk"`
+		}{c.DLQ, dropped, walked}))
 	} else {
-		_, _ = fmt.Fprintf(s.Out, "%d of %d letters deleted from %s\n", dropped, walked.Looked, queues.Name(c.DLQ))
+		_, _ = fmt.Fprintf(s.Out, "%d of %d letters deleted from %s\n", dropped.Dropped, walked.Looked, queues.Name(c.DLQ))
+	}
+	if dropped.Unshown > 0 {
+		_, _ = fmt.Fprintf(s.Err, "not shown, so left: %s\n", letters(dropped.Unshown))
 	}
 	if err != nil {
 		return c.explain(err)
 	}
-	if kept > 0 {
-		return &cli.StatusError{Status: cli.StatusPartial, Err: fmt.Errorf("%s could not be deleted from %s", letters(kept), queues.Name(c.DLQ))}
+	if dropped.Kept > 0 {
+		return &cli.StatusError{Status: cli.StatusPartial, Err: fmt.Errorf("%s could not be deleted from %s", letters(dropped.Kept), queues.Name(c.DLQ))}
 	}
 	return nil
 }

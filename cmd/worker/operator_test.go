@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,6 +186,57 @@ func TestAnOperatorsDay(t *testing.T) {
 	}
 	if out := run(0, "dlq drop --yes"); out != "1 of 1 letters deleted from tributary-commands-dlq\n" {
 		t.Errorf("drop: %q", out)
+	}
+}
+
+// hesitant is who answers yes, after something happened.
+type hesitant struct {
+	meanwhile func()
+	*strings.Reader
+}
+
+func (h *hesitant) Read(p []byte) (int, error) {
+	if h.meanwhile != nil {
+		h.meanwhile()
+		h.meanwhile = nil
+	}
+	return h.Reader.Read(p)
+}
+
+// TestDropDeletesOnlyWhatWasShown confirms a list that has become longer since.
+func TestDropDeletesOnlyWhatWasShown(t *testing.T) {
+	client := onStack(t)
+	if status, _, talk := command(t, "setup"); status != 0 {
+		t.Fatalf("setup: %s", talk)
+	}
+	var out, talk bytes.Buffer
+	streams := &cli.Streams{Out: &out, Err: &talk}
+	c := &dlqDropCmd{names: names{Queue: "tributary-commands", Table: "MultiTenantTable"}}
+	box, _, err := c.box(t.Context(), streams)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sendTwo := func(body string) {
+		for range 2 {
+			if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &box.URL, MessageBody: &body}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	sendTwo("shown")
+	streams.In = &hesitant{func() { sendTwo("new") }, strings.NewReader("yes\n")}
+	if err := c.drop(t.Context(), streams, box); err != nil {
+		t.Fatal(err)
+	}
+	if out.String() != "2 of 4 letters deleted from tributary-commands-dlq\n" || !strings.Contains(talk.String(), "not shown, so left: 2 letters") {
+		t.Errorf("out %q, talk %q", out.String(), talk.String())
+	}
+	var left []string
+	if _, err := box.Each(t.Context(), &deadletters.Filter{}, func(l *deadletters.Letter) error {
+		left = append(left, l.Body)
+		return nil
+	}); err != nil || !slices.Equal(left, []string{"new", "new"}) {
+		t.Errorf("left: %q, %v", left, err)
 	}
 }
 

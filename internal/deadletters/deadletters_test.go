@@ -530,12 +530,11 @@ func TestABoundedWalkSaysThatThereIsMore(t *testing.T) {
 			t.Errorf("walked %+v, %d letters", walked, summary.Letters)
 		}
 		// What is removed makes room: a drop is not bounded.
-		dropped, kept, walked, err := box.Drop(w.context(), &Filter{})
+		dropped, walked, err := box.Drop(w.context(), &Filter{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		equal(t, "dropped", dropped, 300)
-		equal(t, "kept", kept, 0)
+		equal(t, "dropped", dropped, Dropped{Dropped: 300})
 		equal(t, "full", walked.Full, false)
 	})
 }
@@ -575,13 +574,26 @@ func TestDrop(t *testing.T) {
 		for n := range 30 {
 			w.letter(n, "invalid_field", []string{"acme", "zeta", "nova"}[n%3])
 		}
-		dropped, kept, walked, err := w.box().Drop(w.context(), &Filter{Tenants: []string{"acme", "nova"}})
+		chosen := &Filter{Tenants: []string{"acme", "nova"}}
+		shown := map[string]bool{}
+		if _, err := w.box().Each(w.context(), chosen, func(l *Letter) error {
+			if l.TenantID == "acme" {
+				shown[l.ID] = true
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		dropped, walked, err := w.box().Drop(w.context(), chosen, shown)
 		if err != nil {
 			t.Fatal(err)
 		}
-		equal(t, "dropped", dropped, 20)
-		equal(t, "kept", kept, 0)
+		equal(t, "of those shown", dropped, Dropped{Dropped: 10, Unshown: 10})
 		equal(t, "looked", walked.Looked, 30)
+		if dropped, _, err = w.box().Drop(w.context(), chosen, nil); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "of all", dropped, Dropped{Dropped: 10})
 		equal(t, "left", len(w.drain(w.dlq)), 10)
 	})
 }

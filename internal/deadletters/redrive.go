@@ -137,31 +137,45 @@ func redrive(ctx context.Context, w *walk, to *Target, batch []*Letter, mu *sync
 	return err
 }
 
-// Drop removes the letters that the filter chooses for good, and returns how many, and how many SQS kept although
-// it was asked to remove them.
-func (b *Box) Drop(ctx context.Context, f *Filter) (dropped, kept int, walked Walked, err error) {
-	var mu sync.Mutex // guards dropped and kept
-	walked, err = b.walk(ctx, parallel, func(ctx context.Context, w *walk, letters []*Letter) error {
+// Dropped says what became of the letters that were chosen.
+type Dropped struct {
+	Dropped int `json:"dropped"` // for good
+	Kept    int `json:"kept"`    // by SQS, although it was asked to remove them
+	Unshown int `json:"unshown"` // left, because they were not among those that may be dropped
+}
+
+// Drop removes the letters that the filter chooses for good; where shown is not nil, only those whose ids are in it:
+// who agreed to lose some letters has not agreed to lose those that came since.
+func (b *Box) Drop(ctx context.Context, f *Filter, shown map[string]bool) (Dropped, Walked, error) {
+	var mu sync.Mutex // guards dropped
+	var dropped Dropped
+	walked, err := b.walk(ctx, parallel, func(ctx context.Context, w *walk, letters []*Letter) error {
 		var chosen []*Letter
+		unshown := 0
 		for _, l := range letters {
-			if f.Match(l) {
+			switch {
+			case !f.Match(l):
+			case shown != nil && !shown[l.ID]:
+				unshown++
+			default:
 				chosen = append(chosen, l)
 			}
 		}
-		if len(chosen) == 0 {
-			return nil
+		var err error
+		if len(chosen) > 0 {
+			err = w.remove(ctx, chosen)
 		}
-		err := w.remove(ctx, chosen)
 		mu.Lock()
 		defer mu.Unlock()
+		dropped.Unshown += unshown
 		for _, l := range chosen {
 			if l.removed {
-				dropped++
+				dropped.Dropped++
 			} else {
-				kept++
+				dropped.Kept++
 			}
 		}
 		return err
 	})
-	return dropped, kept, walked, err
+	return dropped, walked, err
 }
