@@ -51,12 +51,20 @@ func (p *AllowPolicy) Permits(sourceARN string) bool {
 	}
 }
 
+// Full says that it can't be extended: it names as many queues as SQS lets it.
+func (p *AllowPolicy) Full() bool {
+	return p.Permission == byQueue && len(p.SourceARNs) >= allowedSourcesMax
+}
+
 // The permissions of a RedriveAllowPolicy, and how many queues it may name ("CreateQueue").
 const (
 	allowAll          = "allowAll"
 	byQueue           = "byQueue"
 	allowedSourcesMax = 10
 )
+
+// AllowFull is what to do where a RedriveAllowPolicy is full and doesn't let in the queue.
+const AllowFull = "a RedriveAllowPolicy names at most 10 queues (SQS's limit): take one out of it, or name another dead-letter queue with --dlq"
 
 // queueState is a queue that was there before.
 type queueState struct {
@@ -204,7 +212,7 @@ func (s *Setup) queues(ctx context.Context, plan *Plan) ([]Resource, error) {
 	// The account and region of a queue are those of its dead-letter queue: its ARN is known before it exists.
 	queueAs := Resource{Kind: Queue, Name: queues.Name(plan.Queue), Outcome: Created}
 	sourceARN := letters.arn()[:strings.LastIndexByte(letters.arn(), ':')+1] + queueAs.Name
-	allow, permits, err := compareAllow(letters, sourceARN)
+	allow, permits, err := compareAllow(letters, sourceARN, lettersMade)
 	if err != nil {
 		return []Resource{lettersAs}, err
 	}
@@ -222,7 +230,11 @@ func (s *Setup) queues(ctx context.Context, plan *Plan) ([]Resource, error) {
 		if err != nil {
 			return []Resource{lettersAs}, err
 		}
-		if queueMade && !permits && !plan.Update {
+		switch {
+		case permits:
+		case allow.Remedy != "" && (queueMade || plan.Update):
+			return []Resource{lettersAs}, fmt.Errorf("dead-letter queue %s lets in %s: %s", lettersAs.Name, allow.Is, allow.Remedy)
+		case queueMade && !plan.Update:
 			return []Resource{lettersAs}, fmt.Errorf("create queue %s: dead-letter queue %s lets in %s: setup --update lets in %s, --dlq names another",
 				queueAs.Name, lettersAs.Name, allow.Is, queueAs.Name)
 		}
@@ -279,9 +291,10 @@ func compareRedrive(queue *queueState, mended, targetARN, target string) []Diffe
 	return differences
 }
 
-// compareAllow returns how a dead-letter queue's RedriveAllowPolicy differs, or nil where it lets in the queue and
-// only those that it names; and whether it lets in the queue as it is.
-func compareAllow(letters *queueState, sourceARN string) (*Difference, bool, error) {
+// compareAllow returns how a dead-letter queue's RedriveAllowPolicy differs, or nil where it doesn't; and whether it
+// lets in the queue as it is. One that Setup made lets in only the queue. One that was there may be others' too: it
+// has to let in the queue, and nobody is shut out.
+func compareAllow(letters *queueState, sourceARN string, made bool) (*Difference, bool, error) {
 	var policy AllowPolicy
 	text := letters.attributes[string(types.QueueAttributeNameRedriveAllowPolicy)]
 	if text != "" {
@@ -290,15 +303,17 @@ func compareAllow(letters *queueState, sourceARN string) (*Difference, bool, err
 		}
 	}
 	permits := policy.Permits(sourceARN)
-	source := sourceARN[strings.LastIndexByte(sourceARN, ':')+1:]
-	d := &Difference{Setting: "queues that may use it", Want: "only " + source, attribute: types.QueueAttributeNameRedriveAllowPolicy}
-	switch {
-	case policy.Permission == byQueue && permits:
+	if permits && !made {
 		return nil, true, nil
-	case policy.Permission == byQueue && len(policy.SourceARNs) >= allowedSourcesMax:
+	}
+	source := sourceARN[strings.LastIndexByte(sourceARN, ':')+1:]
+	d := &Difference{Setting: "queues that may use it", attribute: types.QueueAttributeNameRedriveAllowPolicy}
+	switch {
+	case policy.Full():
 		d.Is = fmt.Sprintf("%d others", len(policy.SourceARNs))
-		d.Want = "all of the account's (SQS lets it name no more)"
-		policy = AllowPolicy{Permission: allowAll}
+		d.Want = source + " too"
+		d.Remedy = AllowFull
+		return d, false, nil
 	case policy.Permission == byQueue:
 		d.Is = strings.Join(policy.SourceARNs, ", ")
 		d.Want = source + " too"
@@ -308,6 +323,7 @@ func compareAllow(letters *queueState, sourceARN string) (*Difference, bool, err
 		if !permits {
 			d.Is = "none"
 		}
+		d.Want = "only " + source
 		policy = AllowPolicy{Permission: byQueue, SourceARNs: []string{sourceARN}}
 	}
 	encoded, err := json.Marshal(policy)
@@ -323,6 +339,9 @@ func compareAllow(letters *queueState, sourceARN string) (*Difference, bool, err
 func (s *Setup) mend(ctx context.Context, name, url string, differences []Difference) error {
 	for i := range differences {
 		d := &differences[i]
+		if d.Remedy != "" {
+			continue // not Setup's to change
+		}
 		err := s.set(ctx, name, url, map[string]string{string(d.attribute): d.value})
 		if _, unknown := errors.AsType[*types.InvalidAttributeName](err); unknown {
 			d.Remedy = unknownHere

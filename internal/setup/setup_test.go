@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -162,7 +161,7 @@ func (w *world) seed(p *Plan) {
 }
 
 const (
-	lettersDiffer = "retention encryption queues that may use it"
+	lettersDiffer = "retention encryption"
 	queueDiffers  = "visibility timeout long polling retention encryption dead-letter queue"
 	tableDiffers  = "index orders_by_user TTL"
 )
@@ -170,7 +169,7 @@ const (
 // all marks every setting of a list.
 func all(settings, mark string) string {
 	for _, s := range []string{
-		"visibility timeout", "long polling", "retention", "encryption", "queues that may use it", "index orders_by_user", "TTL",
+		"visibility timeout", "long polling", "retention", "encryption", "index orders_by_user", "TTL",
 	} {
 		settings = strings.Replace(settings, s, s+mark, 1)
 	}
@@ -276,22 +275,91 @@ func TestADeadLetterQueueOfOthers(t *testing.T) {
 	})
 }
 
+const allowAttribute = string(types.QueueAttributeNameRedriveAllowPolicy)
+
+// allow makes a dead-letter queue that others use, with a policy that says who may.
+func (w *world) allow(name, policy string) {
+	w.t.Helper()
+	attributes := map[string]string{allowAttribute: policy}
+	if policy == "" {
+		attributes = nil
+	}
+	if _, err := w.queues.CreateQueue(w.t.Context(), &sqs.CreateQueueInput{QueueName: &name, Attributes: attributes}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestASharedDeadLetterQueueIsNotTakenFromOthers(t *testing.T) {
+	for name, policy := range map[string]string{
+		"no policy":  "",
+		"allowAll":   `{"redrivePermission":"allowAll"}`,
+		"ours named": `{"redrivePermission":"byQueue","sourceQueueArns":["arn:aws:sqs:us-east-1:000000000000:other","arn:aws:sqs:us-east-1:000000000000:commands"]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			within(t, func(t *testing.T, w *world) {
+				p := plan()
+				p.DeadLetters, p.Update = "shared", true
+				w.allow(p.DeadLetters, policy)
+				if done := w.run(p); strings.Contains(outcomes(done[:1]), "may use it") {
+					t.Errorf("first: %s", outcomes(done))
+				}
+				expect(t, "who may use it", w.attributes("shared")[allowAttribute], policy)
+				expect(t, "again", outcomes(w.run(p)), "unchanged; unchanged; unchanged")
+			})
+		})
+	}
+}
+
+func TestADeadLetterQueueThatNamesAsManyAsItMay(t *testing.T) {
+	within(t, func(t *testing.T, w *world) {
+		var arns []string
+		for n := range allowedSourcesMax {
+			arns = append(arns, fmt.Sprintf("arn:aws:sqs:us-east-1:000000000000:other-%d", n))
+		}
+		policy := `{"redrivePermission":"byQueue","sourceQueueArns":["` + strings.Join(arns, `","`) + `"]}`
+		w.allow("shared", policy)
+		p := plan()
+		p.DeadLetters = "shared"
+		refused := func(what string) {
+			t.Helper()
+			_, err := w.setup.Run(t.Context(), p)
+			if err == nil || !strings.Contains(err.Error(), AllowFull) || strings.Contains(err.Error(), "--update") {
+				t.Errorf("%s: error %v", what, err)
+			}
+			expect(t, what+": who may use it", w.attributes("shared")[allowAttribute], policy)
+		}
+		refused("to be compared")
+		p.Update = true
+		refused("to be updated")
+		if _, err := w.queues.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: &p.Queue}); err != nil {
+			t.Fatal(err)
+		}
+		refused("with a queue that is there")
+		p.Update = false
+		done := w.run(p) // compares and changes nothing
+		if d := done[0].Differences; len(d) == 0 || d[len(d)-1].Remedy != AllowFull {
+			t.Errorf("compared: %+v", d)
+		}
+	})
+}
+
 func TestCompareAllow(t *testing.T) {
 	const arn = "arn:aws:sqs:us-east-1:1:q"
-	ten := `{"redrivePermission":"byQueue","sourceQueueArns":["` + strings.Join(slices.Repeat([]string{"arn:x:y"}, 10), `","`) + `"]}`
+	only := `{"redrivePermission":"byQueue","sourceQueueArns":["` + arn + `"]}`
 	for name, c := range map[string]struct {
 		policy  string
+		made    bool
 		permits bool
 		mended  string // "" where nothing differs
 	}{
-		"none":      {"", true, `{"redrivePermission":"byQueue","sourceQueueArns":["` + arn + `"]}`},
-		"allowAll":  {`{"redrivePermission":"allowAll"}`, true, `{"redrivePermission":"byQueue","sourceQueueArns":["` + arn + `"]}`},
-		"denyAll":   {`{"redrivePermission":"denyAll"}`, false, `{"redrivePermission":"byQueue","sourceQueueArns":["` + arn + `"]}`},
-		"named":     {`{"redrivePermission":"byQueue","sourceQueueArns":["a","` + arn + `"]}`, true, ""},
-		"not named": {`{"redrivePermission":"byQueue","sourceQueueArns":["a"]}`, false, `{"redrivePermission":"byQueue","sourceQueueArns":["a","` + arn + `"]}`},
-		"ten":       {ten, false, `{"redrivePermission":"allowAll"}`},
+		"made":      {"", true, true, only},
+		"none":      {"", false, true, ""},
+		"allowAll":  {`{"redrivePermission":"allowAll"}`, false, true, ""},
+		"denyAll":   {`{"redrivePermission":"denyAll"}`, false, false, only},
+		"named":     {`{"redrivePermission":"byQueue","sourceQueueArns":["a","` + arn + `"]}`, false, true, ""},
+		"not named": {`{"redrivePermission":"byQueue","sourceQueueArns":["a"]}`, false, false, `{"redrivePermission":"byQueue","sourceQueueArns":["a","` + arn + `"]}`},
 	} {
-		d, permits, err := compareAllow(&queueState{attributes: map[string]string{"RedriveAllowPolicy": c.policy}}, arn)
+		d, permits, err := compareAllow(&queueState{attributes: map[string]string{"RedriveAllowPolicy": c.policy}}, arn, c.made)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -301,7 +369,7 @@ func TestCompareAllow(t *testing.T) {
 		}
 		expect(t, name, fmt.Sprint(permits, " ", mended), fmt.Sprint(c.permits, " ", c.mended))
 	}
-	if _, _, err := compareAllow(&queueState{attributes: map[string]string{"RedriveAllowPolicy": "{"}}, arn); err == nil {
+	if _, _, err := compareAllow(&queueState{attributes: map[string]string{"RedriveAllowPolicy": "{"}}, arn, false); err == nil {
 		t.Error("a policy that can't be read is accepted")
 	}
 }
@@ -500,8 +568,8 @@ func TestWhatAnEndpointLacksIsToldAndNotFatal(t *testing.T) {
 		expect(t, "first", outcomes(w.run(p)), "created queues that may use it; created; created point-in-time recovery")
 		p.Update = true
 		done := w.run(p)
-		expect(t, "again", outcomes(done), "differs queues that may use it; unchanged; differs point-in-time recovery")
-		if done[0].Differences[0].Remedy == "" || done[2].Differences[0].Remedy == "" {
+		expect(t, "again", outcomes(done), "unchanged; unchanged; differs point-in-time recovery")
+		if done[2].Differences[0].Remedy == "" {
 			t.Errorf("not told: %+v", done)
 		}
 	})
