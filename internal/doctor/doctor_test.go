@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -124,6 +125,41 @@ func TestSettings(t *testing.T) {
 				}
 				w.set(c.queue, c.attribute, c.value)
 				expect(t, "unwell", unwell(t, w.doctor.Examine(t.Context())), c.want)
+			})
+		})
+	}
+}
+
+// What doctor advises of a dead-letter queue is what setup does.
+func TestWhoIsLetInIsAsSetupSeesIt(t *testing.T) {
+	policy := func(sources int) string {
+		return `{"redrivePermission":"byQueue","sourceQueueArns":["` + strings.Join(slices.Repeat([]string{"arn:aws:sqs:us-east-1:000000000000:other"}, sources), `","`) + `"]}`
+	}
+	for name, c := range map[string]struct {
+		policy string
+		mends  bool
+	}{
+		"nobody":           {`{"redrivePermission":"denyAll"}`, true},
+		"another queue":    {policy(1), true},
+		"ten other queues": {policy(10), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			within(t, func(t *testing.T, w *world) {
+				w.set("commands-dlq", "RedriveAllowPolicy", c.policy)
+				find := func() Check {
+					checks := w.doctor.Examine(t.Context())
+					return checks[slices.IndexFunc(checks, func(c Check) bool { return c.Name == checkAllow })]
+				}
+				before := find()
+				expect(t, "before", string(before.Status), string(Failed))
+				does := setup.Setup{Queues: w.queues, Tables: w.tables, Features: w.tables}
+				_, err := does.Run(t.Context(), &setup.Plan{Queue: "commands", DeadLetters: "commands-dlq", Table: "Table", Update: true})
+				if c.mends {
+					expect(t, "after", fmt.Sprint(find().Status, " ", err), "ok <nil>")
+				} else if err == nil || !strings.HasSuffix(err.Error(), before.Remedy) {
+					t.Errorf("setup: %v, doctor: %s", err, before.Remedy)
+				}
+				expect(t, "setup --update is advised", fmt.Sprint(strings.Contains(before.Remedy, "--update")), fmt.Sprint(c.mends))
 			})
 		})
 	}

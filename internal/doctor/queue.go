@@ -182,11 +182,14 @@ func allowCheck(queue, letters *queueState) Check {
 	}
 	var policy setup.AllowPolicy
 	if err := json.Unmarshal([]byte(text), &policy); err != nil {
-		return Check{Name: checkAllow, Status: Failed, Found: "can't be read: " + text, Remedy: updateRemedy}
+		return Check{Name: checkAllow, Status: Failed, Found: "can't be read: " + text, Remedy: "write its RedriveAllowPolicy anew"}
 	}
 	switch {
 	case !policy.Permits(queue.arn()):
 		c.Status, c.Found, c.Remedy = Failed, fmt.Sprintf("not %s: SQS can't move messages to it", queue.name), "worker setup --update lets it in"
+		if policy.Full() {
+			c.Remedy = setup.AllowFull
+		}
 	case len(policy.SourceARNs) == 1:
 		c.Found = "only " + queue.name
 	case len(policy.SourceARNs) > 1:
