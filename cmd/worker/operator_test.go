@@ -98,6 +98,14 @@ func TestWrongUsageIsOneLineAndStatus2(t *testing.T) {
 		t.Errorf("no region: status %d, %q", status, talk)
 	}
 	t.Setenv("AWS_REGION", "us-east-1")
+	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_DYNAMODB"} {
+		good := os.Getenv(name)
+		t.Setenv(name, "http://local host")
+		if status, _, talk := command(t, "dlq", "list"); status != cli.StatusUsage || strings.Count(talk, "\n") != 1 || !strings.Contains(talk, name+" ") {
+			t.Errorf("malformed %s: status %d, %q", name, status, talk)
+		}
+		t.Setenv(name, good)
+	}
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	if status, _, talk := command(t, "doctor"); status != cli.StatusUsage || !strings.Contains(talk, "credentials") {
 		t.Errorf("no credentials: status %d, %q", status, talk)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -27,9 +28,12 @@ func (e *ConfigurationError) Error() string { return e.Problem }
 
 func (e *ConfigurationError) Unwrap() error { return e.Err }
 
-// Check says, before the first call, whether region and credentials are there: the SDK itself notices late, in
-// words that need explaining. The error is a *ConfigurationError.
+// Check says, before the first call, whether region, credentials and endpoints can be used: the SDK itself notices
+// late, in words that need explaining. The error is a *ConfigurationError.
 func Check(ctx context.Context, cfg aws.Config) error {
+	if err := checkEndpoints(); err != nil {
+		return err
+	}
 	if cfg.Region == "" {
 		return &ConfigurationError{Problem: "no AWS region: set AWS_REGION, or AWS_PROFILE to a profile that has one"}
 	}
@@ -43,6 +47,26 @@ func Check(ctx context.Context, cfg aws.Config) error {
 			return ctx.Err()
 		}
 		return &ConfigurationError{Problem: noCredentials, Err: err}
+	}
+	return nil
+}
+
+// endpointVariables lead the SDK to other hosts than AWS's ("Service-specific endpoints").
+var endpointVariables = []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_STS"}
+
+func checkEndpoints() error {
+	if strings.EqualFold(os.Getenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"), "true") {
+		return nil
+	}
+	for _, name := range endpointVariables {
+		text := os.Getenv(name)
+		if text == "" {
+			continue
+		}
+		u, err := url.Parse(text)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+			return &ConfigurationError{Problem: fmt.Sprintf("%s %q is no endpoint: write it like http://127.0.0.1:4566 or https://example.com", name, text), Err: err}
+		}
 	}
 	return nil
 }

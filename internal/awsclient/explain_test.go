@@ -98,3 +98,31 @@ func TestCheck(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckEndpoints(t *testing.T) {
+	cfg := aws.Config{Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}
+	for _, name := range endpointVariables {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "")
+	for _, name := range endpointVariables {
+		for _, value := range []string{"localhost:4566", "localhost", "http//host", "http://", "http://:4566", "http://local host", "ftp://host", "://"} {
+			t.Setenv(name, value)
+			err := Check(t.Context(), cfg)
+			if _, ok := errors.AsType[*ConfigurationError](err); !ok || !strings.HasPrefix(err.Error(), name+" ") {
+				t.Errorf("%s=%s: %v", name, value, err)
+			}
+		}
+		t.Setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
+		if err := Check(t.Context(), cfg); err != nil {
+			t.Errorf("%s is ignored: %v", name, err)
+		}
+		t.Setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "")
+		for _, value := range []string{"http://127.0.0.1:4566", "https://host", "HTTP://[::1]:4566/", "https://vpce-1.sqs.eu-north-1.vpce.amazonaws.com", ""} {
+			t.Setenv(name, value)
+			if err := Check(t.Context(), cfg); err != nil {
+				t.Errorf("%s=%s: %v", name, value, err)
+			}
+		}
+	}
+}
