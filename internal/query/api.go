@@ -207,8 +207,11 @@ func (s *Server) listUserOrders(ctx context.Context, in *listUserOrdersInput) (*
 // listItems answers with a page, or with an export, as the request's Accept header asks.
 func listItems[T any](ctx context.Context, s *Server, in *PageParams, q listQuery, decode func(table.Attributes) (T, error)) (*listOutput, error) {
 	current := requestOf(ctx)
-	if in.Until.IsZero() && current.http.URL.Query().Has("until") {
-		in.Until = time.Unix(0, 0) // year 1 was asked for: nothing is that old
+	// Year 1 was asked for, which is no time for Go: nothing is that old.
+	for name, at := range map[string]*time.Time{"since": &in.Since, "until": &in.Until} {
+		if at.IsZero() && current.http.URL.Query().Has(name) {
+			*at = time.Unix(0, 0)
+		}
 	}
 	f, err := q.apply(in, current.reader.tenant)
 	if err != nil {
@@ -254,7 +257,7 @@ func decodeItem[T any](s *Server, current *request, i item, decode func(table.At
 	value, err := decode(i.attributes)
 	if err != nil {
 		s.metrics.unreadable.Inc()
-		current.log.Warn("item left out, it can't be read", "err", err)
+		current.log.Warn("item left out, it can't be read", "request_id", current.id, "err", err)
 		return value, false
 	}
 	return value, true

@@ -33,14 +33,25 @@ type exportEnd struct {
 // the rest; or, when the connection breaks, without the end of the chunked body, then `after` with the last id leads on.
 func export[T any](ctx context.Context, s *Server, q listQuery, f fingerprint, decode func(table.Attributes) (T, error)) (*listOutput, error) {
 	current := requestOf(ctx)
+	current.export = true
+	tenant := current.reader.tenant
+	if !s.exportShares.take(tenant) {
+		p := newProblem(http.StatusTooManyRequests, "This tenant has as many exports under way as it may have. Wait for one to end.")
+		p.retryAfter = 10 * time.Second
+		return nil, current.fail(ctx, p)
+	}
 	select {
 	case s.exports <- struct{}{}:
 	default:
+		s.exportShares.give(tenant)
 		p := newProblem(http.StatusServiceUnavailable, "As many exports as this server allows are under way. Try again later.")
 		p.retryAfter = 10 * time.Second
 		return nil, current.fail(ctx, p)
 	}
-	release := func() { <-s.exports }
+	release := func() {
+		<-s.exports
+		s.exportShares.give(tenant)
+	}
 	read := func() (batch, error) {
 		ctx, cancel := context.WithTimeout(ctx, s.timeout)
 		defer cancel()
@@ -75,7 +86,7 @@ func export[T any](ctx context.Context, s *Server, q listQuery, f fingerprint, d
 		}
 		// giveUp breaks the connection off, so that the client can't take what it has for the whole.
 		giveUp := func(err error) {
-			current.log.Info("export broken off", "err", err)
+			current.log.Info("export broken off", "request_id", current.id, "err", err)
 			panic(http.ErrAbortHandler)
 		}
 		for b := first; ; {

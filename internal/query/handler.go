@@ -28,9 +28,10 @@ var requestIDForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 type request struct {
 	http    *http.Request
 	id      string
-	log     *slog.Logger // with the request's id
-	reader  *reader      // nil before authorization
-	subject string       // who asked; "" before authorization
+	log     *slog.Logger
+	reader  *reader // nil before authorization
+	subject string  // who asked; "" before authorization
+	export  bool    // it is answered by an export
 }
 
 type requestKey struct{}
@@ -44,9 +45,9 @@ func (r *request) fail(ctx context.Context, err error) *problem {
 	switch {
 	case p.cause == nil || r.http.Context().Err() != nil:
 	case p.Status == http.StatusInternalServerError:
-		r.log.Error("request failed", "err", p.cause)
+		r.log.Error("request failed", "request_id", r.id, "err", p.cause)
 	default:
-		r.log.Warn("request not served", "err", p.cause)
+		r.log.Warn("request not served", "request_id", r.id, "err", p.cause)
 	}
 	return p
 }
@@ -78,7 +79,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		if !requestIDForm.MatchString(id) {
 			id = uuid.NewString()
 		}
-		current := &request{id: id, log: s.log.With("request_id", id)}
+		current := &request{id: id, log: s.log}
 		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, current))
 		current.http = r
 		w := &recorder{ResponseWriter: plain}
@@ -99,7 +100,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 			s.metrics.inFlight.Dec()
 			failure := recover()
 			if err, _ := failure.(error); failure != nil && !errors.Is(err, http.ErrAbortHandler) {
-				current.log.Error("request panicked", "panic", failure, "stack", string(debug.Stack()))
+				current.log.Error("request panicked", "request_id", id, "panic", failure, "stack", string(debug.Stack()))
 				if w.status == 0 {
 					newProblem(http.StatusInternalServerError, "Something went wrong here. The X-Request-Id of this answer finds it in the log.").write(w)
 				}
@@ -123,10 +124,13 @@ func (s *Server) record(current *request, w *recorder, r *http.Request, took tim
 	if status == 0 {
 		status = http.StatusOK
 	}
+	if current.export { // it takes as long as it takes
+		route += " export"
+	}
 	s.metrics.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
 	s.metrics.duration.WithLabelValues(route).Observe(took.Seconds())
 	attributes := []any{
-		"method", r.Method, "route", route, "path", cut(rawPath(r)), "status", status, "bytes", w.bytes, "duration", took, "remote", r.RemoteAddr,
+		"request_id", current.id, "method", r.Method, "route", route, "path", cut(rawPath(r)), "status", status, "bytes", w.bytes, "duration", took, "remote", r.RemoteAddr,
 	}
 	if current.reader != nil {
 		attributes = append(attributes, "tenant", current.reader.tenant, "subject", current.subject)
@@ -218,6 +222,13 @@ func (s *Server) guard(h huma.Context, next func(huma.Context)) {
 		p.write(w)
 		return
 	}
+	if !s.requestShares.take(tenant.ID()) {
+		p := newProblem(http.StatusTooManyRequests, "This tenant has as many requests under way as it may have. Wait for an answer before you ask more.")
+		p.retryAfter = time.Second
+		p.write(w)
+		return
+	}
+	defer s.requestShares.give(tenant.ID())
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
@@ -242,14 +253,15 @@ func (s *Server) deny(current *request, r *http.Request, tenant string, err erro
 		denied = &auth.Denied{Reason: auth.ReasonMalformed, Err: err}
 	}
 	s.metrics.denied.WithLabelValues(string(denied.Reason)).Inc()
-	attributes := []any{"reason", string(denied.Reason), "tenant", cut(tenant), "route", r.Pattern, "method", r.Method, "remote", r.RemoteAddr}
+	attributes := []any{"request_id", current.id, "reason", string(denied.Reason), "tenant", cut(tenant), "route", r.Pattern, "method", r.Method, "remote", r.RemoteAddr}
 	if denied.Subject != "" {
 		attributes = append(attributes, "subject", cut(denied.Subject))
 	}
 	if denied.Err != nil {
 		attributes = append(attributes, "err", denied.Err)
 	}
-	current.log.Warn("request denied", attributes...)
+	// Not a warning, of which the log folds those that are alike: who tried what must be found afterwards. The metric counts.
+	current.log.Info("request denied", attributes...)
 
 	d := &denial{}
 	switch status := denied.Status(); status {

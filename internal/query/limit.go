@@ -9,7 +9,10 @@ import (
 	"tributary/internal/auth"
 )
 
-// rateLimits keeps one tenant's readers from taking the API from the others: a token bucket a tenant. A tenant that
+// Two things keep one tenant's readers from taking the API from the others: how often they may ask, and how much of what all
+// share they may have under way.
+
+// rateLimits is how often: a token bucket a tenant. A tenant that
 // many others have pushed out of the table starts with a full bucket again, so the bound costs memory, not safety.
 type rateLimits struct {
 	limit rate.Limit
@@ -33,4 +36,35 @@ func (l *rateLimits) take(tenant auth.Tenant, now time.Time) (wait time.Duration
 	}
 	missing := 1 - bucket.TokensAt(now)
 	return max(time.Millisecond, time.Duration(missing/float64(l.limit)*float64(time.Second))), false
+}
+
+// shares is how much: each tenant may have a quarter of what the server does at once.
+type shares struct {
+	most int
+
+	mu       sync.Mutex
+	underWay map[string]int // by tenant, of those that have any; guarded by mu
+}
+
+func newShares(all int) *shares {
+	return &shares{most: max(1, all/4), underWay: map[string]int{}}
+}
+
+// take says whether the tenant may begin one more; give is called when that is over.
+func (s *shares) take(tenant string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.underWay[tenant] >= s.most {
+		return false
+	}
+	s.underWay[tenant]++
+	return true
+}
+
+func (s *shares) give(tenant string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.underWay[tenant]--; s.underWay[tenant] == 0 {
+		delete(s.underWay, tenant)
+	}
 }

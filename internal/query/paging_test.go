@@ -250,6 +250,7 @@ func TestSinceAndUntilSelectByTime(t *testing.T) {
 		{"since=" + at(299), ids[299:]},
 		{"since=" + at(300), nil},
 		{"since=0000-01-01T00:00:00Z&until=9999-12-31T23:59:59Z", ids},
+		{"since=0001-01-01T00:00:00Z", ids},
 		{"until=0001-01-02T00:00:00Z", nil},
 		{"until=0001-01-01T00:00:00Z", nil},
 		{"since=" + at(10) + "&until=" + at(20) + "&after=" + ids[14], ids[15:20]},

@@ -55,21 +55,22 @@ type Deps struct {
 
 // Server is the query API. Make it with New, then Run it once.
 type Server struct {
-	listen   string
-	tls      *certificate // nil: plain HTTP
-	timeout  time.Duration
-	tables   *tables
-	auth     *auth.Authorizer
-	rates    *rateLimits
-	slots    chan struct{} // one for each request that is served
-	exports  chan struct{} // one for each export that is served
-	log      *slog.Logger
-	metrics  *metrics
-	api      huma.API
-	handler  http.Handler
-	http     *http.Server
-	draining atomic.Bool
-	asked    func() bool // Deps.Draining
+	listen                      string
+	tls                         *certificate // nil: plain HTTP
+	timeout                     time.Duration
+	tables                      *tables
+	auth                        *auth.Authorizer
+	rates                       *rateLimits
+	slots                       chan struct{} // one for each request that is served
+	exports                     chan struct{} // one for each export that is served
+	requestShares, exportShares *shares
+	log                         *slog.Logger
+	metrics                     *metrics
+	api                         huma.API
+	handler                     http.Handler
+	http                        *http.Server
+	draining                    atomic.Bool
+	asked                       func() bool // Deps.Draining
 }
 
 // ConfigurationError says that the configuration is wrong, or a file that it names can't be used: whoever started the
@@ -92,9 +93,12 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 		rates:   newRateLimits(cfg.QueryRate, cfg.QueryBurst, cfg.QueryTenants),
 		slots:   make(chan struct{}, cfg.QueryConcurrency),
 		exports: make(chan struct{}, cfg.QueryExports),
-		log:     deps.Log,
-		metrics: newMetrics(deps.Metrics),
-		asked:   deps.Draining,
+
+		requestShares: newShares(cfg.QueryConcurrency),
+		exportShares:  newShares(cfg.QueryExports),
+		log:           deps.Log,
+		metrics:       newMetrics(deps.Metrics),
+		asked:         deps.Draining,
 	}
 	s.tables = &tables{client: deps.DynamoDB, name: deps.Table}
 	if cfg.ReaderRole != "" {

@@ -32,6 +32,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"tributary/internal/logging"
 	"tributary/internal/query"
 )
 
@@ -151,6 +152,28 @@ func TestRequestIDAndAccessLog(t *testing.T) {
 	}
 }
 
+// TestEveryDenialIsInTheLog: however many there are, and however much alike.
+func TestEveryDenialIsInTheLog(t *testing.T) {
+	out := &lockedBuffer{}
+	log, err := logging.New(out, logging.Config{Format: "json", Level: "info"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := defaults()
+	cfg.Auth.Tokens = filepath.Join(t.TempDir(), "tokens.json")
+	staticToken(t, cfg.Auth.Tokens, "reader", time.Now().Add(time.Hour), "tenantA")
+	base := serve(t, cfg, query.Deps{DynamoDB: newFake(t), Log: log.Logger})
+	for i := range 20 {
+		get(t, fmt.Sprintf("%s/v1/tenants/tenant%d/users", base, i), "X-Request-Id", "same")
+	}
+	log.Close()
+	for i := range 20 {
+		if n := strings.Count(out.String(), fmt.Sprintf(`"msg":"request denied","request_id":"same","reason":"no_token","tenant":"tenant%d"`, i)); n != 1 {
+			t.Errorf("%d lines of tenant%d's", n, i)
+		}
+	}
+}
+
 func TestErrorsOfDynamoDB(t *testing.T) {
 	fake := newFake(t)
 	base := serve(t, defaults(), query.Deps{DynamoDB: fake})
@@ -226,6 +249,48 @@ func TestBusyServerSaysSo(t *testing.T) {
 	}
 	if a := get(t, base+"/v1/tenants/tenantB/users"); a.status != 200 {
 		t.Errorf("got %s", a)
+	}
+}
+
+// TestATenantHasAShare: what one tenant has under way leaves room for the others.
+func TestATenantHasAShare(t *testing.T) {
+	for _, accept := range []string{"application/json", "application/x-ndjson"} {
+		fake := newFake(t)
+		cfg := defaults()
+		cfg.QueryConcurrency, cfg.QueryExports = 8, 8
+		entered, leave := make(chan struct{}, 2), make(chan struct{})
+		var reads atomic.Int32
+		fake.before = func() {
+			if reads.Add(1) <= 2 {
+				entered <- struct{}{}
+				<-leave
+			}
+		}
+		base := serve(t, cfg, query.Deps{DynamoDB: fake})
+		ask := func(tenant string) answer {
+			return get(t, base+"/v1/tenants/"+tenant+"/users", "Accept", accept)
+		}
+		done := make(chan answer, 2)
+		for range 2 { // a quarter of 8
+			go func() { done <- ask("tenantA") }()
+		}
+		<-entered
+		<-entered
+		if a := ask("tenantA"); a.status != 429 || a.header.Get("Retry-After") == "" {
+			t.Errorf("%s: one too many got %s", accept, a)
+		}
+		if a := ask("tenantB"); a.status != 200 {
+			t.Errorf("%s: another tenant got %s", accept, a)
+		}
+		close(leave)
+		for range 2 {
+			if a := <-done; a.status != 200 {
+				t.Errorf("%s: got %s", accept, a)
+			}
+		}
+		if a := ask("tenantA"); a.status != 200 {
+			t.Errorf("%s: after that, got %s", accept, a)
+		}
 	}
 }
 
