@@ -109,8 +109,10 @@ func (s *Server) step(t *task) bool {
 		return false
 	}
 	source.advance(now)
-	source.sweep(now)
 	m := source.peek()
+	for ; m != nil && source.expired(m, now); m = source.peek() { // a sweep would look at all for each one moved
+		source.remove(m)
+	}
 	if m == nil || t.moved >= t.toMove {
 		t.status = "COMPLETED"
 		return false
