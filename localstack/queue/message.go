@@ -185,7 +185,8 @@ func checkAttribute(name string, a types.MessageAttributeValue) *apiError {
 		return errParameter("Invalid binary character '#x%X' was found in the message attribute '%s' value, the set of allowed characters is #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF", r, name)
 	}
 	if kind == "Number" {
-		if _, err := strconv.ParseFloat(text(a.StringValue), 64); err != nil {
+		_, err := strconv.ParseFloat(text(a.StringValue), 64)
+		if err != nil || strings.Trim(*a.StringValue, "0123456789+-.eE") != "" { // Go's NaN and 0x10 are no numbers to SQS
 			return errParameter("Can't cast the value of message (user) attribute '%s' to a number.", name)
 		}
 	}
