@@ -163,8 +163,7 @@ func (s *Server) setQueueAttributes(_ *call, in *sqs.SetQueueAttributesInput) (a
 		if err != nil {
 			return err
 		}
-		q.settings, q.modified = changed, now
-		q.wake() // a shorter wait or another policy concerns the long polls too
+		q.settings, q.modified = changed, now // a long poll under way keeps its wait, and takes messages by the new settings
 		return nil
 	})
 }

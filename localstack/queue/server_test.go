@@ -242,6 +242,25 @@ func TestLongPoll(t *testing.T) {
 			})
 		})
 	}
+	t.Run("attributes that change meanwhile", func(t *testing.T) {
+		play(t, "q", map[string]string{"ReceiveMessageWaitTimeSeconds": "20"}, func(s *scene) {
+			set := func(name, value string) {
+				if _, err := s.SetQueueAttributes(s.Context(), &sqs.SetQueueAttributesInput{QueueUrl: s.url, Attributes: map[string]string{name: value}}); err != nil {
+					t.Error(err)
+				}
+			}
+			start := time.Now()
+			time.AfterFunc(2*time.Second, func() { set("ReceiveMessageWaitTimeSeconds", "0") })
+			time.AfterFunc(3*time.Second, func() { set("VisibilityTimeout", "7") })
+			time.AfterFunc(5*time.Second, func() { s.send("a") })
+			s.wantBodies("the poll keeps its wait", s.receive(s.url), "a")
+			if took := time.Since(start); took != 5*time.Second {
+				t.Errorf("took %v, want 5 s", took)
+			}
+			time.Sleep(7 * time.Second)
+			s.wantBodies("it took the message by the later timeout", s.receive(s.url), "a")
+		})
+	})
 	t.Run("expiry of a delay and of a visibility timeout", func(t *testing.T) {
 		play(t, "q", map[string]string{"DelaySeconds": "2", "VisibilityTimeout": "7", "ReceiveMessageWaitTimeSeconds": "20"}, func(s *scene) {
 			s.send("a")
