@@ -163,6 +163,9 @@ func (s *Server) redrivePolicy(queue, value string, fifo bool) (string, *apiErro
 	if err != nil || count < 1 || count > 1000 {
 		return "", errValue("RedrivePolicy", value, "Invalid value for maxReceiveCount, it must be between 1 and 1000, both inclusive.")
 	}
+	if policy.DeadLetterTargetARN == s.arn(queue) {
+		return "", errValue("RedrivePolicy", value, "A queue can't be its own dead-letter queue.")
+	}
 	target := s.byARN(policy.DeadLetterTargetARN)
 	if target == nil {
 		return "", errValue("RedrivePolicy", value, "Dead letter target does not exist.")

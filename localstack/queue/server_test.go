@@ -554,6 +554,26 @@ func TestCreateQueue(t *testing.T) {
 	})
 }
 
+func TestRefusedAttributes(t *testing.T) {
+	const q, other = "arn:aws:sqs:us-east-1:000000000000:q", "arn:aws:sqs:us-east-1:000000000000:other"
+	redrive := func(target string) string { return `{"deadLetterTargetArn":"` + target + `","maxReceiveCount":1}` }
+	tests := map[string]struct{ attribute, value, want string }{
+		"redrive":           {"RedrivePolicy", redrive(other), ""},
+		"redrive to itself": {"RedrivePolicy", redrive(q), "InvalidParameterValue"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			play(t, "q", nil, func(s *scene) {
+				s.create("other", nil)
+				_, err := s.SetQueueAttributes(s.Context(), &sqs.SetQueueAttributesInput{QueueUrl: s.url, Attributes: map[string]string{test.attribute: test.value}})
+				if test.want == "" && err != nil || test.want != "" && code(err) != test.want {
+					t.Errorf("error %v, want %q", err, test.want)
+				}
+			})
+		})
+	}
+}
+
 func TestAttributesAndCounts(t *testing.T) {
 	play(t, "q", nil, func(s *scene) {
 		s.send("a")
