@@ -134,11 +134,13 @@ func (s *Server) normalized(queue, name, value string, fifo bool) (string, *apiE
 	switch name {
 	case "KmsMasterKeyId":
 		return value, nil
-	case "Policy", "RedriveAllowPolicy":
+	case "Policy":
 		if value != "" && !json.Valid([]byte(value)) {
 			return "", errAttributeValue(name)
 		}
 		return value, nil
+	case "RedriveAllowPolicy":
+		return value, checkAllowPolicy(value)
 	case "RedrivePolicy":
 		return s.redrivePolicy(queue, value, fifo)
 	}
@@ -178,6 +180,36 @@ func (s *Server) redrivePolicy(queue, value string, fifo bool) (string, *apiErro
 	}
 	b, _ := json.Marshal(redrivePolicy{policy.DeadLetterTargetARN, count}) //nolint:errchkjson // a string and a number
 	return string(b), nil
+}
+
+// allowPolicy says which queues may name a queue in their redrive policies.
+type allowPolicy struct {
+	Permission string   `json:"redrivePermission"`
+	Sources    []string `json:"sourceQueueArns"`
+}
+
+// checkAllowPolicy refuses a RedriveAllowPolicy that is none ("SetQueueAttributes"); an empty one unsets it.
+func checkAllowPolicy(value string) *apiError {
+	if value == "" {
+		return nil
+	}
+	var allow allowPolicy
+	if err := json.Unmarshal([]byte(value), &allow); err != nil {
+		return errValue("RedriveAllowPolicy", value, "The redrive allow policy is not a JSON map of the fields that it has.")
+	}
+	switch n := len(allow.Sources); allow.Permission {
+	case "allowAll", "denyAll":
+		if n > 0 {
+			return errValue("RedriveAllowPolicy", value, "Only the permission byQueue goes with sourceQueueArns.")
+		}
+	case "byQueue":
+		if n < 1 || n > 10 {
+			return errValue("RedriveAllowPolicy", value, "The permission byQueue needs 1 to 10 sourceQueueArns.")
+		}
+	default:
+		return errValue("RedriveAllowPolicy", value, "redrivePermission must be allowAll, denyAll or byQueue.")
+	}
+	return nil
 }
 
 // attributes answers GetQueueAttributes.

@@ -216,10 +216,7 @@ func (s *Server) arn(name string) string {
 
 // redriveAllowed says whether the redrive policy of the queue with ARN source may name target.
 func redriveAllowed(target *queue, source string) bool {
-	var allow struct {
-		Permission string   `json:"redrivePermission"`
-		Sources    []string `json:"sourceQueueArns"`
-	}
+	var allow allowPolicy
 	if json.Unmarshal([]byte(target.settings.given["RedriveAllowPolicy"]), &allow) != nil {
 		return true
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -557,9 +558,21 @@ func TestCreateQueue(t *testing.T) {
 func TestRefusedAttributes(t *testing.T) {
 	const q, other = "arn:aws:sqs:us-east-1:000000000000:q", "arn:aws:sqs:us-east-1:000000000000:other"
 	redrive := func(target string) string { return `{"deadLetterTargetArn":"` + target + `","maxReceiveCount":1}` }
+	eleven := `"` + strings.Join(slices.Repeat([]string{other}, 11), `","`) + `"`
 	tests := map[string]struct{ attribute, value, want string }{
-		"redrive":           {"RedrivePolicy", redrive(other), ""},
-		"redrive to itself": {"RedrivePolicy", redrive(q), "InvalidParameterValue"},
+		"redrive":                     {"RedrivePolicy", redrive(other), ""},
+		"redrive to itself":           {"RedrivePolicy", redrive(q), "InvalidParameterValue"},
+		"allow all":                   {"RedriveAllowPolicy", `{"redrivePermission":"allowAll"}`, ""},
+		"allow none":                  {"RedriveAllowPolicy", `{"redrivePermission":"denyAll"}`, ""},
+		"allow a queue":               {"RedriveAllowPolicy", `{"redrivePermission":"byQueue","sourceQueueArns":["` + other + `"]}`, ""},
+		"allow no more":               {"RedriveAllowPolicy", "", ""},
+		"allow, not JSON":             {"RedriveAllowPolicy", `{`, "InvalidParameterValue"},
+		"allow, a list":               {"RedriveAllowPolicy", `[]`, "InvalidParameterValue"},
+		"allow without permission":    {"RedriveAllowPolicy", `{}`, "InvalidParameterValue"},
+		"allow by another permission": {"RedriveAllowPolicy", `{"redrivePermission":"some"}`, "InvalidParameterValue"},
+		"allow all and a queue":       {"RedriveAllowPolicy", `{"redrivePermission":"allowAll","sourceQueueArns":["` + other + `"]}`, "InvalidParameterValue"},
+		"allow queues, but no queue":  {"RedriveAllowPolicy", `{"redrivePermission":"byQueue","sourceQueueArns":[]}`, "InvalidParameterValue"},
+		"allow eleven queues":         {"RedriveAllowPolicy", `{"redrivePermission":"byQueue","sourceQueueArns":[` + eleven + `]}`, "InvalidParameterValue"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
