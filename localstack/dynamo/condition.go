@@ -5,10 +5,24 @@ import (
 	"strings"
 )
 
-// keyRange is what a key condition asks for: one partition, and the part of it from low (included) to high (not).
+// keyRange is what a key condition asks for: one partition, and the part of it from low (included) to high (not),
+// or to the partition's end where high is empty.
 type keyRange struct {
 	hash, low, high string
-	attributes      []string // that the condition names: a filter may not
+	attributes      []string // that the condition names
+}
+
+// of cuts from the partition's entries what is in the range.
+func (k *keyRange) of(entries []entry) (low, high int) {
+	low, high = search(entries, k.low), len(entries)
+	if k.high != "" {
+		high = search(entries, k.high)
+	}
+	return low, high
+}
+
+func (k *keyRange) has(sort string) bool {
+	return sort >= k.low && (k.high == "" || sort < k.high)
 }
 
 // keyTerm is one comparison of a key condition.
@@ -92,12 +106,9 @@ func (t *table) keyCondition(x *index, p *parameters, expression string) (keyRan
 	return out, nil
 }
 
-// bounds are the ordered texts from low to high (not included) that t lets through behind prefix.
+// bounds are the ordered texts from low to high (not included; empty: without end) that t lets through behind prefix.
 func (t *keyTerm) bounds(prefix string) (low, high string) {
 	end := after(prefix)
-	if prefix == "" {
-		end = "\xFF\xFF\xFF" // behind every ordered text: none begins so
-	}
 	at := func(i int) string { return prefix + t.values[i].ordered() }
 	switch t.operator {
 	case "<":

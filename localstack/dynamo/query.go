@@ -81,13 +81,13 @@ func (s *Server) query(in *queryInput) (any, error) {
 	}
 	forward := in.ScanIndexForward == nil || *in.ScanIndexForward
 	entries := x.partitions[wanted.hash]
-	low, high := search(entries, wanted.low), search(entries, wanted.high)
+	low, high := wanted.of(entries)
 	if in.ExclusiveStartKey != nil {
 		hash, sort, err := t.startKey(x, in.ExclusiveStartKey)
 		if err != nil {
 			return nil, err
 		}
-		if hash != wanted.hash || sort < wanted.low || sort >= wanted.high {
+		if hash != wanted.hash || !wanted.has(sort) {
 			return nil, errValidation("The provided starting key is outside query boundaries based on provided conditions")
 		}
 		if at := search(entries, sort); forward {

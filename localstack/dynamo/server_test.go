@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -74,6 +75,9 @@ type attributes = map[string]types.AttributeValue
 
 func str(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
 func num(s string) types.AttributeValue { return &types.AttributeValueMemberN{Value: s} }
+func bytes(s string) types.AttributeValue {
+	return &types.AttributeValueMemberB{Value: []byte(s)}
+}
 
 func keyed(pk, sk string, more ...any) attributes {
 	out := attributes{"PK": str(pk), "SK": str(sk)}
@@ -385,6 +389,64 @@ func TestQueries(t *testing.T) {
 	got, err := s.query(&dynamodb.QueryInput{IndexName: aws.String(byUser), KeyConditionExpression: aws.String("PK = :p"), ExpressionAttributeValues: attributes{":p": str("a")}})
 	if err != nil || got != "order#1 order#2" {
 		t.Errorf("index after replacing: %q, %v", got, err)
+	}
+}
+
+func TestBinarySortKeys(t *testing.T) {
+	s := open(t, dynamo.Options{})
+	name := aws.String("binary")
+	if _, err := s.CreateTable(t.Context(), &dynamodb.CreateTableInput{
+		TableName: name, BillingMode: types.BillingModePayPerRequest,
+		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("PK"), AttributeType: "S"}, {AttributeName: aws.String("SK"), AttributeType: "B"}},
+		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("PK"), KeyType: "HASH"}, {AttributeName: aws.String("SK"), KeyType: "RANGE"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	keys := []string{"\x00", "\xFE", "\xFF", "\xFF\xFF\x00", "\xFF\xFF\xFF", "\xFF\xFF\xFF\x01", strings.Repeat("\xFF", 1024)}
+	for _, key := range keys {
+		if _, err := s.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: name, Item: attributes{"PK": str("t"), "SK": bytes(key)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		condition, key string
+		want           []string
+	}{
+		{"PK = :p", "", keys},
+		{"PK = :p AND SK > :s", "\xFE", keys[2:]},
+		{"PK = :p AND SK >= :s", "\xFF\xFF\xFF", keys[4:]},
+		{"PK = :p AND SK <= :s", "\xFF\xFF\xFF", keys[:5]},
+		{"PK = :p AND begins_with(SK, :s)", "\xFF", keys[2:]},
+		{"PK = :p AND begins_with(SK, :s)", "\xFF\xFF", keys[3:]},
+		{"PK = :p AND begins_with(SK, :s)", "\xFE", keys[1:2]},
+	}
+	for _, test := range tests {
+		for _, forward := range []bool{true, false} {
+			in := &dynamodb.QueryInput{
+				TableName: name, KeyConditionExpression: &test.condition, ExpressionAttributeValues: attributes{":p": str("t")},
+				ScanIndexForward: &forward, Limit: aws.Int32(1),
+			}
+			if test.key != "" {
+				in.ExpressionAttributeValues[":s"] = bytes(test.key)
+			}
+			var got []string
+			pages := dynamodb.NewQueryPaginator(s.Client, in)
+			for pages.HasMorePages() {
+				page, err := pages.NextPage(t.Context())
+				if err != nil {
+					t.Fatalf("%s %x: %v", test.condition, test.key, err)
+				}
+				for _, it := range page.Items {
+					got = append(got, string(it["SK"].(*types.AttributeValueMemberB).Value))
+				}
+			}
+			if !forward {
+				slices.Reverse(got)
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("%s %x, forward %v: got %.40x, want %.40x", test.condition, test.key, forward, got, test.want)
+			}
+		}
 	}
 }
 

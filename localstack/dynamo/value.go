@@ -319,7 +319,7 @@ func (v *value) ordered() string {
 // escaped is the part of ordered that a longer text with the same beginning shares.
 func escaped(s string) string { return strings.ReplaceAll(s, "\x00", "\x00\xFF") }
 
-// after is the first text behind all those that begin with prefix.
+// after is the first text behind all those that begin with prefix, empty where there is none: bytes of a key may be FF.
 func after(prefix string) string {
 	b := []byte(prefix)
 	for i := len(b) - 1; i >= 0; i-- {
@@ -328,5 +328,5 @@ func after(prefix string) string {
 			return string(b[:i+1])
 		}
 	}
-	return strings.Repeat("\xFF", len(b)+1)
+	return ""
 }
