@@ -1,7 +1,6 @@
 package dynamo
 
 import (
-	"reflect"
 	"slices"
 	"strings"
 
@@ -9,7 +8,7 @@ import (
 	minidyn "github.com/truora/minidyn/types"
 )
 
-// Conditions, filters, projections and updates are evaluated by minidyn's interpreter. It keeps numbers as
+// Conditions, filters and projections are evaluated by minidyn's interpreter. It keeps numbers as
 // float64, which would let versions above 2^53 and amounts of 38 digits go wrong. So, wherever nothing is
 // calculated, it gets numbers as strings that sort as the numbers do, and that carry them.
 
@@ -216,33 +215,6 @@ func (p *parameters) project(expression string, it item) (item, error) {
 	}
 	out := item{}
 	for name, e := range projected {
-		if out[name], err = fromMinidyn(e); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-// update evaluates an update expression on it and returns the item after.
-func (p *parameters) update(expression string, it item) (item, error) {
-	exact := !strings.ContainsAny(expression, "+-")
-	for _, token := range tokens(expression) {
-		if strings.EqualFold(token, "ADD") || strings.EqualFold(token, "DELETE") {
-			exact = false
-		}
-	}
-	before := toMinidyn(it, exact)
-	changed := toMinidyn(it, exact)
-	err := language.Update(interpreter.UpdateInput{Expression: expression, Item: changed, Attributes: toMinidyn(p.values, exact), Aliases: p.names})
-	if err != nil {
-		return nil, errValidation("Invalid UpdateExpression: %v", err)
-	}
-	out := item{}
-	for name, e := range changed {
-		if reflect.DeepEqual(e, before[name]) { // untouched, and so exact whatever minidyn made of it
-			out[name] = it[name]
-			continue
-		}
 		if out[name], err = fromMinidyn(e); err != nil {
 			return nil, err
 		}

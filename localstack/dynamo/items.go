@@ -14,8 +14,7 @@ import (
 type writeInput struct {
 	TableName                           string
 	Item                                item // PutItem
-	Key                                 item // UpdateItem, DeleteItem
-	UpdateExpression                    string
+	Key                                 item // DeleteItem
 	ConditionExpression                 string
 	ExpressionAttributeNames            map[string]string
 	ExpressionAttributeValues           map[string]value
@@ -24,7 +23,6 @@ type writeInput struct {
 	ReturnValuesOnConditionCheckFailure string
 
 	Expected            map[string]any // what expressions replaced: refused
-	AttributeUpdates    map[string]any
 	ConditionalOperator string
 }
 
@@ -34,69 +32,36 @@ type writeOutput struct {
 }
 
 func (s *Server) putItem(in *writeInput) (any, error) {
-	return s.write(in, in.Item, []string{"", "NONE", "ALL_OLD"}, func(t *table, _ *parameters, _ item) (item, error) {
-		return in.Item, t.checkItem(in.Item)
-	})
+	return s.write(in, in.Item, in.Item, (*table).checkItem)
 }
 
 func (s *Server) deleteItem(in *writeInput) (any, error) {
-	return s.write(in, in.Key, []string{"", "NONE", "ALL_OLD"}, func(t *table, _ *parameters, _ item) (item, error) {
-		return nil, t.checkKey(in.Key)
-	})
+	return s.write(in, in.Key, nil, (*table).checkKey)
 }
 
-func (s *Server) updateItem(in *writeInput) (any, error) {
-	allowed := []string{"", "NONE", "ALL_OLD", "ALL_NEW", "UPDATED_OLD", "UPDATED_NEW"}
-	return s.write(in, in.Key, allowed, func(t *table, p *parameters, old item) (item, error) {
-		if err := t.checkKey(in.Key); err != nil {
-			return nil, err
-		}
-		next := maps.Clone(old)
-		if next == nil {
-			next = maps.Clone(in.Key)
-		}
-		if in.UpdateExpression != "" {
-			updated, err := p.update(in.UpdateExpression, next)
-			if err != nil {
-				return nil, err
-			}
-			next = updated
-		}
-		for name, v := range in.Key {
-			if changed, ok := next[name]; !ok || changed.kind != v.kind || changed.text != v.text {
-				return nil, errValidation("One or more parameter values were invalid: Cannot update attribute %s. This attribute is part of the key", name)
-			}
-		}
-		return next, t.checkItem(next)
-	})
-}
-
-// write makes one write: become says what becomes of the item, nil to delete it.
-func (s *Server) write(in *writeInput, key item, returns []string, become func(*table, *parameters, item) (item, error)) (any, error) {
+// write puts next in place of the item with key's key attributes, or deletes that where next is nil.
+func (s *Server) write(in *writeInput, key, next item, check func(*table, item) error) (any, error) {
 	t, err := s.table(in.TableName)
 	if err != nil {
 		return nil, err
 	}
-	if in.Expected != nil || in.AttributeUpdates != nil || in.ConditionalOperator != "" {
-		return nil, errValidation("The parameters before expressions (Expected, AttributeUpdates) are not supported here: use the expressions")
+	if in.Expected != nil || in.ConditionalOperator != "" {
+		return nil, errValidation("The parameters before expressions (Expected, ConditionalOperator) are not supported here: use a ConditionExpression")
 	}
-	if !slices.Contains(returns, in.ReturnValues) {
+	if !slices.Contains([]string{"", "NONE", "ALL_OLD"}, in.ReturnValues) {
 		return nil, errValidation("ReturnValues can only be ALL_OLD or NONE")
 	}
 	p := &parameters{names: in.ExpressionAttributeNames, values: in.ExpressionAttributeValues, used: make(map[string]bool)}
-	for _, expression := range []string{in.ConditionExpression, in.UpdateExpression} {
-		if err := p.use(expression); err != nil {
-			return nil, err
-		}
+	if err := p.use(in.ConditionExpression); err != nil {
+		return nil, err
 	}
 	if err := p.unused(); err != nil {
 		return nil, err
 	}
-	old, before := t.get(key)
-	next, err := become(t, p, old)
-	if err != nil {
+	if err := check(t, key); err != nil {
 		return nil, err
 	}
+	old, before := t.get(key)
 	units := writeUnits(before, next.size())
 	hash, _ := join(key, t.primary.hash)
 	if !t.take(hash, units, s.options.WriteUnits, time.Now()) {
@@ -110,38 +75,11 @@ func (s *Server) write(in *writeInput, key item, returns []string, become func(*
 		return nil, errCondition(old, in.ReturnValuesOnConditionCheckFailure == "ALL_OLD")
 	}
 	t.replace(old, next)
-	return writeOutput{returned(in.ReturnValues, old, next), t.consumed(in.ReturnConsumedCapacity, t.primary, float64(units))}, nil
-}
-
-// returned is what ReturnValues asks for.
-func returned(which string, old, next item) item {
-	switch which {
-	case "ALL_OLD":
-		return old
-	case "ALL_NEW":
-		return next
-	case "UPDATED_OLD":
-		return changed(old, next)
-	case "UPDATED_NEW":
-		return changed(next, old)
+	out := writeOutput{ConsumedCapacity: t.consumed(in.ReturnConsumedCapacity, t.primary, float64(units))}
+	if in.ReturnValues == "ALL_OLD" {
+		out.Attributes = old
 	}
-	return nil
-}
-
-// changed is what of a differs from b.
-func changed(a, b item) item {
-	out := item{}
-	for name, v := range a {
-		if w, ok := b[name]; !ok || !equal(v, w) {
-			out[name] = v
-		}
-	}
-	return out
-}
-
-func equal(a, b value) bool {
-	return a.kind == b.kind && a.text == b.text && a.flag == b.flag && slices.Equal(a.set, b.set) &&
-		slices.EqualFunc(a.list, b.list, equal) && maps.EqualFunc(a.m, b.m, equal)
+	return out, nil
 }
 
 type getInput struct {

@@ -1,6 +1,6 @@
 // Package dynamo is Amazon DynamoDB in memory, for a developer's machine and for tests: the AWS JSON 1.0
 // protocol over HTTP. It refuses what DynamoDB refuses, and can throttle each partition key. It checks no
-// credentials and forgets everything when it ends. It has no streams, no transactions and no PartiQL.
+// credentials and forgets everything when it ends. It has no UpdateItem, no streams, no transactions and no PartiQL.
 //
 // Expressions are evaluated by minidyn's interpreter; tables, keys, indexes, pages and limits are this package's.
 package dynamo
@@ -66,7 +66,6 @@ var operations = map[string]func(*Server, []byte) (any, error){
 	"ListTagsOfResource":        handle((*Server).listTagsOfResource),
 	"PutItem":                   handle((*Server).putItem),
 	"GetItem":                   handle((*Server).getItem),
-	"UpdateItem":                handle((*Server).updateItem),
 	"DeleteItem":                handle((*Server).deleteItem),
 	"BatchWriteItem":            handle((*Server).batchWriteItem),
 	"BatchGetItem":              handle((*Server).batchGetItem),

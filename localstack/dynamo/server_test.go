@@ -177,19 +177,19 @@ func TestNumbersAreExact(t *testing.T) {
 	}
 	for sent, want := range tests {
 		s := open(t, dynamo.Options{})
-		s.mustPut(keyed("t", "o", "n", num(sent), "note", str("a")))
-		if _, err := s.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
-			TableName: aws.String(table), Key: keyed("t", "o"), UpdateExpression: aws.String("SET note = :b, copied = n"),
-			ExpressionAttributeValues: attributes{":b": str("b")},
-		}); err != nil {
-			t.Fatal(err)
+		s.mustPut(keyed("t", "o", "n", num(sent)))
+		if n, ok := s.get("t", "o")["n"].(*types.AttributeValueMemberN); !ok || n.Value != want {
+			t.Errorf("%s reads %v, want %s", sent, n, want)
 		}
-		out := s.get("t", "o")
-		for _, name := range []string{"n", "copied"} {
-			if n, ok := out[name].(*types.AttributeValueMemberN); !ok || n.Value != want {
-				t.Errorf("%s of %s reads %v, want %s", name, sent, out[name], want)
-			}
-		}
+	}
+}
+
+func TestUpdateItemIsNotThere(t *testing.T) {
+	s := open(t, dynamo.Options{})
+	s.mustPut(keyed("t", "o", "a", str("x")))
+	_, err := s.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{TableName: aws.String(table), Key: keyed("t", "o"), UpdateExpression: aws.String("REMOVE a")})
+	if code(err) != "UnknownOperationException" || s.get("t", "o")["a"] == nil {
+		t.Errorf("update: %v, want UnknownOperationException and no change", err)
 	}
 }
 
