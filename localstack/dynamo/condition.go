@@ -2,297 +2,298 @@ package dynamo
 
 import (
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf16"
 )
 
-// keyRange is what a key condition asks for: one partition, and the part of it from low (included) to high (not),
-// or to the partition's end where high is empty.
-type keyRange struct {
-	hash, low, high string
-	attributes      []string // that the condition names
-}
+// condition says whether an item passes. It can't fail: all that may be wrong with an expression is refused when it is
+// read, whatever the items are, as on AWS.
+type condition func(item) bool
 
-// of cuts from the partition's entries what is in the range.
-func (k *keyRange) of(entries []entry) (low, high int) {
-	low, high = search(entries, k.low), len(entries)
-	if k.high != "" {
-		high = search(entries, k.high)
+// condition reads a ConditionExpression or FilterExpression, which may be missing, and the paths that are in it.
+func (t *table) condition(p *parameters, kind string, expression *string) (condition, []path, error) {
+	if expression == nil {
+		return func(item) bool { return true }, nil, nil
 	}
-	return low, high
-}
-
-func (k *keyRange) has(sort string) bool {
-	return sort >= k.low && (k.high == "" || sort < k.high)
-}
-
-// keyTerm is one comparison of a key condition.
-type keyTerm struct {
-	name     string
-	operator string // =, <, <=, >, >=, BETWEEN or begins_with
-	values   []value
-}
-
-// keyCondition reads a KeyConditionExpression for index x: an equality for every hash attribute, then for the
-// range attributes, from the left without a gap, equalities of which the last may be another comparison.
-func (t *table) keyCondition(x *index, p *parameters, expression string) (keyRange, error) {
-	if expression == "" {
-		return keyRange{}, errValidation("Either the KeyConditions or KeyConditionExpression parameter must be specified in the request.")
-	}
-	terms, err := p.keyTerms(expression)
-	if err != nil {
-		return keyRange{}, err
-	}
-	byName := make(map[string]keyTerm, len(terms))
-	var out keyRange
-	for _, term := range terms {
-		if _, twice := byName[term.name]; twice {
-			return out, errValidation("Invalid KeyConditionExpression: KeyConditionExpressions must only contain one condition per key")
+	r := p.parse(kind, *expression)
+	out := r.or()
+	for _, path := range r.paths {
+		if _, key := t.types[path[0].name]; key && len(path) > 1 {
+			r.refuse(errValidation("Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: Key: %s", path[0].name))
 		}
-		for _, v := range term.values {
-			if !slices.Contains(x.hash, term.name) && !slices.Contains(x.ranges, term.name) {
-				break
-			}
-			if v.kind != t.types[term.name] {
-				return out, errValidation("One or more parameter values were invalid: Condition parameter type does not match schema type")
-			}
-			if v.kind != "N" && v.text == "" {
-				return out, errValidation("One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty %s value. Key: %s", kindName(v.kind), term.name)
-			}
-		}
-		byName[term.name] = term
-		out.attributes = append(out.attributes, term.name)
 	}
-	for _, name := range x.hash {
-		term, ok := byName[name]
-		if !ok {
-			return out, errValidation("Query condition missed key schema element: %s", name)
-		}
-		if term.operator != "=" {
-			return out, errValidation("Query key condition not supported")
-		}
-		out.hash += term.values[0].ordered()
-		delete(byName, name)
-	}
-	prefix, last := "", keyTerm{operator: "="}
-	for _, name := range x.ranges {
-		term, ok := byName[name]
-		if !ok {
-			break
-		}
-		if last.operator != "=" {
-			return out, errValidation("Query key condition not supported")
-		}
-		if term.operator == "=" {
-			prefix += term.values[0].ordered()
-		}
-		last = term
-		delete(byName, name)
-	}
-	if len(byName) > 0 {
-		if len(x.ranges) > 0 {
-			for _, name := range x.ranges {
-				if !slices.Contains(out.attributes, name) {
-					return out, errValidation("Query condition missed key schema element: %s", name)
-				}
-			}
-		}
-		return out, errValidation("Query key condition not supported")
-	}
-	out.low, out.high = last.bounds(prefix)
-	if last.operator == "BETWEEN" && out.low >= out.high {
-		return out, errValidation("Invalid KeyConditionExpression: The BETWEEN operator requires upper bound to be greater than or equal to lower bound; lower bound operand: AttributeValue: {%s:%s}, upper bound operand: AttributeValue: {%s:%s}",
-			last.values[0].kind, last.values[0].text, last.values[1].kind, last.values[1].text)
-	}
-	return out, nil
+	return out, r.paths, r.end()
 }
 
-// bounds are the ordered texts from low to high (not included; empty: without end) that t lets through behind prefix.
-func (t *keyTerm) bounds(prefix string) (low, high string) {
-	end := after(prefix)
-	at := func(i int) string { return prefix + t.values[i].ordered() }
-	switch t.operator {
-	case "<":
-		return prefix, at(0)
-	case "<=":
-		return prefix, after(at(0))
-	case ">":
-		return after(at(0)), end
-	case ">=":
-		return at(0), end
-	case "BETWEEN":
-		return at(0), after(at(1))
-	case "begins_with":
-		begin := prefix + escaped(t.values[0].text)
-		return begin, after(begin)
-	}
-	return prefix, end // every equality is in the prefix
-}
-
-// parameters are the names and values that expressions refer to, and which of them were used.
-type parameters struct {
-	names  map[string]string
-	values map[string]value
-	used   map[string]bool
-}
-
-func (p *parameters) name(token string) (string, error) {
-	if !strings.HasPrefix(token, "#") {
-		return token, nil
-	}
-	p.used[token] = true
-	name, ok := p.names[token]
-	if !ok {
-		return "", errValidation("Invalid KeyConditionExpression: An expression attribute name used in the document path is not defined; attribute name: %s", token)
-	}
-	return name, nil
-}
-
-func (p *parameters) value(token string) (value, error) {
-	if !strings.HasPrefix(token, ":") {
-		return value{}, errSyntax(token)
-	}
-	p.used[token] = true
-	v, ok := p.values[token]
-	if !ok {
-		return value{}, errValidation("Invalid KeyConditionExpression: An expression attribute value used in expression is not defined; attribute value: %s", token)
-	}
-	return v, nil
-}
-
-func errSyntax(token string) error {
-	if token == "" {
-		token = "<EOF>"
-	}
-	return errValidation("Invalid KeyConditionExpression: Syntax error; token: %q", token)
-}
-
-// tokens cuts an expression into words, placeholders and signs.
-func tokens(expression string) []string {
-	var out []string
-	for rest := strings.TrimSpace(expression); rest != ""; rest = strings.TrimSpace(rest) {
-		n := strings.IndexFunc(rest, func(r rune) bool { return strings.ContainsRune(" \t\r\n(),=<>+-[]", r) })
-		switch {
-		case n < 0:
-			n = len(rest)
-		case n == 0 && len(rest) > 1 && (rest[:2] == "<=" || rest[:2] == ">=" || rest[:2] == "<>"):
-			n = 2
-		case n == 0:
-			n = 1
-		}
-		out = append(out, rest[:n])
-		rest = rest[n:]
+func (r *parser) or() condition {
+	out := r.and()
+	for r.skip("OR") {
+		left, right := out, r.and()
+		out = func(it item) bool { return left(it) || right(it) }
+		r.grouped = false
 	}
 	return out
 }
 
-// keyTerms reads comparisons joined by AND, each of them or all of them in parentheses or not.
-func (p *parameters) keyTerms(expression string) ([]keyTerm, error) {
-	r := &keyReader{parameters: p, rest: tokens(expression)}
-	terms, err := r.conjunction()
-	if err != nil {
-		return nil, err
+func (r *parser) and() condition {
+	out := r.not()
+	for r.skip("AND") {
+		left, right := out, r.not()
+		out = func(it item) bool { return left(it) && right(it) }
+		r.grouped = false
 	}
-	if len(r.rest) > 0 {
-		if strings.EqualFold(r.rest[0], "OR") {
-			return nil, errValidation("Invalid operator used in KeyConditionExpression: OR")
+	return out
+}
+
+func (r *parser) not() condition {
+	switch {
+	case r.skip("NOT"):
+		inner := r.not()
+		r.grouped = false
+		return func(it item) bool { return !inner(it) }
+	case r.skip("("):
+		inner := r.or()
+		r.expect(")")
+		if r.grouped {
+			r.fail("The expression has redundant parentheses;")
 		}
-		return nil, errSyntax(r.rest[0])
+		r.grouped = true
+		return inner
 	}
-	return terms, nil
+	r.grouped = false
+	if r.call("") && !r.call("size") {
+		return r.function()
+	}
+	return r.comparison()
 }
 
-type keyReader struct {
-	*parameters
-	rest []string
-}
-
-func (r *keyReader) next() string {
-	if len(r.rest) == 0 {
-		return ""
+func (r *parser) comparison() condition {
+	v := r.operand()
+	token := r.next()
+	switch operator := strings.ToUpper(token); operator {
+	case "=", "<>", "<", "<=", ">", ">=":
+		w := r.operand()
+		r.distinct(operator, v, w)
+		if operator != "=" && operator != "<>" {
+			r.takes(operator, ordered, v, w)
+		}
+		return func(it item) bool { return holds(v.of(it), operator, w.of(it)) }
+	case "BETWEEN":
+		low := r.operand()
+		r.expect("AND")
+		high := r.operand()
+		r.distinct(operator, v, low, high)
+		r.takes(operator, ordered, v, low, high)
+		if low.path == nil && high.path == nil && low.kind() != high.kind() {
+			r.fail("The BETWEEN operator requires same data type for lower and upper bounds; lower bound operand: %s, upper bound operand: %s", low.kind(), high.kind())
+		}
+		if low.path == nil && high.path == nil && !holds(low.of(nil), "<=", high.of(nil)) {
+			r.fail("The BETWEEN operator requires upper bound to be greater than or equal to lower bound")
+		}
+		return func(it item) bool { return holds(v.of(it), ">=", low.of(it)) && holds(v.of(it), "<=", high.of(it)) }
+	case "IN":
+		r.expect("(")
+		list := r.operands()
+		r.distinct(operator, append([]operand{v}, list...)...)
+		if len(list) > 100 { // "Comparison operator and function reference"
+			r.fail("The IN operator takes at most 100 operands; number of operands: %d", len(list))
+		}
+		return func(it item) bool {
+			return slices.ContainsFunc(list, func(e operand) bool { return holds(v.of(it), "=", e.of(it)) })
+		}
 	}
-	token := r.rest[0]
-	r.rest = r.rest[1:]
-	return token
-}
-
-func (r *keyReader) expect(sign string) error {
-	if token := r.next(); !strings.EqualFold(token, sign) {
-		return errSyntax(token)
+	if token == ")" {
+		r.fail(aroundOperand)
 	}
+	r.syntax(token)
 	return nil
 }
 
-func (r *keyReader) conjunction() ([]keyTerm, error) {
-	var out []keyTerm
-	for {
-		terms, err := r.term()
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, terms...)
-		if len(r.rest) == 0 || !strings.EqualFold(r.rest[0], "AND") {
-			return out, nil
-		}
-		r.next()
-	}
+const aroundOperand = "This server does not support parentheses around an operand, only around a condition"
+
+// functions that are conditions by themselves, and how many operands each takes.
+var functions = map[string]int{
+	"attribute_exists": 1, "attribute_not_exists": 1, "attribute_type": 2, "begins_with": 2, "contains": 2,
 }
 
-func (r *keyReader) term() ([]keyTerm, error) {
-	token := r.next()
-	switch token {
-	case "(":
-		terms, err := r.conjunction()
-		if err != nil {
-			return nil, err
+func (r *parser) function() condition {
+	name := r.next()
+	n, ok := functions[name]
+	if !ok {
+		r.fail("Invalid function name; function: %s", name)
+		return nil
+	}
+	r.expect("(")
+	operands := r.operands()
+	if len(operands) != n {
+		r.fail("Incorrect number of operands for operator or function; operator or function: %s, number of operands: %d", name, len(operands))
+		return nil
+	}
+	v, w := operands[0], operands[n-1]
+	if n == 2 {
+		r.distinct(name, v, w)
+	}
+	switch name {
+	case "attribute_exists", "attribute_not_exists":
+		if v.path == nil || v.size {
+			r.fail("Operator or function requires a document path; operator or function: %s", name)
 		}
-		return terms, r.expect(")")
+		return func(it item) bool { return (v.path.find(it) != nil) == (name == "attribute_exists") }
+	case "attribute_type":
+		r.takes(name, []string{"S"}, w)
+		if w.path != nil || !slices.Contains(kinds, w.literal.text) {
+			r.fail("attribute_type takes the name of a type, as a value; valid types: {%s}", strings.Join(kinds, ","))
+		}
+		return func(it item) bool {
+			found := v.of(it)
+			return found != nil && found.kind == w.literal.text
+		}
 	case "begins_with":
-		return r.beginsWith()
+		r.takes(name, []string{"S", "B"}, v, w)
+		return func(it item) bool { return begins(v.of(it), w.of(it)) }
 	}
-	name, err := r.name(token)
-	if err != nil {
-		return nil, err
+	return func(it item) bool { return contains(v.of(it), w.of(it)) }
+}
+
+var (
+	kinds   = []string{"S", "N", "B", "BOOL", "NULL", "L", "M", "SS", "NS", "BS"}
+	ordered = []string{"S", "N", "B"}
+	sized   = []string{"S", "B", "L", "M", "SS", "NS", "BS"}
+)
+
+// operand is what is compared, or given to a function.
+type operand struct {
+	path    path // nil for a value of the request's
+	literal value
+	size    bool // of what is there
+}
+
+func (r *parser) operand() operand {
+	switch {
+	case r.call("size"):
+		r.next()
+		r.expect("(")
+		out := r.operand()
+		r.expect(")")
+		r.takes("size", sized, out)
+		out.size = true
+		return out
+	case r.peek() == "(":
+		r.fail(aroundOperand)
+	case strings.HasPrefix(r.peek(), ":"):
+		return operand{literal: r.value()}
 	}
-	out := keyTerm{name: name, operator: strings.ToUpper(r.next())}
-	switch out.operator {
-	case "=", "<", "<=", ">", ">=", "BETWEEN":
-	case "<>", "IN":
-		return nil, errValidation("Invalid operator used in KeyConditionExpression: %s", out.operator)
-	default:
-		return nil, errSyntax(out.operator)
-	}
+	return operand{path: r.path()}
+}
+
+// operands reads a list to its closing parenthesis.
+func (r *parser) operands() []operand {
+	var out []operand
 	for {
-		v, err := r.value(r.next())
-		if err != nil {
-			return nil, err
-		}
-		out.values = append(out.values, v)
-		if out.operator != "BETWEEN" || len(out.values) == 2 {
-			return []keyTerm{out}, nil
-		}
-		if err := r.expect("AND"); err != nil {
-			return nil, err
+		out = append(out, r.operand())
+		if !r.skip(",") {
+			r.expect(")")
+			return out
 		}
 	}
 }
 
-func (r *keyReader) beginsWith() ([]keyTerm, error) {
-	if err := r.expect("("); err != nil {
-		return nil, err
+// kind is the operand's type, empty where only an item can tell.
+func (o *operand) kind() string {
+	switch {
+	case o.size:
+		return "N"
+	case o.path == nil:
+		return o.literal.kind
 	}
-	name, err := r.name(r.next())
-	if err != nil {
-		return nil, err
+	return ""
+}
+
+// of is the operand's value for an item, nil where there is none.
+func (o *operand) of(it item) *value {
+	v := &o.literal
+	if o.path != nil {
+		v = o.path.find(it)
 	}
-	if err := r.expect(","); err != nil {
-		return nil, err
+	if o.size && v != nil {
+		return v.length()
 	}
-	v, err := r.value(r.next())
-	if err != nil {
-		return nil, err
+	return v
+}
+
+// takes refuses operands of which it is plain that they have a type that the operator never takes.
+func (r *parser) takes(operator string, wanted []string, operands ...operand) {
+	for _, o := range operands {
+		if kind := o.kind(); kind != "" && !slices.Contains(wanted, kind) {
+			r.fail("Incorrect operand type for operator or function; operator or function: %s, operand type: %s", operator, kind)
+		}
 	}
-	if v.kind == "N" {
-		return nil, errValidation("Invalid KeyConditionExpression: Incorrect operand type for operator or function; operator or function: begins_with, operand type: N")
+}
+
+// distinct refuses a path that is compared with itself.
+func (r *parser) distinct(operator string, operands ...operand) {
+	first := operands[0]
+	for _, o := range operands[1:] {
+		if first.path != nil && !first.size && !o.size && slices.Equal(first.path, o.path) {
+			r.fail("The first operand must be distinct from the remaining operands for this operator or function; operator: %s, first operand: %s", operator, first.path)
+		}
 	}
-	return []keyTerm{{name: name, operator: "begins_with", values: []value{v}}}, r.expect(")")
+}
+
+// holds compares two values, nil where there is none. Values of two types are not equal and have no order.
+func holds(a *value, operator string, b *value) bool {
+	switch operator {
+	case "=":
+		return a != nil && b != nil && equal(*a, *b)
+	case "<>":
+		return !holds(a, "=", b)
+	}
+	if a == nil || b == nil || a.kind != b.kind || !slices.Contains(ordered, a.kind) {
+		return false
+	}
+	switch order := strings.Compare(a.ordered(), b.ordered()); operator {
+	case "<":
+		return order < 0
+	case "<=":
+		return order <= 0
+	case ">":
+		return order > 0
+	default:
+		return order >= 0
+	}
+}
+
+func begins(v, prefix *value) bool {
+	return v != nil && prefix != nil && v.kind == prefix.kind && (v.kind == "S" || v.kind == "B") && strings.HasPrefix(v.text, prefix.text)
+}
+
+func contains(v, part *value) bool {
+	if v == nil || part == nil {
+		return false
+	}
+	switch v.kind {
+	case "S", "B":
+		return part.kind == v.kind && strings.Contains(v.text, part.text)
+	case "L":
+		return slices.ContainsFunc(v.list, func(e value) bool { return equal(e, *part) })
+	case "SS", "NS", "BS":
+		return part.kind+"S" == v.kind && slices.Contains(v.set, part.text)
+	}
+	return false
+}
+
+// length is what the function size gives, nil for a type that has no size. Strings are counted in UTF-16, as DynamoDB
+// Local counts them.
+func (v *value) length() *value {
+	n := len(v.list) + len(v.m) + len(v.set)
+	switch {
+	case v.kind == "S":
+		n = len(utf16.Encode([]rune(v.text)))
+	case v.kind == "B":
+		n = len(v.text)
+	case !slices.Contains(sized, v.kind):
+		return nil
+	}
+	return &value{kind: "N", text: strconv.Itoa(n)}
 }

@@ -1,169 +1,27 @@
 package dynamo
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
-	"github.com/truora/minidyn/interpreter"
-	minidyn "github.com/truora/minidyn/types"
+	"github.com/truora/minidyn/interpreter/language"
 )
 
-// Conditions, filters and projections are evaluated by minidyn's interpreter. It keeps numbers as
-// float64, which would let versions above 2^53 and amounts of 38 digits go wrong. So, wherever nothing is
-// calculated, it gets numbers as strings that sort as the numbers do, and that carry them.
-
-const numberMark = "\x00number\x00"
-
-// toMinidyn turns v into minidyn's form; exact says whether numbers go as marked strings.
-func (v *value) toMinidyn(exact bool) *minidyn.Item {
-	number := func(s string) string {
-		if !exact {
-			return s
-		}
-		n, _ := parseNumber(s) // checked when it came in
-		return numberMark + n.ordered() + numberMark + s
-	}
-	out := &minidyn.Item{}
-	switch v.kind {
-	case "S":
-		out.S = &v.text
-	case "N":
-		if s := number(v.text); exact {
-			out.S = &s
-		} else {
-			out.N = &s
-		}
-	case "B":
-		out.B = []byte(v.text)
-	case "BOOL":
-		out.BOOL = &v.flag
-	case "NULL":
-		out.NULL = &v.flag
-	case "L":
-		out.L = make([]*minidyn.Item, len(v.list))
-		for i := range v.list {
-			out.L[i] = v.list[i].toMinidyn(exact)
-		}
-	case "M":
-		out.M = toMinidyn(v.m, exact)
-	case "BS":
-		for _, s := range v.set {
-			out.BS = append(out.BS, []byte(s))
-		}
-	default:
-		for _, s := range v.set {
-			if v.kind == "NS" {
-				s = number(s)
-			}
-			if v.kind == "NS" && !exact {
-				out.NS = append(out.NS, &s)
-			} else {
-				out.SS = append(out.SS, &s)
-			}
-		}
-	}
-	return out
+// parameters are the names and values that expressions refer to, and which of them were used.
+type parameters struct {
+	names  map[string]string
+	values map[string]value
+	used   map[string]bool
 }
 
-func toMinidyn(m map[string]value, exact bool) map[string]*minidyn.Item {
-	out := make(map[string]*minidyn.Item, len(m))
-	for name, v := range m {
-		out[name] = v.toMinidyn(exact)
-	}
-	return out
+func newParameters(names map[string]string, values map[string]value) *parameters {
+	return &parameters{names: names, values: values, used: make(map[string]bool)}
 }
 
-// fromMinidyn turns minidyn's form back.
-func fromMinidyn(in *minidyn.Item) (value, error) {
-	unmark := func(s string) (string, bool) {
-		rest, marked := strings.CutPrefix(s, numberMark)
-		if !marked {
-			return s, false
-		}
-		return rest[strings.LastIndex(rest, numberMark)+len(numberMark):], true
-	}
-	out := value{}
-	switch {
-	case in.S != nil:
-		text, number := unmark(*in.S)
-		out.kind, out.text = "S", text
-		if number {
-			out.kind = "N"
-		}
-	case in.N != nil:
-		out.kind, out.text = "N", *in.N
-	case in.BOOL != nil:
-		out.kind, out.flag = "BOOL", *in.BOOL
-	case in.NULL != nil:
-		out.kind, out.flag = "NULL", true
-	case in.B != nil:
-		out.kind, out.text = "B", string(in.B)
-	case in.L != nil:
-		out.kind = "L"
-		for _, e := range in.L {
-			v, err := fromMinidyn(e)
-			if err != nil {
-				return out, err
-			}
-			out.list = append(out.list, v)
-		}
-	case in.M != nil:
-		out.kind, out.m = "M", make(map[string]value, len(in.M))
-		for name, e := range in.M {
-			v, err := fromMinidyn(e)
-			if err != nil {
-				return out, err
-			}
-			out.m[name] = v
-		}
-	case in.SS != nil:
-		out.kind = "SS"
-		for _, s := range in.SS {
-			text, number := unmark(*s)
-			if number {
-				out.kind = "NS"
-			}
-			out.set = append(out.set, text)
-		}
-	case in.NS != nil:
-		out.kind = "NS"
-		for _, s := range in.NS {
-			out.set = append(out.set, *s)
-		}
-	case in.BS != nil:
-		out.kind = "BS"
-		for _, b := range in.BS {
-			out.set = append(out.set, string(b))
-		}
-	default:
-		out.kind = "L" // an empty list comes back as nothing
-	}
-	slices.Sort(out.set)
-	return out, out.normalize()
-}
-
-// use notes the names and values that expression refers to, and refuses one that was not given.
-func (p *parameters) use(expression string) error {
-	for _, token := range tokens(expression) {
-		for part := range strings.SplitSeq(token, ".") {
-			switch {
-			case strings.HasPrefix(part, "#"):
-				if _, ok := p.names[part]; !ok {
-					return errValidation("An expression attribute name used in the document path is not defined; attribute name: %s", part)
-				}
-				p.used[part] = true
-			case strings.HasPrefix(part, ":"):
-				if _, ok := p.values[part]; !ok {
-					return errValidation("An expression attribute value used in expression is not defined; attribute value: %s", part)
-				}
-				p.used[part] = true
-			}
-		}
-	}
-	return nil
-}
-
-// unused refuses names and values that no expression refers to, as AWS does.
+// unused refuses names and values that no expression refers to, and an empty set of them, as AWS does.
 func (p *parameters) unused() error {
 	var names, values []string
 	for name := range p.names {
@@ -179,6 +37,8 @@ func (p *parameters) unused() error {
 	slices.Sort(names)
 	slices.Sort(values)
 	switch {
+	case p.names != nil && len(p.names) == 0, p.values != nil && len(p.values) == 0:
+		return errValidation("ExpressionAttributeNames and ExpressionAttributeValues must not be empty where they are given")
 	case len(names) > 0:
 		return errValidation("Value provided in ExpressionAttributeNames unused in expressions: keys: {%s}", strings.Join(names, ", "))
 	case len(values) > 0:
@@ -187,37 +47,287 @@ func (p *parameters) unused() error {
 	return nil
 }
 
-var language interpreter.Language
+// expressionBytes is the longest expression ("Service, account, and table quotas"). It bounds the parser's depth too.
+const expressionBytes = 4096
 
-// matches evaluates a condition or a filter on it; no expression matches everything.
-func (p *parameters) matches(kind interpreter.ExpressionType, expression string, it item) (bool, error) {
-	if expression == "" {
-		return true, nil
-	}
-	exact := !strings.Contains(expression, "attribute_type")
-	ok, err := language.Match(interpreter.MatchInput{
-		Expression: expression, ExpressionType: kind, Item: toMinidyn(it, exact), Attributes: toMinidyn(p.values, exact), Aliases: p.names,
-	})
-	if err != nil {
-		return false, errValidation("Invalid expression %q: %v", expression, err)
-	}
-	return ok, nil
+// parser reads an expression. Its first error stays, and takes the rest away, so that all that reads comes to an end.
+type parser struct {
+	*parameters
+	kind    string // ConditionExpression and its like, for messages
+	rest    []string
+	err     error
+	paths   []path // that were read
+	grouped bool   // the condition read last stands in parentheses
 }
 
-// project evaluates a projection on it; no expression keeps all.
-func (p *parameters) project(expression string, it item) (item, error) {
-	if expression == "" {
-		return it, nil
+func (p *parameters) parse(kind, expression string) *parser {
+	r := &parser{parameters: p, kind: kind}
+	switch {
+	case expression == "":
+		r.fail("The expression can not be empty;")
+	case len(expression) > expressionBytes:
+		r.fail("Expression size has exceeded the maximum allowed size; expression size: %d", len(expression))
+	default:
+		r.rest = tokens(expression)
 	}
-	projected, err := language.Project(interpreter.ProjectInput{Expression: expression, Item: toMinidyn(it, true), Aliases: p.names})
-	if err != nil {
-		return nil, errValidation("Invalid ProjectionExpression: %v", err)
+	return r
+}
+
+// tokens cuts an expression into words, placeholders and signs. A character that has no place in any of them is a
+// token by itself, which nobody expects.
+func tokens(expression string) []string {
+	var out []string
+	for rest := strings.TrimLeft(expression, " \t\r\n"); rest != ""; rest = strings.TrimLeft(rest, " \t\r\n") {
+		_, n := utf8.DecodeRuneInString(rest)
+		switch {
+		case word(rest[0]) || rest[0] == '#' || rest[0] == ':':
+			for n = 1; n < len(rest) && word(rest[n]); n++ {
+			}
+		case strings.HasPrefix(rest, "<=") || strings.HasPrefix(rest, ">=") || strings.HasPrefix(rest, "<>"):
+			n = 2
+		}
+		out = append(out, rest[:n])
+		rest = rest[n:]
 	}
-	out := item{}
-	for name, e := range projected {
-		if out[name], err = fromMinidyn(e); err != nil {
-			return nil, err
+	return out
+}
+
+func letter(b byte) bool { return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' }
+func word(b byte) bool   { return letter(b) || b >= '0' && b <= '9' || b == '_' }
+
+func (r *parser) refuse(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+	r.rest = nil
+}
+
+func (r *parser) fail(format string, args ...any) {
+	r.refuse(errValidation("Invalid %s: %s", r.kind, fmt.Sprintf(format, args...)))
+}
+
+func (r *parser) syntax(token string) {
+	if token == "" {
+		token = "<EOF>"
+	}
+	r.fail("Syntax error; token: %q", token)
+}
+
+// end is the reading's error; what is left of the expression is one too.
+func (r *parser) end() error {
+	if len(r.rest) > 0 {
+		r.syntax(r.rest[0])
+	}
+	return r.err
+}
+
+func (r *parser) peek() string {
+	if len(r.rest) == 0 {
+		return ""
+	}
+	return r.rest[0]
+}
+
+func (r *parser) next() string {
+	token := r.peek()
+	if token != "" {
+		r.rest = r.rest[1:]
+	}
+	return token
+}
+
+// skip passes over a sign or keyword if that comes next.
+func (r *parser) skip(token string) bool {
+	if !strings.EqualFold(r.peek(), token) {
+		return false
+	}
+	r.rest = r.rest[1:]
+	return true
+}
+
+func (r *parser) expect(token string) {
+	if !r.skip(token) {
+		r.syntax(r.peek())
+	}
+}
+
+// call says whether a function of that name comes next; without a name, whether any does.
+func (r *parser) call(name string) bool {
+	return len(r.rest) > 1 && r.rest[1] == "(" && (name == "" || r.rest[0] == name)
+}
+
+// name reads one attribute's name.
+func (r *parser) name() string {
+	token := r.next()
+	if strings.HasPrefix(token, "#") && token != "#" {
+		r.used[token] = true
+		name, ok := r.names[token]
+		if !ok {
+			r.fail("An expression attribute name used in the document path is not defined; attribute name: %s", token)
+		} else if name == "" {
+			r.refuse(errValidation("ExpressionAttributeNames contains invalid value: Empty attribute name for key %s", token))
+		}
+		return name
+	}
+	switch {
+	case token == "" || !letter(token[0]):
+		r.syntax(token)
+	case language.IsReservedWord(strings.ToUpper(token)):
+		r.fail("Attribute name is a reserved keyword; reserved keyword: %s", token)
+	}
+	return token
+}
+
+// value reads a placeholder of a value.
+func (r *parser) value() value {
+	token := r.next()
+	if !strings.HasPrefix(token, ":") || token == ":" {
+		r.syntax(token)
+		return value{}
+	}
+	r.used[token] = true
+	v, ok := r.values[token]
+	if !ok {
+		r.fail("An expression attribute value used in expression is not defined; attribute value: %s", token)
+	}
+	return v
+}
+
+// path leads to a value in an item.
+type path []step
+
+// step is an attribute of a map, or an element of a list.
+type step struct {
+	name  string
+	index int // -1 in a map
+}
+
+func (p path) String() string {
+	var parts []string
+	for _, s := range p {
+		if s.index >= 0 {
+			s.name = fmt.Sprintf("[%d]", s.index)
+		}
+		parts = append(parts, s.name)
+	}
+	return "[" + strings.Join(parts, ", ") + "]"
+}
+
+// path reads names with points between them, and indexes in brackets.
+func (r *parser) path() path {
+	out := path{{r.name(), -1}}
+	for {
+		switch {
+		case r.skip("."):
+			out = append(out, step{r.name(), -1})
+		case r.skip("["):
+			token := r.next()
+			n, err := strconv.ParseInt(token, 10, 32)
+			if err != nil || strconv.FormatInt(n, 10) != token {
+				r.syntax(token)
+			}
+			r.expect("]")
+			out = append(out, step{index: int(n)})
+		default:
+			r.paths = append(r.paths, out)
+			return out
 		}
 	}
-	return out, nil
+}
+
+// find is the value that p leads to in it, nil where there is none.
+func (p path) find(it item) *value {
+	v := value{kind: "M", m: it}
+	for _, s := range p {
+		e, ok := v.m[s.name]
+		if s.index >= 0 {
+			if ok = s.index < len(v.list); ok {
+				e = v.list[s.index]
+			}
+		}
+		if !ok {
+			return nil
+		}
+		v = e
+	}
+	return &v
+}
+
+// projection are the paths that a ProjectionExpression keeps; nil keeps all.
+type projection []path
+
+// projection reads a ProjectionExpression, which may be missing.
+func (p *parameters) projection(expression *string) (projection, error) {
+	if expression == nil {
+		return nil, nil
+	}
+	r := p.parse("ProjectionExpression", *expression)
+	for {
+		b := r.path()
+		for _, a := range r.paths[:len(r.paths)-1] {
+			if how := clash(a, b); how != "" {
+				r.fail("Two document paths %s with each other; must remove or rewrite one of these paths; path one: %s, path two: %s", how, a, b)
+			}
+		}
+		if !r.skip(",") {
+			return r.paths, r.end()
+		}
+	}
+}
+
+// clash says why two paths can't be in one projection, if they can't: one leads through the other, or one takes for a
+// map what the other takes for a list.
+func clash(a, b path) string {
+	for i := range min(len(a), len(b)) {
+		if (a[i].index < 0) != (b[i].index < 0) {
+			return "conflict"
+		}
+		if a[i] != b[i] {
+			return ""
+		}
+	}
+	return "overlap"
+}
+
+// of is what of it the projection keeps.
+func (p projection) of(it item) item {
+	if p == nil {
+		return it
+	}
+	kept, ok := keep(value{kind: "M", m: it}, p)
+	if !ok {
+		return item{}
+	}
+	return kept.m
+}
+
+// keep is what of v the paths lead to; ok is false where that is nothing. Elements of a list move up.
+func keep(v value, paths []path) (kept value, ok bool) {
+	if len(paths[0]) == 0 { // and so there is no other: they don't overlap
+		return v, true
+	}
+	following := func(s step) (out []path) {
+		for _, p := range paths {
+			if p[0] == s {
+				out = append(out, p[1:])
+			}
+		}
+		return out
+	}
+	kept = value{kind: v.kind, m: make(map[string]value)}
+	for name, e := range v.m {
+		if next := following(step{name, -1}); next != nil {
+			if e, ok := keep(e, next); ok {
+				kept.m[name] = e
+			}
+		}
+	}
+	for i, e := range v.list {
+		if next := following(step{index: i}); next != nil {
+			if e, ok := keep(e, next); ok {
+				kept.list = append(kept.list, e)
+			}
+		}
+	}
+	return kept, len(kept.m)+len(kept.list) > 0
 }

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/truora/minidyn/interpreter"
-
 	"tributary/internal/limits"
 )
 
@@ -15,7 +13,7 @@ type writeInput struct {
 	TableName                           string
 	Item                                item // PutItem
 	Key                                 item // DeleteItem
-	ConditionExpression                 string
+	ConditionExpression                 *string
 	ExpressionAttributeNames            map[string]string
 	ExpressionAttributeValues           map[string]value
 	ReturnValues                        string
@@ -51,8 +49,9 @@ func (s *Server) write(in *writeInput, key, next item, check func(*table, item) 
 	if !slices.Contains([]string{"", "NONE", "ALL_OLD"}, in.ReturnValues) {
 		return nil, errValidation("ReturnValues can only be ALL_OLD or NONE")
 	}
-	p := &parameters{names: in.ExpressionAttributeNames, values: in.ExpressionAttributeValues, used: make(map[string]bool)}
-	if err := p.use(in.ConditionExpression); err != nil {
+	p := newParameters(in.ExpressionAttributeNames, in.ExpressionAttributeValues)
+	passes, _, err := t.condition(p, "ConditionExpression", in.ConditionExpression)
+	if err != nil {
 		return nil, err
 	}
 	if err := p.unused(); err != nil {
@@ -67,11 +66,7 @@ func (s *Server) write(in *writeInput, key, next item, check func(*table, item) 
 	if !t.take(hash, units, s.options.WriteUnits, time.Now()) {
 		return nil, errThrottled(t.arn)
 	}
-	ok, err := p.matches(interpreter.ExpressionTypeConditional, in.ConditionExpression, old)
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
+	if !passes(old) {
 		return nil, errCondition(old, in.ReturnValuesOnConditionCheckFailure == "ALL_OLD")
 	}
 	t.replace(old, next)
@@ -87,7 +82,7 @@ type getInput struct {
 	Key                      item
 	ConsistentRead           bool
 	ExpressionAttributeNames map[string]string
-	ProjectionExpression     string
+	ProjectionExpression     *string
 	ReturnConsumedCapacity   string
 }
 
@@ -96,7 +91,11 @@ func (s *Server) getItem(in *getInput) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	shown, size, err := t.read(in.Key, in.ProjectionExpression, in.ExpressionAttributeNames)
+	kept, err := onlyProjection(in.ProjectionExpression, in.ExpressionAttributeNames)
+	if err != nil {
+		return nil, err
+	}
+	shown, size, err := t.read(in.Key, kept)
 	if err != nil {
 		return nil, err
 	}
@@ -106,15 +105,18 @@ func (s *Server) getItem(in *getInput) (any, error) {
 	}{shown, t.consumed(in.ReturnConsumedCapacity, t.primary, readUnits(size, in.ConsistentRead))}, nil
 }
 
+// onlyProjection reads the projection of a call that has no other expression.
+func onlyProjection(expression *string, names map[string]string) (projection, error) {
+	p := newParameters(names, nil)
+	out, err := p.projection(expression)
+	if err != nil {
+		return nil, err
+	}
+	return out, p.unused()
+}
+
 // read gets one item, nil where there is none, and the bytes that it took.
-func (t *table) read(key item, projection string, names map[string]string) (*item, int, error) {
-	p := &parameters{names: names, used: make(map[string]bool)}
-	if err := p.use(projection); err != nil {
-		return nil, 0, err
-	}
-	if err := p.unused(); err != nil {
-		return nil, 0, err
-	}
+func (t *table) read(key item, kept projection) (*item, int, error) {
 	if err := t.checkKey(key); err != nil {
 		return nil, 0, err
 	}
@@ -122,8 +124,8 @@ func (t *table) read(key item, projection string, names map[string]string) (*ite
 	if found == nil {
 		return nil, 0, nil
 	}
-	shown, err := p.project(projection, found)
-	return &shown, size, err
+	shown := kept.of(found)
+	return &shown, size, nil
 }
 
 type writeRequest struct {
@@ -234,7 +236,7 @@ type keysAndAttributes struct {
 	Keys                     []item
 	ConsistentRead           bool              `json:",omitempty"`
 	ExpressionAttributeNames map[string]string `json:",omitempty"`
-	ProjectionExpression     string            `json:",omitempty"`
+	ProjectionExpression     *string           `json:",omitempty"`
 }
 
 type batchGetInput struct {
@@ -268,6 +270,10 @@ func (s *Server) batchGetItem(in *batchGetInput) (any, error) {
 			return nil, err
 		}
 		requests := in.RequestItems[name]
+		kept, err := onlyProjection(requests.ProjectionExpression, requests.ExpressionAttributeNames)
+		if err != nil {
+			return nil, err
+		}
 		out.Responses[name] = []item{}
 		seen := make(map[string]bool)
 		units := 0.0
@@ -277,7 +283,7 @@ func (s *Server) batchGetItem(in *batchGetInput) (any, error) {
 				return nil, errValidation("Provided list of item keys contains duplicates")
 			}
 			seen[whole] = true
-			shown, size, err := t.read(key, requests.ProjectionExpression, requests.ExpressionAttributeNames)
+			shown, size, err := t.read(key, kept)
 			if err != nil {
 				return nil, err
 			}

@@ -5,8 +5,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/truora/minidyn/interpreter"
-
 	"tributary/internal/limits"
 )
 
@@ -18,8 +16,8 @@ type readInput struct {
 	ExclusiveStartKey         item
 	ExpressionAttributeNames  map[string]string
 	ExpressionAttributeValues map[string]value
-	FilterExpression          string
-	ProjectionExpression      string
+	FilterExpression          *string
+	ProjectionExpression      *string
 	ReturnConsumedCapacity    string
 	Limit                     *int32
 	Select                    string
@@ -27,7 +25,7 @@ type readInput struct {
 
 type queryInput struct {
 	readInput
-	KeyConditionExpression string
+	KeyConditionExpression *string
 	ScanIndexForward       *bool
 	legacyRead
 }
@@ -68,15 +66,16 @@ func (s *Server) query(in *queryInput) (any, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	t, x, p, err := s.prepare(&in.readInput)
+	r, err := s.prepare(&in.readInput)
 	if err != nil {
 		return nil, err
 	}
-	wanted, err := t.keyCondition(x, p, in.KeyConditionExpression)
+	t, x := r.t, r.x
+	wanted, err := t.keyCondition(x, r.p, in.KeyConditionExpression)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.unused(); err != nil {
+	if err := r.p.unused(); err != nil {
 		return nil, err
 	}
 	forward := in.ScanIndexForward == nil || *in.ScanIndexForward
@@ -99,28 +98,28 @@ func (s *Server) query(in *queryInput) (any, error) {
 			high = at
 		}
 	}
-	r := reader{t: t, x: x, p: p, in: &in.readInput}
 	for i := range max(0, high-low) {
 		at := low + i
 		if !forward {
 			at = high - 1 - i
 		}
-		if more, err := r.read(entries[at]); err != nil || !more {
-			return r.page(err)
+		if !r.read(entries[at]) {
+			break
 		}
 	}
-	return r.page(nil)
+	return r.page()
 }
 
 func (s *Server) scan(in *scanInput) (any, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	t, x, p, err := s.prepare(&in.readInput)
+	r, err := s.prepare(&in.readInput)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.unused(); err != nil {
+	t, x := r.t, r.x
+	if err := r.p.unused(); err != nil {
 		return nil, err
 	}
 	if (in.Segment == nil) != (in.TotalSegments == nil) {
@@ -140,7 +139,6 @@ func (s *Server) scan(in *scanInput) (any, error) {
 			return nil, err
 		}
 	}
-	r := reader{t: t, x: x, p: p, in: &in.readInput}
 	for _, hash := range slices.Sorted(maps.Keys(x.partitions)) {
 		sum := fnv.New32a()
 		_, _ = sum.Write([]byte(hash)) // never fails
@@ -151,42 +149,44 @@ func (s *Server) scan(in *scanInput) (any, error) {
 			if hash == startHash && e.sort <= startSort {
 				continue
 			}
-			if more, err := r.read(e); err != nil || !more {
-				return r.page(err)
+			if !r.read(e) {
+				return r.page()
 			}
 		}
 	}
-	return r.page(nil)
+	return r.page()
 }
 
-// prepare finds table and index and checks what both kinds of read share.
-func (s *Server) prepare(in *readInput) (*table, *index, *parameters, error) {
+// prepare finds table and index and checks what both kinds of read share. Every expression is read here, so that it is
+// refused on an empty table too.
+func (s *Server) prepare(in *readInput) (*reader, error) {
 	t, err := s.table(in.TableName)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	x := t.primary
 	if in.IndexName != "" {
 		if x = t.indexes[in.IndexName]; x == nil {
-			return nil, nil, nil, errValidation("The table does not have the specified index: %s", in.IndexName)
+			return nil, errValidation("The table does not have the specified index: %s", in.IndexName)
 		}
 		if in.ConsistentRead && !x.local {
-			return nil, nil, nil, errValidation("Consistent reads are not supported on global secondary indexes")
+			return nil, errValidation("Consistent reads are not supported on global secondary indexes")
 		}
 	}
 	if in.Limit != nil && *in.Limit < 1 {
-		return nil, nil, nil, errValidation("1 validation error detected: Value '%d' at 'limit' failed to satisfy constraint: Member must have value greater than or equal to 1", *in.Limit)
+		return nil, errValidation("1 validation error detected: Value '%d' at 'limit' failed to satisfy constraint: Member must have value greater than or equal to 1", *in.Limit)
 	}
-	if in.Select == "COUNT" && in.ProjectionExpression != "" {
-		return nil, nil, nil, errValidation("Cannot specify the ProjectionExpression when choosing to get only the Count")
+	if in.Select == "COUNT" && in.ProjectionExpression != nil {
+		return nil, errValidation("Cannot specify the ProjectionExpression when choosing to get only the Count")
 	}
-	p := &parameters{names: in.ExpressionAttributeNames, values: in.ExpressionAttributeValues, used: make(map[string]bool)}
-	for _, expression := range []string{in.FilterExpression, in.ProjectionExpression} {
-		if err := p.use(expression); err != nil {
-			return nil, nil, nil, err
-		}
+	r := &reader{t: t, x: x, p: newParameters(in.ExpressionAttributeNames, in.ExpressionAttributeValues), in: in}
+	if r.filter, r.filtered, err = t.condition(r.p, "FilterExpression", in.FilterExpression); err != nil {
+		return nil, err
 	}
-	return t, x, p, nil
+	if r.kept, err = r.p.projection(in.ProjectionExpression); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // startKey reads an ExclusiveStartKey: the key attributes of table and index, and nothing else.
@@ -205,51 +205,43 @@ func (t *table) startKey(x *index, key item) (hash, sort string, err error) {
 
 // reader collects a page.
 type reader struct {
-	t     *table
-	x     *index
-	p     *parameters
-	in    *readInput
-	out   readOutput
-	bytes int
-	last  item // where the page ended, nil at the end of the data
-	seen  item
+	t        *table
+	x        *index
+	p        *parameters
+	in       *readInput
+	filter   condition
+	filtered []path // that the filter names
+	kept     projection
+	out      readOutput
+	bytes    int
+	last     item // where the page ended, nil at the end of the data
+	seen     item
 }
 
 // read takes one more entry, or ends the page: before the entry that makes it larger than 1 MB, and behind the
 // one that makes the limit full.
-func (r *reader) read(e entry) (more bool, err error) {
+func (r *reader) read(e entry) (more bool) {
 	if r.bytes > 0 && r.bytes+e.size > limits.DynamoDBPageBytes {
 		r.last = r.seen
-		return false, nil
+		return false
 	}
 	r.bytes += e.size
 	r.out.ScannedCount++
 	r.seen = e.item
-	ok, err := r.p.matches(interpreter.ExpressionTypeFilter, r.in.FilterExpression, e.item)
-	if err != nil {
-		return false, err
-	}
-	if ok {
+	if r.filter(e.item) {
 		r.out.Count++
 		if r.in.Select != "COUNT" {
-			shown, err := r.p.project(r.in.ProjectionExpression, e.item)
-			if err != nil {
-				return false, err
-			}
-			r.out.Items = append(r.out.Items, shown)
+			r.out.Items = append(r.out.Items, r.kept.of(e.item))
 		}
 	}
 	if r.in.Limit != nil && r.out.ScannedCount == int(*r.in.Limit) {
 		r.last = r.seen
-		return false, nil
+		return false
 	}
-	return true, nil
+	return true
 }
 
-func (r *reader) page(err error) (any, error) {
-	if err != nil {
-		return nil, err
-	}
+func (r *reader) page() (any, error) {
 	if r.last != nil {
 		r.out.LastEvaluatedKey = r.t.keyOf(r.x, r.last)
 	}

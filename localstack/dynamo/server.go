@@ -2,7 +2,7 @@
 // protocol over HTTP. It refuses what DynamoDB refuses, and can throttle each partition key. It checks no
 // credentials and forgets everything when it ends. It has no UpdateItem, no streams, no transactions and no PartiQL.
 //
-// Expressions are evaluated by minidyn's interpreter; tables, keys, indexes, pages and limits are this package's.
+// Expressions are read once a call, before any item is looked at: a wrong one is refused on an empty table too.
 package dynamo
 
 import (

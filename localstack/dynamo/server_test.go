@@ -306,6 +306,19 @@ func TestThrottling(t *testing.T) {
 	})
 }
 
+// addIndex adds an index with a hash key to the table.
+func (s *scene) addIndex(name, hash string, projection types.Projection) {
+	s.Helper()
+	if _, err := s.UpdateTable(s.Context(), &dynamodb.UpdateTableInput{
+		TableName: aws.String(table), AttributeDefinitions: []types.AttributeDefinition{{AttributeName: &hash, AttributeType: "S"}},
+		GlobalSecondaryIndexUpdates: []types.GlobalSecondaryIndexUpdate{{Create: &types.CreateGlobalSecondaryIndexAction{
+			IndexName: &name, Projection: &projection, KeySchema: []types.KeySchemaElement{{AttributeName: &hash, KeyType: "HASH"}},
+		}}},
+	}); err != nil {
+		s.Fatalf("add index %s: %v", name, err)
+	}
+}
+
 // query runs a query and gives its sort keys, page by page.
 func (s *scene) query(in *dynamodb.QueryInput) (string, error) {
 	in.TableName = aws.String(table)
@@ -343,6 +356,10 @@ func TestQueries(t *testing.T) {
 		{"", "PK = :p", nil, 2, true, "user#10 user#1 | order#3 order#2 | order#1"},
 		{"", "(PK = :p AND begins_with(SK, :s))", attributes{":s": str("user#")}, 0, false, "user#1 user#10"},
 		{"", "PK = :p AND SK = :s", attributes{":s": str("user#1")}, 0, false, "user#1"},
+		{"", "((PK = :p) AND (SK = :s))", attributes{":s": str("user#1")}, 0, false, "user#1"},
+		{"", "(PK = :p AND (SK = :s))", attributes{":s": str("user#1")}, 0, false, "user#1"},
+		{"", "((PK = :p AND SK = :s))", attributes{":s": str("user#1")}, 0, false, "ValidationException"},
+		{"", "status = :p", nil, 0, false, "ValidationException"},
 		{"", "PK = :p AND SK > :s", attributes{":s": str("order#2")}, 0, false, "order#3 user#1 user#10"},
 		{"", "SK <= :s AND PK = :p", attributes{":s": str("order#2")}, 0, false, "order#1 order#2"},
 		{"", "PK = :p AND SK BETWEEN :s AND :t", attributes{":s": str("order#2"), ":t": str("user#1")}, 0, false, "order#2 order#3 user#1"},
@@ -511,15 +528,7 @@ func TestTable(t *testing.T) {
 	}
 	// An index added later has what the table held before.
 	s.mustPut(keyed("t", "p", "email", str("e")))
-	if _, err := s.UpdateTable(t.Context(), &dynamodb.UpdateTableInput{
-		TableName: name, AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("email"), AttributeType: "S"}},
-		GlobalSecondaryIndexUpdates: []types.GlobalSecondaryIndexUpdate{{Create: &types.CreateGlobalSecondaryIndexAction{
-			IndexName: aws.String("by_email"), Projection: &types.Projection{ProjectionType: "KEYS_ONLY"},
-			KeySchema: []types.KeySchemaElement{{AttributeName: aws.String("email"), KeyType: "HASH"}},
-		}}},
-	}); err != nil {
-		t.Fatal(err)
-	}
+	s.addIndex("by_email", "email", types.Projection{ProjectionType: "KEYS_ONLY"})
 	got, err := s.query(&dynamodb.QueryInput{IndexName: aws.String("by_email"), KeyConditionExpression: aws.String("email = :e"), ExpressionAttributeValues: attributes{":e": str("e")}})
 	if err != nil || got != "p" {
 		t.Errorf("index added later: %q, %v", got, err)

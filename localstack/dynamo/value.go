@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -210,6 +211,13 @@ func (v *value) depth() int {
 		return 1 + max(deepest, 0)
 	}
 	return 0
+}
+
+// equal holds for values of one type that are the same, whatever the order of a set.
+func equal(a, b value) bool {
+	return a.kind == b.kind && a.text == b.text && a.flag == b.flag && len(a.set) == len(b.set) &&
+		!slices.ContainsFunc(a.set, func(e string) bool { return !slices.Contains(b.set, e) }) &&
+		slices.EqualFunc(a.list, b.list, equal) && maps.EqualFunc(a.m, b.m, equal)
 }
 
 // unnamed says whether an attribute anywhere in it has an empty name.
