@@ -255,3 +255,72 @@ func TestProjections(t *testing.T) {
 		}
 	}
 }
+
+func TestRefusedReads(t *testing.T) {
+	s := open(t, dynamo.Options{})
+	s.addIndex("by_email", "email", types.Projection{ProjectionType: "INCLUDE", NonKeyAttributes: []string{"a"}})
+	tests := map[string]struct {
+		index, filter, projection, choose string
+		ok                                bool
+	}{
+		"filter":                             {filter: "a = :p", ok: true},
+		"filter on the partition key":        {filter: "PK = :p"},
+		"filter on the sort key":             {filter: "NOT begins_with(SK, :p)"},
+		"filter on no key of this one":       {filter: "user_id = :p", ok: true},
+		"filter on a key of the index":       {index: byUser, filter: "a = :p OR user_id = :p"},
+		"filter on the table's key":          {index: "by_email", filter: "SK = :p", ok: true},
+		"filter that the index has":          {index: "by_email", filter: "a = :p", ok: true},
+		"filter that the index has not":      {index: "by_email", filter: "b = :p"},
+		"projection that the index has":      {index: "by_email", projection: "PK, email, a", ok: true},
+		"projection that the index has not":  {index: "by_email", projection: "a, b"},
+		"all attributes":                     {choose: "ALL_ATTRIBUTES", ok: true},
+		"all of an index with all":           {index: byUser, choose: "ALL_ATTRIBUTES", ok: true},
+		"all of an index with some":          {index: "by_email", choose: "ALL_ATTRIBUTES"},
+		"all attributes and a projection":    {choose: "ALL_ATTRIBUTES", projection: "a"},
+		"projected attributes":               {index: "by_email", choose: "ALL_PROJECTED_ATTRIBUTES", ok: true},
+		"projected attributes of no index":   {choose: "ALL_PROJECTED_ATTRIBUTES"},
+		"projected attributes, a projection": {index: "by_email", choose: "ALL_PROJECTED_ATTRIBUTES", projection: "a"},
+		"specific attributes":                {choose: "SPECIFIC_ATTRIBUTES", projection: "a", ok: true},
+		"specific attributes, but which":     {choose: "SPECIFIC_ATTRIBUTES"},
+		"count":                              {choose: "COUNT", ok: true},
+		"count and a projection":             {choose: "COUNT", projection: "a"},
+		"count in small letters":             {choose: "count"},
+		"another choice":                     {choose: "NONE"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			in := &dynamodb.QueryInput{
+				TableName: aws.String(table), KeyConditionExpression: aws.String("PK = :p"), Select: types.Select(test.choose),
+				ExpressionAttributeValues: attributes{":p": str("p")},
+			}
+			for to, from := range map[**string]*string{&in.IndexName: &test.index, &in.FilterExpression: &test.filter, &in.ProjectionExpression: &test.projection} {
+				if *from != "" {
+					*to = from
+				}
+			}
+			if test.index == "by_email" {
+				in.KeyConditionExpression = aws.String("email = :p")
+			}
+			if _, err := s.Query(t.Context(), in); test.ok && err != nil || !test.ok && code(err) != "ValidationException" {
+				t.Errorf("query: %v, want accepted: %v", err, test.ok)
+			}
+		})
+	}
+	t.Run("scans filter keys", func(t *testing.T) {
+		s.mustPut(keyed("p", "o"), keyed("q", "o"))
+		out, err := s.Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String(table), FilterExpression: aws.String("PK = :p"), ExpressionAttributeValues: attributes{":p": str("p")}})
+		if err != nil || out.Count != 1 || out.ScannedCount != 2 {
+			t.Errorf("scan: %+v, %v, want one of two", out, err)
+		}
+	})
+	t.Run("attributes to get", func(t *testing.T) {
+		_, err := s.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: aws.String(table), Key: keyed("p", "o"), AttributesToGet: []string{"PK"}})
+		if code(err) != "ValidationException" {
+			t.Errorf("get: %v", err)
+		}
+		_, err = s.BatchGetItem(t.Context(), &dynamodb.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{table: {Keys: []attributes{keyed("p", "o")}, AttributesToGet: []string{"PK"}}}})
+		if code(err) != "ValidationException" {
+			t.Errorf("batch: %v", err)
+		}
+	})
+}

@@ -84,9 +84,13 @@ type getInput struct {
 	ExpressionAttributeNames map[string]string
 	ProjectionExpression     *string
 	ReturnConsumedCapacity   string
+	legacyRead
 }
 
 func (s *Server) getItem(in *getInput) (any, error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
 	t, err := s.table(in.TableName)
 	if err != nil {
 		return nil, err
@@ -237,6 +241,7 @@ type keysAndAttributes struct {
 	ConsistentRead           bool              `json:",omitempty"`
 	ExpressionAttributeNames map[string]string `json:",omitempty"`
 	ProjectionExpression     *string           `json:",omitempty"`
+	AttributesToGet          []string          `json:",omitempty"` // refused
 }
 
 type batchGetInput struct {
@@ -270,6 +275,9 @@ func (s *Server) batchGetItem(in *batchGetInput) (any, error) {
 			return nil, err
 		}
 		requests := in.RequestItems[name]
+		if err := (&legacyRead{AttributesToGet: requests.AttributesToGet}).check(); err != nil {
+			return nil, err
+		}
 		kept, err := onlyProjection(requests.ProjectionExpression, requests.ExpressionAttributeNames)
 		if err != nil {
 			return nil, err

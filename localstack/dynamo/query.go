@@ -71,6 +71,11 @@ func (s *Server) query(in *queryInput) (any, error) {
 		return nil, err
 	}
 	t, x := r.t, r.x
+	for _, path := range r.filtered {
+		if name := path[0].name; slices.Contains(x.hash, name) || slices.Contains(x.ranges, name) {
+			return nil, errValidation("Filter Expression can only contain non-primary key attributes: Primary key attribute: %s", name)
+		}
+	}
 	wanted, err := t.keyCondition(x, r.p, in.KeyConditionExpression)
 	if err != nil {
 		return nil, err
@@ -176,8 +181,8 @@ func (s *Server) prepare(in *readInput) (*reader, error) {
 	if in.Limit != nil && *in.Limit < 1 {
 		return nil, errValidation("1 validation error detected: Value '%d' at 'limit' failed to satisfy constraint: Member must have value greater than or equal to 1", *in.Limit)
 	}
-	if in.Select == "COUNT" && in.ProjectionExpression != nil {
-		return nil, errValidation("Cannot specify the ProjectionExpression when choosing to get only the Count")
+	if err := in.checkSelect(x); err != nil {
+		return nil, err
 	}
 	r := &reader{t: t, x: x, p: newParameters(in.ExpressionAttributeNames, in.ExpressionAttributeValues), in: in}
 	if r.filter, r.filtered, err = t.condition(r.p, "FilterExpression", in.FilterExpression); err != nil {
@@ -186,7 +191,36 @@ func (s *Server) prepare(in *readInput) (*reader, error) {
 	if r.kept, err = r.p.projection(in.ProjectionExpression); err != nil {
 		return nil, err
 	}
+	for _, path := range slices.Concat(r.filtered, r.kept) {
+		if !x.has(t, path[0].name) { // AWS fetches it for a local index, this server doesn't
+			return nil, errValidation("One or more parameter values were invalid: Secondary index %s does not project %s", x.name, path)
+		}
+	}
 	return r, nil
+}
+
+// checkSelect refuses a choice of attributes that contradicts the rest or is none ("Query", Select).
+func (in *readInput) checkSelect(x *index) error {
+	projected := in.ProjectionExpression != nil
+	switch in.Select {
+	case "":
+	case "SPECIFIC_ATTRIBUTES":
+		if !projected {
+			return errValidation("Must specify the ProjectionExpression when choosing to get SPECIFIC_ATTRIBUTES")
+		}
+	case "ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES", "COUNT":
+		switch {
+		case projected:
+			return errValidation("Cannot specify the ProjectionExpression when choosing to get %s", in.Select)
+		case in.Select == "ALL_PROJECTED_ATTRIBUTES" && x.name == "":
+			return errValidation("ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName")
+		case in.Select == "ALL_ATTRIBUTES" && !x.whole():
+			return errValidation("One or more parameter values were invalid: Select type ALL_ATTRIBUTES is not supported for secondary index %s because its projection type is not ALL", x.name)
+		}
+	default:
+		return errValidation("Select must be ALL_ATTRIBUTES, ALL_PROJECTED_ATTRIBUTES, COUNT, or SPECIFIC_ATTRIBUTES")
+	}
+	return nil
 }
 
 // startKey reads an ExclusiveStartKey: the key attributes of table and index, and nothing else.

@@ -143,16 +143,26 @@ func (t *table) reindex(x *index, old, next item, size int) {
 
 // project is what of an item the index holds.
 func (x *index) project(t *table, it item) item {
-	if x == t.primary || x.projection.ProjectionType == types.ProjectionTypeAll {
+	if x.whole() {
 		return it
 	}
 	out := item{}
 	for name, v := range it {
-		if slices.Contains(x.projection.NonKeyAttributes, name) || t.isKey(x, name) {
+		if x.has(t, name) {
 			out[name] = v
 		}
 	}
 	return out
+}
+
+// has says whether the index holds the attribute of that name, of the items that have it.
+func (x *index) has(t *table, name string) bool {
+	return x.whole() || slices.Contains(x.projection.NonKeyAttributes, name) || t.isKey(x, name)
+}
+
+// whole says whether the index holds all of an item.
+func (x *index) whole() bool {
+	return x.name == "" || x.projection.ProjectionType == types.ProjectionTypeAll
 }
 
 // isKey says whether name is a key attribute of the table or of x.
