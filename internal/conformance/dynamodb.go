@@ -446,6 +446,91 @@ var dynamodbCases = []testCase[*dynamodb.Client]{
 			c.Errorf("got %d items of %d read, ending at %v: want an empty page that goes on", len(out.Items), out.ScannedCount, out.LastEvaluatedKey)
 		}
 	}},
+	{name: "conditions and filters compare within a type", run: func(c *T, client *dynamodb.Client) {
+		tb := newTable(c, client)
+		const big = "12345678901234567890123456789012345678"
+		item := row("t", "a", "n", num("10"), "text", str("é𝄞"), "big", num(big), "l", &types.AttributeValueMemberL{Value: []types.AttributeValue{num("1"), str("x")}})
+		tb.put(c, item)
+		for _, test := range []struct {
+			expression string
+			value      types.AttributeValue
+			holds      bool
+		}{
+			{"n < :v", str("2"), false}, {"n > :v", str(""), false}, {"NOT n < :v", str("2"), true}, {"n = :v", str("10"), false}, {"n <> :v", str("10"), true},
+			{"n BETWEEN :v AND :v", str("10"), false}, {"n IN (:v, big)", str("10"), false}, {"n IN (big, :v)", num("1e1"), true}, {"gone <> :v", num("1"), true},
+			{"big < :v", num("12345678901234567890123456789012345679"), true}, {"big < :v", num(big), false}, {"attribute_type(n, :v)", str("N"), true},
+			{"size(l) > :v", num("1"), true}, {"size(#t) = :v", num("3"), true}, {"size(n) > :v", num("0"), false}, {"size(gone) <> :v", num("0"), true},
+			{"contains(l, :v)", num("1.0"), true}, {"contains(l, :v)", str("1"), false}, {"begins_with(n, :v)", str("1"), false}, {"l[1] = :v", str("x"), true}, {"l[2] = :v", str("x"), false},
+		} {
+			var names map[string]string
+			if strings.Contains(test.expression, "#t") {
+				names = map[string]string{"#t": "text"}
+			}
+			_, err := client.PutItem(c, &dynamodb.PutItemInput{TableName: &tb.name, Item: item, ConditionExpression: &test.expression,
+				ExpressionAttributeNames: names, ExpressionAttributeValues: map[string]types.AttributeValue{":v": test.value}})
+			if test.holds {
+				c.must(err, "put on the condition "+test.expression)
+			} else {
+				typed[*types.ConditionalCheckFailedException](c, err)
+			}
+			in := tb.queryInput("t")
+			in.FilterExpression, in.ExpressionAttributeNames = &test.expression, names
+			in.ExpressionAttributeValues[":v"] = test.value
+			out, err := client.Query(c, in)
+			c.must(err, "query by the filter "+test.expression)
+			if (out.Count == 1) != test.holds {
+				c.Errorf("the filter %q lets through %d items", test.expression, out.Count)
+			}
+		}
+	}},
+	{name: "an expression is refused whatever is stored", run: func(c *T, client *dynamodb.Client) {
+		tb := newTable(c, client)
+		for _, filter := range []string{"status = :v", "m.status = :v", "n = :v AND", "n = :v n = :v", "((n = :v))", "n + n = :v", "nothing(n, :v)", "n < :v", "begins_with(n, :v)"} {
+			in := tb.queryInput("nobody")
+			in.FilterExpression, in.ExpressionAttributeValues[":v"] = &filter, &types.AttributeValueMemberBOOL{Value: true}
+			_, err := client.Query(c, in)
+			invalid(c, err)
+		}
+		for _, projection := range []string{"status", "n,", "n n", "m, m.k", "m.k, m[0]", "size(n)"} {
+			in := tb.queryInput("nobody")
+			in.ProjectionExpression = &projection
+			_, err := client.Query(c, in)
+			invalid(c, err)
+			_, err = client.GetItem(c, &dynamodb.GetItemInput{TableName: &tb.name, Key: row("nobody", "s"), ProjectionExpression: &projection})
+			invalid(c, err)
+		}
+		in := tb.queryInput("nobody")
+		in.Select = "EVERYTHING"
+		_, err := client.Query(c, in)
+		invalid(c, err)
+		in.Select, in.ExpressionAttributeNames = "", map[string]string{}
+		_, err = client.Query(c, in)
+		invalid(c, err)
+	}},
+	{name: "a filter on a key is refused in a query", run: func(c *T, client *dynamodb.Client) {
+		tb := newTable(c, client)
+		for _, filter := range []string{"PK = :pk", "attribute_not_exists(n) OR SK = :pk"} {
+			in := tb.queryInput("t")
+			in.FilterExpression = &filter
+			_, err := client.Query(c, in)
+			invalid(c, err)
+		}
+		_, err := client.Scan(c, &dynamodb.ScanInput{TableName: &tb.name, FilterExpression: aws.String("PK = :pk"),
+			ExpressionAttributeValues: map[string]types.AttributeValue{":pk": str("t")}})
+		c.must(err, "scan by a filter on a key")
+	}},
+	{name: "a projection keeps what its paths lead to", run: func(c *T, client *dynamodb.Client) {
+		tb := newTable(c, client)
+		tb.put(c, row("t", "s", "n", num("1"), "l", &types.AttributeValueMemberL{Value: []types.AttributeValue{num("1"), num("2"),
+			&types.AttributeValueMemberM{Value: map[string]types.AttributeValue{"k": str("v"), "j": str("w")}}}}))
+		out, err := client.GetItem(c, &dynamodb.GetItemInput{TableName: &tb.name, Key: row("t", "s"), ProjectionExpression: aws.String("l[2].k, gone, n.x, l[0], l[7]")})
+		c.must(err, "get")
+		want := map[string]types.AttributeValue{"l": &types.AttributeValueMemberL{Value: []types.AttributeValue{num("1"),
+			&types.AttributeValueMemberM{Value: map[string]types.AttributeValue{"k": str("v")}}}}}
+		if !reflect.DeepEqual(out.Item, want) {
+			c.Errorf("got %s, want %s", brief(out.Item), brief(want))
+		}
+	}},
 
 	{name: "the index of three keys gives one user's orders in order, and no other item", run: func(c *T, client *dynamodb.Client) {
 		tb := newTable(c, client)
