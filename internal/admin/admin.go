@@ -15,6 +15,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tributary/internal/loopback"
 )
 
 // Config is what the server shows. All functions are called from many goroutines at once and must not block.
@@ -66,8 +68,12 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("listen for admin requests: %w", err)
 	}
 	s := &Server{cfg: cfg, listener: listener}
+	handler := s.routes()
+	if host, _, err := net.SplitHostPort(s.Addr()); err == nil && loopback.Is(host) {
+		handler = ownOnly(handler)
+	}
 	s.server = &http.Server{
-		Handler:           s.routes(),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -117,6 +123,17 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return mux
+}
+
+// ownOnly turns away who asks for another host than this machine.
+func ownOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !loopback.Asked(r.Host) {
+			http.Error(w, "This server answers only to localhost.", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func report(ask func() Report) http.HandlerFunc {

@@ -95,3 +95,23 @@ func TestTakenAddress(t *testing.T) {
 		t.Errorf("error is %v, want one that names %s", err, cfg.Listen)
 	}
 }
+
+// A page in a browser on this machine can make its own name mean 127.0.0.1.
+func TestOnLoopbackOnlyOwnNamesAreAnswered(t *testing.T) {
+	url := start(t, Config{Metrics: prometheus.NewRegistry(), Status: func() any { return "secret" }})
+	for host, want := range map[string]int{"evil.example": http.StatusMisdirectedRequest, "localhost:9090": http.StatusOK, "": http.StatusOK} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/status", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = host // empty: the address itself
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%q: %d, want %d", host, resp.StatusCode, want)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tributary/internal/auth"
+	"tributary/internal/loopback"
 )
 
 // Config are the settings of the query API, as flags.
@@ -40,7 +41,7 @@ func (c *Config) Validate() error {
 	switch {
 	case err != nil:
 		fail("--listen %q is no HOST:PORT", c.Listen)
-	case !c.Auth.Enabled() && !isLoopback(host):
+	case !c.Auth.Enabled() && !loopback.Is(host):
 		fail("--listen %s would show every tenant's data to whoever reaches it: give --auth-jwks or --auth-tokens, or listen on 127.0.0.1", c.Listen)
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
@@ -68,10 +69,4 @@ func (c *Config) Validate() error {
 		fail("--query-tenants is %d: it must be 1 or more", c.QueryTenants)
 	}
 	return errors.Join(append(errs, c.Auth.Validate())...)
-}
-
-// isLoopback says whether a host is this machine's own, by name or address. An empty host is every address.
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

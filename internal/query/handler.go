@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"regexp"
 	"runtime/debug"
@@ -17,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"tributary/internal/auth"
+	"tributary/internal/loopback"
 )
 
 const requestIDHeader = "X-Request-Id"
@@ -171,9 +171,7 @@ func (s *Server) screened(r *http.Request) *problem {
 		p := newProblem(http.StatusServiceUnavailable, drainingDetail)
 		p.retryAfter = time.Second
 		return p
-	case s.auth.Open() && !isLoopback(hostname(r.Host)):
-		// A page in a browser on this machine could have its own name resolve to 127.0.0.1 (DNS rebinding). Such a
-		// request says the page's host.
+	case s.auth.Open() && !loopback.Asked(r.Host):
 		return newProblem(http.StatusMisdirectedRequest, "Without authentication this server answers only to localhost.")
 	case len(r.RequestURI) > maxURLBytes:
 		return newProblem(http.StatusRequestURITooLong, "The path and query have more than "+strconv.Itoa(maxURLBytes)+" bytes.")
@@ -183,13 +181,6 @@ func (s *Server) screened(r *http.Request) *problem {
 		return newProblem(http.StatusUnsupportedMediaType, "This API takes no request bodies.")
 	}
 	return nil
-}
-
-func hostname(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		return name
-	}
-	return strings.Trim(host, "[]")
 }
 
 func headerBytes(h http.Header) (n int) {
