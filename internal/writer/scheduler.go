@@ -640,6 +640,7 @@ func (s *scheduler) settle(now time.Time, w *Write, o Outcome, refusal *messages
 	if o != HandedBack {
 		g.touched = true
 	}
+	w.group = nil // the line of its key may be part of it, and outlives the message
 	if g.pending--; g.pending == 0 {
 		s.settled = append(s.settled, g)
 	}
