@@ -125,6 +125,15 @@ func text(s *rawjson.Scanner) string {
 	return s.String()
 }
 
+// ownText is text whose memory is not the answer's, which is far larger.
+func ownText(s *rawjson.Scanner) string {
+	if s.Peek() != '"' {
+		s.Skip()
+		return ""
+	}
+	return s.OwnString()
+}
+
 func typed(code string, f failed) error {
 	switch code {
 	case "ProvisionedThroughputExceededException":

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -72,6 +71,7 @@ func (q *Queue) Receive(ctx context.Context, most int, wait time.Duration) ([]co
 // larger than what is kept of it.
 func scanMessages(answer string, most int) ([]consumer.Message, error) {
 	messages := make([]consumer.Message, 0, most)
+	var scratch []byte
 	s := rawjson.New(answer)
 	for s.Open('{'); s.More('}'); {
 		if s.Name() != "Messages" || s.Peek() != '[' {
@@ -79,7 +79,7 @@ func scanMessages(answer string, most int) ([]consumer.Message, error) {
 			continue
 		}
 		for s.Open('['); s.More(']'); {
-			m, err := scanMessage(&s)
+			m, err := scanMessage(&s, &scratch)
 			if err != nil {
 				return nil, err
 			}
@@ -92,16 +92,17 @@ func scanMessages(answer string, most int) ([]consumer.Message, error) {
 	return messages, nil
 }
 
-func scanMessage(s *rawjson.Scanner) (m consumer.Message, err error) {
+// scanMessage reads a message. It may use scratch as it likes.
+func scanMessage(s *rawjson.Scanner, scratch *[]byte) (m consumer.Message, err error) {
 	sum := ""
 	for s.Open('{'); s.More('}'); {
 		switch s.Name() {
 		case "MessageId":
-			m.ID = strings.Clone(text(s))
+			m.ID = ownText(s)
 		case "ReceiptHandle":
-			m.ReceiptHandle = strings.Clone(text(s))
+			m.ReceiptHandle = ownText(s)
 		case "Body":
-			m.Body = strings.Clone(text(s))
+			m.Body = ownText(s)
 		case "MD5OfBody":
 			sum = text(s)
 		case "Attributes":
@@ -114,9 +115,9 @@ func scanMessage(s *rawjson.Scanner) (m consumer.Message, err error) {
 				case "ApproximateFirstReceiveTimestamp":
 					m.FirstReceivedAt = scanTime(s)
 				case "MessageGroupId":
-					m.GroupID = strings.Clone(text(s))
+					m.GroupID = ownText(s)
 				case "AWSTraceHeader":
-					m.TraceHeader = strings.Clone(text(s))
+					m.TraceHeader = ownText(s)
 				default:
 					s.Skip()
 				}
@@ -142,7 +143,8 @@ func scanMessage(s *rawjson.Scanner) (m consumer.Message, err error) {
 		return m, err
 	}
 	if sum != "" {
-		if got := md5.Sum([]byte(m.Body)); hex.EncodeToString(got[:]) != sum {
+		*scratch = append((*scratch)[:0], m.Body...)
+		if got := md5.Sum(*scratch); hex.EncodeToString(got[:]) != sum {
 			return m, fmt.Errorf("the body of message %s does not have the MD5 sum %s that SQS gives", m.ID, sum)
 		}
 	}
@@ -162,7 +164,7 @@ func scanTime(s *rawjson.Scanner) time.Time {
 func scanAttribute(s *rawjson.Scanner) (value string) {
 	for s.Open('{'); s.More('}'); {
 		if s.Name() == "StringValue" {
-			value = strings.Clone(text(s))
+			value = ownText(s)
 		} else {
 			s.Skip()
 		}
@@ -238,7 +240,7 @@ func scanFailures(answer string, entries int) (failures []consumer.Failure, err 
 						return nil, fmt.Errorf("an entry's id is none that was sent: %w", err)
 					}
 				case "Code":
-					f.Code = strings.Clone(text(&s))
+					f.Code = ownText(&s)
 				case "SenderFault":
 					f.Final = s.Peek() == 't'
 					s.Skip()

@@ -154,6 +154,18 @@ func (s *Scanner) String() string {
 	return token
 }
 
+// OwnString reads a string whose memory is not the text's.
+func (s *Scanner) OwnString() string {
+	token, escaped := s.stringToken()
+	if len(token) < 2 {
+		return ""
+	}
+	if token = token[1 : len(token)-1]; escaped {
+		return unescape(token)
+	}
+	return strings.Clone(token)
+}
+
 // Number reads a number and returns its text.
 func (s *Scanner) Number() string {
 	if c := s.Peek(); c != '-' && !isDigit(c) {
@@ -354,26 +366,28 @@ func hex4(text string) (rune, bool) {
 
 // unescape returns what a string with grammatical escapes means. Half a surrogate pair becomes U+FFFD.
 func unescape(text string) string {
-	b := make([]byte, 0, len(text))
+	var b strings.Builder
+	b.Grow(len(text))
 	for {
 		i := strings.IndexByte(text, '\\')
 		if i < 0 {
-			return string(append(b, text...))
+			b.WriteString(text)
+			return b.String()
 		}
-		b = append(b, text[:i]...)
+		b.WriteString(text[:i])
 		text = text[i:]
 		n := 2
 		switch c := text[1]; c {
 		case 'b':
-			b = append(b, '\b')
+			b.WriteByte('\b')
 		case 'f':
-			b = append(b, '\f')
+			b.WriteByte('\f')
 		case 'n':
-			b = append(b, '\n')
+			b.WriteByte('\n')
 		case 'r':
-			b = append(b, '\r')
+			b.WriteByte('\r')
 		case 't':
-			b = append(b, '\t')
+			b.WriteByte('\t')
 		case 'u':
 			n = 6
 			r, _ := hex4(text)
@@ -383,9 +397,9 @@ func unescape(text string) string {
 					n = 12
 				}
 			}
-			b = utf8.AppendRune(b, r)
+			b.WriteRune(r)
 		default:
-			b = append(b, c)
+			b.WriteByte(c)
 		}
 		text = text[n:]
 	}
