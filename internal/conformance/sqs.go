@@ -88,12 +88,14 @@ var sqsCases = []testCase[*sqs.Client]{
 		q.receiveOne(c, receive{wait: 5})
 	}},
 	{name: "a received message is invisible, then comes back with a higher receive count", run: func(c *T, client *sqs.Client) {
-		q := newQueue(c, client, map[string]string{"VisibilityTimeout": "1"})
+		// It is given back: that a timeout's end does the same is what the long poll above shows.
+		q := newQueue(c, client, map[string]string{"VisibilityTimeout": "30"})
 		id := q.send(c, "body")
 		first := q.receiveOne(c, receive{})
 		if got := q.receive(c, receive{}); len(got) != 0 {
 			c.Errorf("received again while invisible")
 		}
+		q.giveBack(c, first)
 		second := q.receiveOne(c, receive{wait: 5})
 		if *second.MessageId != id || *second.Body != "body" {
 			c.Errorf("got message %s %q, want %s", *second.MessageId, *second.Body, id)
@@ -125,7 +127,7 @@ var sqsCases = []testCase[*sqs.Client]{
 		}
 	}},
 	{name: "visibility is extended, in a batch too", run: func(c *T, client *sqs.Client) {
-		q := newQueue(c, client, map[string]string{"VisibilityTimeout": "1"})
+		q := newQueue(c, client, map[string]string{"VisibilityTimeout": "5"}) // time enough to extend it
 		q.send(c, "one")
 		q.send(c, "two")
 		got := q.receiveAll(c, 2)
@@ -141,7 +143,7 @@ var sqsCases = []testCase[*sqs.Client]{
 		if len(out.Successful) != 1 || *out.Successful[0].Id != "a" || len(out.Failed) != 1 || *out.Failed[0].Id != "b" {
 			c.Errorf("got %d successful and %d failed entries, want a and b", len(out.Successful), len(out.Failed))
 		}
-		if again := q.receive(c, receive{wait: 2}); len(again) != 0 {
+		if again := q.receive(c, receive{wait: 6}); len(again) != 0 {
 			c.Errorf("%d messages came back in spite of their extension", len(again))
 		}
 	}},
@@ -220,11 +222,11 @@ var sqsCases = []testCase[*sqs.Client]{
 	}},
 	{name: "after maxReceiveCount receives a message is in the dead-letter queue", run: func(c *T, client *sqs.Client) {
 		dlq := newQueue(c, client, nil)
-		q := newQueue(c, client, map[string]string{"VisibilityTimeout": "1", "RedrivePolicy": redrivePolicy(c, dlq, 2)})
+		q := newQueue(c, client, map[string]string{"VisibilityTimeout": "30", "RedrivePolicy": redrivePolicy(c, dlq, 2)})
 		id := q.send(c, "poison")
 		sentAt := q.receiveOne(c, receive{visibility: 1}).Attributes["SentTimestamp"]
-		q.receiveOne(c, receive{wait: 5})
-		if got := q.receive(c, receive{wait: 2}); len(got) != 0 {
+		q.giveBack(c, q.receiveOne(c, receive{wait: 5}))
+		if got := q.receive(c, receive{wait: 1}); len(got) != 0 {
 			c.Errorf("received a third time")
 		}
 		m := dlq.receiveOne(c, receive{wait: 5})
@@ -574,7 +576,7 @@ var sqsCases = []testCase[*sqs.Client]{
 			c.Errorf("the task is %s with %d messages moved, want COMPLETED with 3", aws.ToString(last.Status), last.ApproximateNumberOfMessagesMoved)
 		}
 	}},
-	{name: "a move task from a queue that is no dead-letter queue is refused", timeout: 3 * time.Second, deviates: deviations{
+	{name: "a move task from a queue that is no dead-letter queue is refused", timeout: 8 * time.Second, deviates: deviations{
 		ElasticMQ: "never answers",
 	}, run: func(c *T, client *sqs.Client) {
 		q := newQueue(c, client, nil)
