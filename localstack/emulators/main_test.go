@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -103,6 +104,55 @@ func TestStartRefusesAPortThatIsTaken(t *testing.T) {
 	}
 	if _, err := os.Stat(p.dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the folder is still there: %v", err)
+	}
+}
+
+func TestAFailedStartEndsWhatItStartedAlone(t *testing.T) {
+	ports, err := freePorts(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	taken := l.Addr().(*net.TCPAddr).Port
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	java := script(t, "java", "exec sleep 60")
+	for name, c := range map[string]struct {
+		ctx    context.Context
+		before int // which of the two runs already
+		other  int // the port of the other one
+		moved  bool
+	}{
+		"a port is taken":              {t.Context(), 0, taken, false},
+		"no answer in time":            {over, 1, ports[0], false},
+		"one runs on another port":     {t.Context(), 1, ports[0], true},
+		"no answer of what ran before": {over, 0, ports[1], false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := instance(t.TempDir(), "up", java, ports[0], ports[1])
+			p.emulators[1-c.before].port = c.other
+			before := sleeper(t, p, &p.emulators[c.before], "")
+			if c.moved {
+				p.emulators[c.before].port++
+			}
+			t.Cleanup(func() { _ = p.stop() })
+			if err := p.start(c.ctx); err == nil {
+				t.Error("it did not fail")
+			}
+			if _, err := startTime(before.Process.Pid); err != nil {
+				t.Error("the emulator that ran before was ended")
+			}
+			if _, running := p.running(&p.emulators[c.before]); !running {
+				t.Error("its record is gone")
+			}
+			if r, running := p.running(&p.emulators[1-c.before]); running {
+				t.Errorf("process %d, which the failed call started, runs on", r.PID)
+			}
+		})
 	}
 }
 

@@ -104,7 +104,12 @@ func (p *pair) start(ctx context.Context) (err error) {
 	if err := os.WriteFile(config, []byte(elasticMQConfig(p.emulators[1].port)), 0o644); err != nil {
 		return fmt.Errorf("write ElasticMQ's configuration: %w", err)
 	}
-	before := 0
+	var started []*emulator
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.stopSome(started...))
+		}
+	}()
 	ended := make([]<-chan struct{}, len(p.emulators))
 	for i := range p.emulators {
 		e := &p.emulators[i]
@@ -113,18 +118,15 @@ func (p *pair) start(ctx context.Context) (err error) {
 			return fmt.Errorf("%s runs already, on port %d: end it first (down), or ask for that port", e.title, r.Port)
 		}
 		if running {
-			before++
 			continue
 		}
 		if ended[i], err = p.spawn(e); err != nil {
-			return errors.Join(err, p.stop())
+			return err
 		}
+		started = append(started, e)
 	}
 	for i := range p.emulators {
 		if err := p.await(ctx, &p.emulators[i], ended[i]); err != nil {
-			if before == 0 {
-				err = errors.Join(err, p.stop())
-			}
 			return err
 		}
 	}
@@ -240,24 +242,27 @@ func (p *pair) running(e *emulator) (record, bool) {
 }
 
 // stop ends what start started, and removes all that was written. It may be called at any time, and again.
-func (p *pair) stop() error {
+func (p *pair) stop() error { return p.stopSome(&p.emulators[0], &p.emulators[1]) }
+
+// stopSome ends some of the pair. When none runs any more, it removes all that was written.
+func (p *pair) stopSome(some ...*emulator) error {
 	var errs []error
-	for i := range p.emulators {
-		e := &p.emulators[i]
-		r, running := p.running(e)
-		if running {
+	for _, e := range some {
+		if r, running := p.running(e); running {
 			if err := end(r.PID, func() bool { _, running := p.running(e); return running }); err != nil {
 				errs = append(errs, fmt.Errorf("stop %s: %w", e.title, err))
 			}
 		}
 	}
-	if len(errs) > 0 {
-		return errors.Join(errs...) // the records are still needed
+	for i := range p.emulators {
+		if _, running := p.running(&p.emulators[i]); running {
+			return errors.Join(errs...) // its record is still needed
+		}
 	}
 	if err := os.RemoveAll(p.dir); err != nil {
-		return fmt.Errorf("remove %s: %w", p.dir, err)
+		errs = append(errs, fmt.Errorf("remove %s: %w", p.dir, err))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // end asks, waits, and then insists.
