@@ -23,6 +23,8 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
+
+	"tributary/internal/limits"
 )
 
 // backend answers every call with one body, and keeps what it was asked.
@@ -266,12 +268,33 @@ func TestUnprocessedJoinsThoseOfTheBackend(t *testing.T) {
 }
 
 func TestWhatTheBackendRefusesIsNotHidden(t *testing.T) {
-	r := newRig(t, always(Unprocessed))
 	var items []map[string]ddbtypes.AttributeValue
 	for i := range 26 {
 		items = append(items, item("t", fmt.Sprint(i), 0))
 	}
-	for name, items := range map[string][]map[string]ddbtypes.AttributeValue{"26 writes": items, "a key twice": {items[0], items[0]}} {
+	with := func(name string, v ddbtypes.AttributeValue) []map[string]ddbtypes.AttributeValue {
+		changed := item("t", "s", 0)
+		if changed[name] = v; v == nil {
+			delete(changed, name)
+		}
+		return []map[string]ddbtypes.AttributeValue{items[0], changed}
+	}
+	s := func(v string) ddbtypes.AttributeValue { return &ddbtypes.AttributeValueMemberS{Value: v} }
+	n := func(v string) ddbtypes.AttributeValue { return &ddbtypes.AttributeValueMemberN{Value: v} }
+	exact := limits.DynamoDBItemBytes - len("PK"+"t"+"SK"+"s"+"x")
+	fits := with("x", s(strings.Repeat("x", exact)))
+	r := newRig(t, always(Unprocessed))
+	if _, err := r.batch(fits...); err == nil || len(r.calls()) > 0 {
+		t.Errorf("items of 400 KB and less: got error %v and %d calls at the backend, want a throttle and none", err, len(r.calls()))
+	}
+	for name, items := range map[string][]map[string]ddbtypes.AttributeValue{
+		"26 writes": items, "a key twice": {items[0], items[0]}, "no PK": with("PK", nil), "no SK": with("SK", nil),
+		"an empty PK": with("PK", s("")), "an empty SK": with("SK", s("")), "a PK that is a number": with("PK", n("1")),
+		"too long a PK":      with("PK", s(strings.Repeat("p", limits.DynamoDBPartitionKeyBytes+1))),
+		"too long a SK":      with("SK", s(strings.Repeat("s", limits.DynamoDBSortKeyBytes+1))),
+		"a byte over 400 KB": with("x", s(strings.Repeat("x", exact+1))),
+		"an empty index key": with("user_id", s("")), "no number": with("x", n("one")),
+	} {
 		before := len(r.calls())
 		if _, err := r.batch(items...); err != nil {
 			t.Errorf("%s: %v", name, err)

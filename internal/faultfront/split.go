@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"tributary/internal/limits"
+	"tributary/internal/table"
+	"tributary/localstack/dynamo"
 )
 
 // bucket is the write capacity of one partition key. It may be overdrawn by one write, as an item may cost more
@@ -101,38 +103,19 @@ func (w *write) keys() map[string]json.RawMessage {
 	return w.DeleteRequest.Key
 }
 
-// refusable says whether DynamoDB refuses these writes whole, which must not be hidden by taking some out.
-func refusable(items map[string][]json.RawMessage) bool {
-	n := 0
-	seen := map[string]bool{}
-	for table, writes := range items {
-		n += len(writes)
-		for _, raw := range writes {
-			var w write
-			if json.Unmarshal(raw, &w) != nil {
-				return true
-			}
-			key := table + "\x00" + string(w.keys()["PK"]) + "\x00" + string(w.keys()["SK"])
-			if seen[key] {
-				return true
-			}
-			seen[key] = true
-		}
-	}
-	return n > limits.DynamoDBBatchWrites
-}
-
 func (c *call) splitWrites(p *part) *answer {
 	var in map[string]json.RawMessage
 	var items map[string][]json.RawMessage
-	if json.Unmarshal(c.body, &in) != nil || json.Unmarshal(in["RequestItems"], &items) != nil || refusable(items) {
+	// What DynamoDB refuses whole must not be hidden by taking some out.
+	if dynamo.CheckBatch(c.body, table.PKAttribute, table.SKAttribute, table.UserIDAttribute) != nil ||
+		json.Unmarshal(c.body, &in) != nil || json.Unmarshal(in["RequestItems"], &items) != nil {
 		return nil
 	}
 	left := 0
 	for table, writes := range items {
 		items[table] = slices.DeleteFunc(writes, func(raw json.RawMessage) bool {
 			var w write
-			_ = json.Unmarshal(raw, &w) // refusable has seen that it can be read
+			_ = json.Unmarshal(raw, &w) // CheckBatch could read it
 			why := ""
 			if c.chance(Unprocessed) {
 				why = "unprocessed"

@@ -1,6 +1,7 @@
 package dynamo
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"time"
@@ -234,6 +235,28 @@ func (s *Server) checkBatch(in *batchWriteInput) error {
 		}
 	}
 	return nil
+}
+
+// CheckBatch says why DynamoDB refuses a BatchWriteItem whole, or nil, to those who know its tables' key attributes and
+// not the tables: partition and sort are the tables' own keys, indexed are those of their indexes, and all are strings.
+func CheckBatch(body []byte, partition, sort string, indexed ...string) error {
+	var in batchWriteInput
+	if err := json.Unmarshal(body, &in); err != nil {
+		return asAPIError(err)
+	}
+	t := &table{
+		types:   map[string]string{partition: "S", sort: "S"},
+		primary: &index{hash: []string{partition}, ranges: []string{sort}},
+		indexes: map[string]*index{"": {ranges: indexed}},
+	}
+	for _, name := range indexed {
+		t.types[name] = "S"
+	}
+	s := NewServer(Options{})
+	for name := range in.RequestItems {
+		s.tables[name] = t
+	}
+	return s.checkBatch(&in)
 }
 
 type keysAndAttributes struct {
