@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
@@ -20,45 +19,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"tributary/internal/messages"
+	"tributary/internal/pytools"
 	"tributary/internal/table"
 )
-
-const boto3Version = "1.44.5"
-
-// boto3 returns a folder with boto3 in it, installed once, or skips the test; in CI it fails instead.
-func boto3(t *testing.T) (python, folder string) {
-	t.Helper()
-	missing := func(format string, args ...any) {
-		t.Helper()
-		if os.Getenv("CI") == "true" {
-			t.Fatalf(format, args...)
-		}
-		t.Skipf("NOT RUN: "+format, args...)
-	}
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		missing("python3 was not found: what a boto3 program reads and writes is not tested")
-	}
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	folder = filepath.Join(root, "localstack", ".emulators", "python", "boto3-"+boto3Version)
-	complete := filepath.Join(folder, "complete")
-	if _, err := os.Stat(complete); err == nil {
-		return python, folder
-	}
-	t.Logf("installing boto3 %s by pip, once", boto3Version)
-	out, err := exec.CommandContext(t.Context(), python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-		"--upgrade", "--target", folder, "boto3=="+boto3Version).CombinedOutput()
-	if err != nil {
-		missing("boto3 can't be installed by pip: %v\n%s", err, out)
-	}
-	if err := os.WriteFile(complete, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return python, folder
-}
 
 // program is testdata/tenants.py at work on one table.
 type program struct {
@@ -69,14 +32,11 @@ type program struct {
 }
 
 func startProgram(t *testing.T, endpoint, tableName string) *program {
-	python, folder := boto3(t)
+	tool := pytools.Need(t, pytools.Boto3)
 	// Not of the test's own context, which is done before its cleanups run.
 	ctx, cancel := context.WithTimeout(context.Background(), 2*caseTimeout)
-	cmd := exec.CommandContext(ctx, python, "-B", filepath.Join("testdata", "tenants.py"), tableName)
-	// Nothing of the developer's AWS settings; nor an empty AWS_PROFILE, which boto3 takes for a profile's name.
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "AWS_") })
-	cmd.Env = append(cmd.Env, "AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull, "PYTHONPATH="+folder, "AWS_ENDPOINT_URL_DYNAMODB="+endpoint,
-		"AWS_DEFAULT_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local")
+	cmd := exec.CommandContext(ctx, tool.Python, filepath.Join("testdata", "tenants.py"), tableName)
+	cmd.Env = append(tool.Env(), "AWS_ENDPOINT_URL_DYNAMODB="+endpoint, "AWS_DEFAULT_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local")
 	p := &program{t: t}
 	cmd.Stderr = &p.said
 	in, err := cmd.StdinPipe()

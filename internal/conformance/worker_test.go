@@ -20,12 +20,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"tributary/internal/pytools"
 )
 
 // TestWorkerAndPrograms puts a real worker process beside a program that has used the table before it: on the
 // program's own table, which `worker setup --update` takes over, each reads what the other wrote.
 func TestWorkerAndPrograms(t *testing.T) {
-	boto3(t) // skip before anything is built
+	pytools.Need(t, pytools.Boto3) // skip before anything is built
 	worker := filepath.Join(t.TempDir(), "worker")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", worker, "../../cmd/worker").CombinedOutput(); err != nil {
 		t.Fatalf("build worker: %v\n%s", err, out)

@@ -14,6 +14,7 @@ import (
 
 // Requirements, pinned, as pip takes them.
 const (
+	Boto3        = "boto3==1.44.5"
 	Moto         = "moto[server]==5.2.5"
 	Schemathesis = "schemathesis==4.32.5"
 )
