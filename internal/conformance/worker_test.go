@@ -4,11 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -22,6 +20,7 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"tributary/internal/pytools"
+	"tributary/internal/standin"
 )
 
 // TestWorkerAndPrograms puts a real worker process beside a program that has used the table before it: on the
@@ -61,8 +60,7 @@ func shareWithWorker(t *testing.T, worker, sqsEndpoint, dynamodbEndpoint string)
 		}
 	})
 
-	environment := append(os.Environ(), "AWS_ENDPOINT_URL_SQS="+sqsEndpoint, "AWS_ENDPOINT_URL_DYNAMODB="+dynamodbEndpoint,
-		"AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local")
+	environment := standin.Environ(sqsEndpoint, dynamodbEndpoint)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*caseTimeout)
 	defer cancel()
 	setup := exec.CommandContext(ctx, worker, "setup", "--queue", name, "--table", name, "--update")
@@ -146,10 +144,9 @@ func queryAddress(t *testing.T, log io.Reader) string {
 	lines := bufio.NewScanner(log)
 	var all bytes.Buffer
 	for lines.Scan() {
-		var line struct{ Msg, Query string }
-		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Query != "" {
+		if query, _ := standin.Listening(lines.Bytes()); query != "" {
 			go func() { _, _ = io.Copy(io.Discard, log) }() // until the worker ends
-			return line.Query
+			return query
 		}
 		all.Write(append(lines.Bytes(), '\n'))
 	}

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,19 +19,18 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/uuid"
 
+	"tributary/internal/standin"
 	"tributary/localstack/stack"
 )
 
@@ -99,13 +97,8 @@ func newWorld(t *testing.T, b backend) *world {
 		name += ".fifo"
 	}
 	w := &world{t: t, queue: name, table: "T" + strings.ReplaceAll(name, ".", "_")}
-	w.env = append(os.Environ(),
-		"AWS_ENDPOINT_URL_SQS="+b.sqs, "AWS_ENDPOINT_URL_DYNAMODB="+b.dynamodb, "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=test",
-		"AWS_SECRET_ACCESS_KEY=test", "AWS_EC2_METADATA_DISABLED=true", "TRIBUTARY_QUEUE="+w.queue, "TRIBUTARY_TABLE="+w.table)
-	cfg := func(endpoint string) aws.Config {
-		return aws.Config{Region: "us-east-1", BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}
-	}
-	w.sqs, w.ddb = sqs.NewFromConfig(cfg(b.sqs)), dynamodb.NewFromConfig(cfg(b.dynamodb))
+	w.env = standin.Environ(b.sqs, b.dynamodb, "TRIBUTARY_QUEUE="+w.queue, "TRIBUTARY_TABLE="+w.table)
+	w.sqs, w.ddb = sqs.NewFromConfig(standin.Config(b.sqs)), dynamodb.NewFromConfig(standin.Config(b.dynamodb))
 	w.must("worker", "setup")
 	return w
 }
@@ -141,14 +134,16 @@ type process struct {
 	cmd   *exec.Cmd
 	query string // the API's address
 	admin string
-	log   chan string // the last line, when it has ended
+	ended chan struct{}
+	log   string // all that it said, once it has ended
 }
 
 // start starts a worker and waits until it is ready.
 func (w *world) start(flags ...string) *process {
 	w.t.Helper()
-	p := &process{w: w, query: freeAddress(w.t), admin: freeAddress(w.t), log: make(chan string, 1)}
-	p.cmd = exec.Command(filepath.Join(bin, "worker"), append([]string{"run", "--listen", p.query, "--admin-listen", p.admin}, flags...)...)
+	p := &process{w: w, ended: make(chan struct{})}
+	p.cmd = exec.Command(filepath.Join(bin, "worker"),
+		append([]string{"run", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"}, flags...)...)
 	p.cmd.Env = w.env
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -157,26 +152,30 @@ func (w *world) start(flags ...string) *process {
 	if err := p.cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	var ended sync.Once
-	w.t.Cleanup(func() { ended.Do(func() { _ = p.cmd.Process.Kill() }) })
+	w.t.Cleanup(func() { _ = p.cmd.Process.Kill(); <-p.ended })
+	listening := make(chan struct{})
 	go func() {
-		last := ""
-		var all strings.Builder
+		defer close(p.ended)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
-			all.WriteString(lines.Text() + "\n")
-			if strings.HasPrefix(lines.Text(), "worker: ") {
-				last = lines.Text()
+			p.log += lines.Text() + "\n"
+			if query, admin := standin.Listening(lines.Bytes()); admin != "" {
+				p.query, p.admin = query, admin
+				close(listening)
 			}
 		}
 		_ = p.cmd.Wait()
-		if last == "" {
-			last = all.String()
-		}
-		p.log <- last
 	}()
 	eventually(w.t, 30*time.Second, "the worker is ready", func() bool {
-		status, _ := get(w.t, "http://"+p.admin+"/readyz")
-		return status == http.StatusOK
+		select {
+		case <-p.ended:
+			w.t.Fatalf("the worker has ended:\n%s", p.log)
+			return false
+		case <-listening:
+			status, _ := get(w.t, "http://"+p.admin+"/readyz")
+			return status == http.StatusOK
+		default:
+			return false
+		}
 	})
 	return p
 }
@@ -184,7 +183,7 @@ func (w *world) start(flags ...string) *process {
 // summary is a worker's last line.
 type summary struct{ received, deleted, handedBack, left, commands, letters int }
 
-var lastLine = regexp.MustCompile(`^worker: (\d+) messages received: (\d+) deleted, (\d+) handed back, (\d+) left on the queue; (\d+) commands settled, (\d+) dead letters$`)
+var lastLine = regexp.MustCompile(`(?m)^worker: (\d+) messages received: (\d+) deleted, (\d+) handed back, (\d+) left on the queue; (\d+) commands settled, (\d+) dead letters$`)
 
 // stop ends a worker by SIGTERM and reads its last line.
 func (p *process) stop() summary {
@@ -193,10 +192,10 @@ func (p *process) stop() summary {
 		p.w.t.Fatal(err)
 	}
 	select {
-	case line := <-p.log:
-		m := lastLine.FindStringSubmatch(line)
+	case <-p.ended:
+		m := lastLine.FindStringSubmatch(p.log)
 		if m == nil {
-			p.w.t.Fatalf("last line %q", line)
+			p.w.t.Fatalf("the worker ended without a last line:\n%s", p.log)
 		}
 		var n [6]int
 		for i := range n {
@@ -210,15 +209,6 @@ func (p *process) stop() summary {
 		p.w.t.Fatal("the worker has not stopped within a minute")
 		return summary{}
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // eventually waits for what another process does.
