@@ -22,14 +22,13 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"golang.org/x/sync/errgroup"
 
 	"tributary/internal/faultfront"
+	"tributary/internal/standin"
 	"tributary/localstack/stack"
 )
 
@@ -112,15 +111,10 @@ func run(ctx context.Context, s settings) error {
 	defer closeFront()
 
 	name := fmt.Sprintf("chaos-%d", s.seed)
-	config := func(endpoint string) aws.Config {
-		return aws.Config{Region: "us-east-1", BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider("local", "local", "")}
-	}
 	r := &rig{
 		settings: s, dir: dir, front: front, table: name,
-		sqs: sqs.NewFromConfig(config(backends.SQS)), ddb: dynamodb.NewFromConfig(config(backends.DynamoDB)),
-		env: append(os.Environ(), "AWS_ENDPOINT_URL="+url, "AWS_ENDPOINT_URL_SQS="+url, "AWS_ENDPOINT_URL_DYNAMODB="+url,
-			"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local", "AWS_EC2_METADATA_DISABLED=true",
-			"TRIBUTARY_QUEUE="+name, "TRIBUTARY_TABLE="+name),
+		sqs: sqs.NewFromConfig(standin.Config(backends.SQS)), ddb: dynamodb.NewFromConfig(standin.Config(backends.DynamoDB)),
+		env: standin.Environ(url, url, "TRIBUTARY_QUEUE="+name, "TRIBUTARY_TABLE="+name),
 	}
 	fmt.Printf("chaos: seed %d, %d commands in %v, logs in %s\n", s.seed, s.commands, s.length, dir)
 	if err := r.prepare(ctx, name); err != nil {
