@@ -1,6 +1,7 @@
 // Command demo shows the whole of Tributary on this machine, with nothing but Go: it starts the embedded stack, makes
 // queue and table, runs a worker, imports the examples, reads some of it back, and stops everything. With -stay it
-// leaves stack and worker running and says what to try. Its status is 1 when any count is not what it should be.
+// leaves stack and worker running and says what to try. Its status is 1 when any count is not what it should be, the
+// worker's own last ones included.
 package main
 
 import (
@@ -18,6 +19,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -52,8 +54,10 @@ func main() {
 	defer stop()
 	d := &demo{bin: *bin, examples: *examples, stay: *stay}
 	err := d.run(ctx)
-	d.stopAll()
-	if stopped := d.stay && ctx.Err() != nil; err != nil && !stopped {
+	if d.stay && ctx.Err() != nil {
+		err = nil // it was asked to end
+	}
+	if err = errors.Join(err, d.stopAll()); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
@@ -71,9 +75,11 @@ type demo struct {
 
 // process is a program that runs beside the demo.
 type process struct {
-	cmd  *exec.Cmd
-	done chan struct{}
-	last string // what it said last
+	program string
+	cmd     *exec.Cmd
+	done    chan struct{}
+	last    string // what it said last
+	err     error  // of Wait, once done is closed
 }
 
 func (d *demo) run(ctx context.Context) error {
@@ -106,13 +112,15 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.letters(ctx); err != nil {
 		return err
 	}
+	if len(d.wrong) > 0 {
+		return errors.New(strings.Join(d.wrong, "; "))
+	}
 	if d.stay {
 		return d.linger(ctx, endpoint)
 	}
 	say("stopping", "a worker lets its long poll end, so that no message is stranded: up to 20 s")
-	d.stopAll()
-	if len(d.wrong) > 0 {
-		return fmt.Errorf("%s", strings.Join(d.wrong, "; "))
+	if err := d.stopAll(); err != nil {
+		return err
 	}
 	say("done", "every count is right, after %.0f s", time.Since(begun).Seconds())
 	return nil
@@ -370,7 +378,7 @@ func (d *demo) call(ctx context.Context, program string, args ...string) (string
 
 // start starts a program and hands every line that it says to seen.
 func (d *demo) start(program string, args []string, seen func(string)) (*process, error) {
-	p := &process{cmd: exec.Command(filepath.Join(d.bin, program), args...), done: make(chan struct{})}
+	p := &process{program: program, cmd: exec.Command(filepath.Join(d.bin, program), args...), done: make(chan struct{})}
 	p.cmd.Env = d.env
 	p.cmd.SysProcAttr = apart() // ctrl-C is for the demo, which then stops it in order
 	stderr, err := p.cmd.StderrPipe()
@@ -386,16 +394,16 @@ func (d *demo) start(program string, args []string, seen func(string)) (*process
 			p.last = lines.Text()
 			seen(p.last)
 		}
-		_ = p.cmd.Wait()
+		p.err = p.cmd.Wait()
 	}()
 	d.running = append(d.running, p)
 	return p, nil
 }
 
-// stopAll stops what runs, the last started first, and says what the worker says last.
-func (d *demo) stopAll() {
-	for i := len(d.running) - 1; i >= 0; i-- {
-		p := d.running[i]
+// stopAll stops what runs, the last started first. All must end well.
+func (d *demo) stopAll() error {
+	var errs []error
+	for _, p := range slices.Backward(d.running) {
 		_ = p.cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-p.done:
@@ -403,12 +411,28 @@ func (d *demo) stopAll() {
 			_ = p.cmd.Process.Kill()
 			<-p.done
 		}
-		if rest, ok := strings.CutPrefix(p.last, "worker: "); ok {
-			say("worker", "%s", rest)
-		}
+		errs = append(errs, p.ended())
 	}
 	d.running = nil
 	_ = os.RemoveAll(d.dir)
+	return errors.Join(errs...)
+}
+
+// ended says what was wrong with a program's end: a worker must account for every message that it has received.
+func (p *process) ended() error {
+	if p.err != nil {
+		return fmt.Errorf("%s ended by %w: %s", p.program, p.err, p.last)
+	}
+	if p.program != "worker" {
+		return nil
+	}
+	var received, deleted, back, left int
+	_, err := fmt.Sscanf(p.last, "worker: %d messages received: %d deleted, %d handed back, %d left on the queue;", &received, &deleted, &back, &left)
+	if err != nil || received != deleted+back || left != 0 {
+		return fmt.Errorf("the worker's last line should account for every message: %s", p.last)
+	}
+	say("worker", "%s", strings.TrimPrefix(p.last, "worker: "))
+	return nil
 }
 
 func (d *demo) get(ctx context.Context, url string) (int, string, error) {
