@@ -25,8 +25,9 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"tributary/internal/standin"
 )
 
 // What the examples hold.
@@ -92,8 +93,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.env = append(os.Environ(), "AWS_ENDPOINT_URL="+endpoint, "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=demo",
-		"AWS_SECRET_ACCESS_KEY=demo", "AWS_EC2_METADATA_DISABLED=true")
+	d.env = standin.Environ(endpoint, endpoint)
 	say("stack", "SQS and DynamoDB in memory at %s", endpoint)
 	if _, _, err := d.call(ctx, "worker", "setup"); err != nil {
 		return err
@@ -221,7 +221,7 @@ func (d *demo) load(ctx context.Context, endpoint string) error {
 		}
 		rows, rejected, messages = rows+sum.Rows, rejected+sum.Rejected, messages+sum.Messages
 	}
-	client := sqs.New(sqs.Options{Region: "us-east-1", BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider("demo", "demo", "")})
+	client := sqs.NewFromConfig(standin.Config(endpoint))
 	queue, err := client.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: aws.String("tributary-commands")})
 	if err != nil {
 		return err
