@@ -13,7 +13,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -155,25 +154,33 @@ func (d *demo) startStack(ctx context.Context) (endpoint string, err error) {
 	case endpoint = <-ready:
 		return endpoint, nil
 	case <-p.done:
-		return "", fmt.Errorf("the stack has ended: %s", p.last)
+		return "", errors.New("the stack has ended")
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
 }
 
 func (d *demo) startWorker(ctx context.Context) error {
-	d.query, d.admin = "127.0.0.1:8080", "127.0.0.1:9090"
-	if !d.stay {
-		var err1, err2 error
-		d.query, err1 = freeAddress()
-		d.admin, err2 = freeAddress()
-		if err := errors.Join(err1, err2); err != nil {
-			return err
-		}
+	query, admin := "127.0.0.1:0", "127.0.0.1:0"
+	if d.stay {
+		query, admin = "127.0.0.1:8080", "127.0.0.1:9090"
 	}
-	p, err := d.start("worker", []string{"run", "--listen", d.query, "--admin-listen", d.admin}, func(string) {})
+	listening := make(chan struct{})
+	p, err := d.start("worker", []string{"run", "--listen", query, "--admin-listen", admin, "--log-format", "json"}, func(line string) {
+		if query, admin := standin.Listening([]byte(line)); admin != "" {
+			d.query, d.admin = query, admin
+			close(listening)
+		}
+	})
 	if err != nil {
 		return err
+	}
+	select {
+	case <-listening:
+	case <-p.done:
+		return errors.New("the worker has ended")
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	for {
 		if status, _, err := d.get(ctx, "http://"+d.admin+"/readyz"); err == nil && status == http.StatusOK {
@@ -181,20 +188,12 @@ func (d *demo) startWorker(ctx context.Context) error {
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("the worker has ended: %s", p.last)
+			return errors.New("the worker has ended")
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-}
-
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // load imports the examples and sends what is wrong on purpose, and waits until the queue is empty.
@@ -357,7 +356,7 @@ The API's own pages: http://%s/docs     ctrl-C stops everything.
 		say("stopping", "the worker finishes what it holds and lets its long poll end: up to 20 s")
 		return ctx.Err()
 	case <-worker.done:
-		return fmt.Errorf("the worker has ended: %s", worker.last)
+		return errors.New("the worker has ended")
 	}
 }
 
