@@ -582,3 +582,36 @@ func TestWrongUse(t *testing.T) {
 		}
 	}
 }
+
+// A worker that waits for messages has a long poll of 20 s under way. It is let end, but not beyond --drain-timeout.
+func TestStoppingTakesNoLongerThanItMay(t *testing.T) {
+	eachBackend(t, func(t *testing.T, w *world) {
+		p := w.start("--drain-timeout", "1s")
+		began := time.Now()
+		p.stop()
+		if took := time.Since(began); took > 12*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// A load balancer takes some seconds to hear that a server will stop: so long it goes on.
+func TestALameDuckAnswersQueries(t *testing.T) {
+	eachBackend(t, func(t *testing.T, w *world) {
+		p := w.start("--role", "query", "--lame-duck", "6s")
+		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 5*time.Second, "the worker says that it isn't ready", func() bool {
+			status, _ := get(t, "http://"+p.admin+"/readyz")
+			return status == http.StatusServiceUnavailable
+		})
+		if status, body := p.read("/v1/tenants/acme/users"); status != http.StatusOK {
+			t.Errorf("%d %s", status, body)
+		}
+		<-p.ended
+		if status := p.cmd.ProcessState.ExitCode(); status != 0 {
+			t.Errorf("exit status %d:\n%s", status, p.log)
+		}
+	})
+}
