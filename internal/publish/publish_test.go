@@ -115,6 +115,28 @@ func TestPacksAreFull(t *testing.T) {
 	}
 }
 
+// A pack takes PackBytes to the byte, attributes included, and not one more.
+func TestPackBytesAreExact(t *testing.T) {
+	list := []*messages.Command{order("t", "o1", "1"), order("t", "o2", "2"), order("t", "o3", "3")}
+	bytes := func(m *sqstest.Message) int { return len(m.Body) + len("tenant_id") + len("String") + len("t") }
+	q := &sqstest.Queue{}
+	publishAll(t, q, Config{}, list)
+	whole := bytes(&q.Messages()[0])
+	for spare, want := range map[int]int{1: 1, 0: 1, -1: 2, -2: 2, -3: 2} {
+		q := &sqstest.Queue{}
+		publishAll(t, q, Config{PackBytes: whole + spare}, list)
+		got := q.Messages()
+		if len(got) != want {
+			t.Errorf("%d messages where a pack may take %d bytes more than all commands do, want %d", len(got), spare, want)
+		}
+		for _, m := range got {
+			if n := bytes(&m); n > whole+spare {
+				t.Errorf("a message of %d bytes, allowed are %d", n, whole+spare)
+			}
+		}
+	}
+}
+
 // Exactly the refused entries are sent again, and on a FIFO queue keys stay in order all the same.
 func TestRefusedEntriesAreSentAgain(t *testing.T) {
 	for _, fifo := range []bool{false, true} {
