@@ -4,6 +4,7 @@ AWS_ENDPOINT_URL, AWS_REGION (or AWS_DEFAULT_REGION) and the rest of boto3's set
 """
 
 import json
+import os
 import sys
 
 import boto3
@@ -22,7 +23,8 @@ def send(sqs, queue_url, tenant, commands):
 def main():
     queue = sys.argv[1] if len(sys.argv) > 1 else "tributary-commands"
     tenant = "pine-cycles"
-    sqs = boto3.client("sqs")
+    # boto3 alone heeds only AWS_DEFAULT_REGION; None leaves the choice to it.
+    sqs = boto3.client("sqs", region_name=os.environ.get("AWS_REGION") or None)
     url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
 
     user = {"type": "put_user", "tenant_id": tenant, "user_id": "u-python",
