@@ -200,6 +200,7 @@ func TestObjectsAreChecked(t *testing.T) {
 		`{"order_id":"o","user_id":"u","order_amount":1,"version":1.5}`:  "version",
 		`{"order_id":"o","user_id":"u","order_amount":1,"x":1,"x":2}`:    "attributes",
 		`{"order_id":"o","user_id":"u","order_amount":1,"x":"\ud800"}`:   "x",
+		`{"order_id":"o","user_id":"u","order_amount":1,"\n":"\ud800"}`:  `"\n"`,
 		`{"order_id":"o","user_id":"u","order_amount":1,"x":1e999}`:      "attributes",
 		`{"order_id":"o","user_id":"u","order_amount":1} {}`:             "",
 		`"a string"`: "",
@@ -238,6 +239,8 @@ func TestWrongFilesAndFlags(t *testing.T) {
 		"no such column":       {"f.csv", "tenant_id,user_id,order_id,order_amount\n", with(putOrder, func(m *Mapping) { m.Columns = map[string]string{"order_id": "nr"} }), "--map order_id=nr names no column"},
 		"no such attribute":    {"f.csv", "tenant_id,order_id,user_id,order_amount\n", with(putOrder, func(m *Mapping) { m.Attributes = []string{"x"} }), "--attributes x names no column"},
 		"two columns":          {"f.csv", "tenant_id,order_id,user_id,order_amount,order_id\n", putOrder, "two columns are called order_id"},
+		"a name that steers":   {"f.csv", "tenant_id,order_id,user_id,\"a\n\x1b[2Jb\",\xff,\"\",größe\n", putOrder, `the file has tenant_id, order_id, user_id, "a\n\x1b[2Jb", "\xff", "", größe`},
+		"two names that steer": {"f.csv", "tenant_id,order_id,user_id,order_amount,\x1b,\x1b\n", with(putOrder, func(m *Mapping) { m.AllAttributes = true }), `two columns are called "\x1b"`},
 		"flags that don't fit": {"f.jsonl", "{}\n", Mapping{Tenant: "t"}, "do not apply"},
 	} {
 		_, _, _, err := importText(t, test.file, test.content, test.mapping)

@@ -182,9 +182,12 @@ func missing(f field, detail string) *messages.Error {
 
 // shorten cuts a value for a message to people.
 func shorten(value string) string {
-	const most = 48
+	most := 48
 	if len(value) <= most {
 		return value
+	}
+	for most > 44 && !utf8.RuneStart(value[most]) {
+		most--
 	}
 	return value[:most] + "…"
 }
@@ -216,7 +219,7 @@ func (m *Mapping) forColumns(file string, header []string, made *ids.Sequence) (
 	find := func(name, flag string) (int, error) {
 		at := slices.Index(header, name)
 		if at >= 0 && slices.Index(header[at+1:], name) >= 0 {
-			return 0, cli.Usage("%s: two columns are called %s", file, name)
+			return 0, cli.Usage("%s: two columns are called %s", file, shownColumn(name))
 		}
 		if at < 0 && flag != "" {
 			return 0, cli.Usage("%s: %s names no column of the file; it has %s", file, flag, listed(header))
@@ -274,11 +277,20 @@ func (m *Mapping) forColumns(file string, header []string, made *ids.Sequence) (
 	return t, nil
 }
 
+// shownColumn is a column's name for a message to people; a file could steer their terminal by one that isn't printable.
+func shownColumn(name string) string {
+	name = shorten(name)
+	if quoted := strconv.Quote(name); name == "" || strings.Contains(quoted, `\`) {
+		return quoted
+	}
+	return name
+}
+
 func listed(header []string) string {
 	const most = 20
 	shown := make([]string, 0, most)
 	for _, name := range header[:min(most, len(header))] {
-		shown = append(shown, shorten(name))
+		shown = append(shown, shownColumn(name))
 	}
 	text := strings.Join(shown, ", ")
 	if len(header) > most {
@@ -376,7 +388,7 @@ func (o *objectMapping) command(c *messages.Command, text string, number uint64)
 		}
 		carry := o.carried[name] || o.AllAttributes && !isField && name != rejectedLine && name != rejectedReason
 		if s.NotText() && (isField || carry) {
-			fail(messages.ReasonInvalidField, name, "it is not valid Unicode")
+			fail(messages.ReasonInvalidField, shownColumn(name), "it is not valid Unicode")
 		}
 		if carry && s.Err() == nil {
 			if len(o.scratch) > 1 {
