@@ -2,6 +2,7 @@ package importer
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"strings"
 
@@ -11,9 +12,10 @@ import (
 // csvReader reads records by RFC 4180. It is not encoding/csv because that reads a record of any length into memory,
 // keeps no text of what it refuses, and turns a CR LF within quotes into LF.
 //
-// A record that breaks the rules costs its first line and no more: reading goes on at the next one. Only where a
-// quoted field is longer than a row may be is the record left out to its own end, since lines within a field that is
-// merely long must not be taken for rows.
+// A record that breaks the rules is read on to its end as if its stray quotes were text, and refused whole. So it costs
+// its line and no more, unless lines lie within quotes: those must not be taken for rows, which may be another tenant's.
+// Where the end of quotes is not seen within the longest row, the rest of the file may be one field, or nearly none of
+// it: reading ends with an error that names the line.
 type csvReader struct {
 	*window
 	delimiter byte
@@ -22,6 +24,7 @@ type csvReader struct {
 	at        int64    // the line that it starts on
 	unescaped []byte
 	ends      []int // of fields in unescaped
+	open      int   // where parse met the quote that had no end; -1: nowhere
 }
 
 // next reads a record that is not blank. The *messages.Error says that it breaks the rules; raw and at are set
@@ -30,7 +33,7 @@ func (r *csvReader) next() (*messages.Error, error) {
 	for {
 		line, ending, ok := r.readLine()
 		if !ok {
-			return r.leaveOut(), nil
+			return r.passOver()
 		}
 		if ending == 0 && r.err != nil {
 			return nil, r.err // what is there may be half a row
@@ -70,48 +73,45 @@ func (r *csvReader) split(text string) {
 func (r *csvReader) quoted() (*messages.Error, error) {
 	for {
 		length, problem, done := r.parse(r.data())
-		switch {
-		case problem == nil && r.err != nil && length == len(r.data()):
-			return nil, r.err // what is there may be half a row
-		case problem != nil:
-			r.dropLine()
-			return problem, nil
-		case done:
-			r.raw = bytes.TrimSuffix(bytes.TrimSuffix(r.data()[:length], []byte{'\n'}), []byte{'\r'})
-			r.cut()
-			r.consume(length, bytes.Count(r.data()[:length], []byte{'\n'}))
-			return nil, nil
-		}
-		if r.more() {
+		if !done && r.more() {
 			continue
 		}
-		if r.full() {
-			return r.leaveOut(), nil
+		if !done && r.full() {
+			return r.passOver()
 		}
-		r.dropLine()
-		return csvProblem("a quote is opened and not closed"), nil
+		if !done { // the input ends within quotes
+			length = len(r.data())
+			if problem == nil {
+				problem = csvProblem("a quote is opened and not closed")
+			}
+		}
+		if r.err != nil && length == len(r.data()) {
+			return nil, r.err // what is there may be half a row
+		}
+		r.raw = bytes.TrimSuffix(bytes.TrimSuffix(r.data()[:length], []byte{'\n'}), []byte{'\r'})
+		r.cut()
+		r.consume(length, bytes.Count(r.data()[:length], []byte{'\n'}))
+		if within := bytes.Count(r.raw, []byte{'\n'}); problem != nil && within > 0 {
+			problem.Detail += fmt.Sprintf("; lines %d to %d are rejected as one row, since quotes hold them together", r.at, r.at+int64(within))
+		}
+		return problem, nil
 	}
 }
 
-// dropLine moves to the next line; raw is the one left behind. The line was shown.
-func (r *csvReader) dropLine() {
-	line, ending, _ := r.readLine()
-	r.raw = bytes.TrimSuffix(line, []byte{'\r'})
-	r.consume(len(line)+ending, ending)
-}
-
-// parse reads the record that data starts with into unescaped and ends. It is done when data shows the record's end, which
-// is at length; without a problem it needs to see more otherwise.
+// parse reads the record that data starts with into unescaped and ends. It is done when data shows the record's end,
+// which is at length; it needs to see more otherwise. A problem does not keep it from finding the end.
 func (r *csvReader) parse(data []byte) (length int, problem *messages.Error, done bool) {
-	r.unescaped, r.ends = r.unescaped[:0], r.ends[:0]
+	r.unescaped, r.ends, r.open = r.unescaped[:0], r.ends[:0], -1
 	i := 0
 	for {
-		if i < len(data) && data[i] == '"' {
+		quoted := i < len(data) && data[i] == '"'
+		if quoted {
+			r.open = i
 			i++
 			for {
 				q := bytes.IndexByte(data[i:], '"')
 				if q < 0 {
-					return 0, nil, false
+					return 0, problem, false
 				}
 				r.unescaped = append(r.unescaped, data[i:i+q]...)
 				i += q + 1
@@ -122,35 +122,31 @@ func (r *csvReader) parse(data []byte) (length int, problem *messages.Error, don
 				}
 				break
 			}
-		} else {
-			start := i
-			for i < len(data) && data[i] != r.delimiter && data[i] != '\n' {
-				if data[i] == '"' {
-					return 0, csvProblem("a quote stands within a field that is not quoted"), false
-				}
-				i++
-			}
-			field := data[start:i]
-			if i == len(data) || data[i] == '\n' {
-				field = bytes.TrimSuffix(field, []byte{'\r'})
-			}
-			r.unescaped = append(r.unescaped, field...)
+			r.open = -1
 		}
-		r.ends = append(r.ends, len(r.unescaped))
-		switch rest := data[i:]; {
-		case len(rest) == 0:
-			return i, nil, r.eof
-		case rest[0] == r.delimiter:
+		start := i
+		for i < len(data) && data[i] != r.delimiter && data[i] != '\n' {
+			if data[i] == '"' && problem == nil && !quoted {
+				problem = csvProblem("a quote stands within a field that is not quoted")
+			}
 			i++
-		case rest[0] == '\n':
-			return i + 1, nil, true
-		case rest[0] == '\r' && len(rest) > 1 && rest[1] == '\n':
-			return i + 2, nil, true
-		case rest[0] == '\r' && len(rest) == 1:
-			return i + 1, nil, r.eof
-		default:
-			return 0, csvProblem("more text behind a closing quote"), false
 		}
+		text := data[start:i]
+		if i == len(data) || data[i] == '\n' {
+			text = bytes.TrimSuffix(text, []byte{'\r'})
+		}
+		if quoted && len(text) > 0 && problem == nil {
+			problem = csvProblem("more text behind a closing quote")
+		}
+		r.unescaped = append(r.unescaped, text...)
+		r.ends = append(r.ends, len(r.unescaped))
+		switch {
+		case i == len(data):
+			return i, problem, r.eof
+		case data[i] == '\n':
+			return i + 1, problem, true
+		}
+		i++
 	}
 }
 
@@ -164,40 +160,23 @@ func (r *csvReader) cut() {
 	}
 }
 
-// leaveOut passes over a record that is longer than a row may be, to its end. Raw is what of it was shown.
-func (r *csvReader) leaveOut() *messages.Error {
+// passOver moves behind a record that is longer than a row may be, where its end is certain. Raw is what of it was shown.
+func (r *csvReader) passOver() (*messages.Error, error) {
 	r.at = r.line
 	r.raw = bytes.Clone(r.data())
-	_, broken, _ := r.parse(r.data())
-	quoted := broken == nil && bytes.Count(r.raw, []byte{'"'})%2 == 1 // the text ends within quotes
-	first := r.offset
-	if !quoted && bytes.IndexByte(r.raw, '\n') < 0 {
-		r.skipLine()
-	} else {
-		r.skipRecord()
+	if _, _, _ = r.parse(r.data()); r.open >= 0 {
+		return nil, endless(r.at + int64(bytes.Count(r.raw[:r.open], []byte{'\n'})))
 	}
-	return tooLong(r.offset - first)
+	first := r.offset
+	r.consume(len(r.raw), bytes.Count(r.raw, []byte{'\n'}))
+	if r.skipLine() { // which end of a field is meant can't be told from here
+		return nil, endless(r.at)
+	}
+	return tooLong(r.offset - first), nil
 }
 
-// skipRecord moves behind the first line ending that is not within quotes, counted from here.
-func (r *csvReader) skipRecord() {
-	within := false
-	for {
-		data := r.data()
-		for i, c := range data {
-			switch {
-			case c == '"':
-				within = !within
-			case c == '\n' && !within:
-				r.consume(i+1, bytes.Count(data[:i+1], []byte{'\n'}))
-				return
-			}
-		}
-		r.consume(len(data), bytes.Count(data, []byte{'\n'}))
-		if !r.more() {
-			return
-		}
-	}
+func endless(line int64) error {
+	return fmt.Errorf("line %d: a quoted field does not end within %d bytes, the longest row: a quote is missing, or one is too many", line, MaxRowBytes)
 }
 
 func csvProblem(detail string) *messages.Error {

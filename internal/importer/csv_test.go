@@ -46,21 +46,28 @@ func TestCSV(t *testing.T) {
 		text string
 		want []record
 	}{
-		"plain":                  {"a,b\nc,d\n", []record{{1, []string{"a", "b"}, "a,b"}, {2, []string{"c", "d"}, "c,d"}}},
-		"CR LF, no end":          {"a,b\r\nc,d", []record{{1, []string{"a", "b"}, "a,b"}, {2, []string{"c", "d"}, "c,d"}}},
-		"blank lines":            {"\n\r\na\n\n", []record{{3, []string{"a"}, "a"}}},
-		"empty fields":           {",\n\"\",\n", []record{{1, []string{"", ""}, ","}, {2, []string{"", ""}, `"",`}}},
-		"quotes":                 {`"a,b","c ""d"""` + "\n", []record{{1, []string{"a,b", `c "d"`}, `"a,b","c ""d"""`}}},
-		"lines within quotes":    {"\"a\r\nb\",c\r\nd,e", []record{{1, []string{"a\r\nb", "c"}, "\"a\r\nb\",c"}, {3, []string{"d", "e"}, "d,e"}}},
-		"quote at the very end":  {`a,"b"`, []record{{1, []string{"a", "b"}, `a,"b"`}}},
-		"quoted, CR at the end":  {"a,\"b\"\r", []record{{1, []string{"a", "b"}, `a,"b"`}}},
-		"bare quote":             {"a\"b,c\nd,e\n", []record{{1, nil, `a"b,c`}, {2, []string{"d", "e"}, "d,e"}}},
-		"text behind a quote":    {"\"a\"b,c\nd,e\n", []record{{1, nil, `"a"b,c`}, {2, []string{"d", "e"}, "d,e"}}},
-		"quote never closed":     {"a,\"b\nc,d\ne,f", []record{{1, nil, `a,"b`}, {2, []string{"c", "d"}, "c,d"}, {3, []string{"e", "f"}, "e,f"}}},
-		"closed in another row":  {"a,\"b\nc,d\ne,\"f\"\n", []record{{1, nil, `a,"b`}, {2, []string{"c", "d"}, "c,d"}, {3, []string{"e", "f"}, `e,"f"`}}},
-		"NUL and broken UTF-8":   {"a\x00,\xff\n", []record{{1, []string{"a\x00", "\xff"}, "a\x00,\xff"}}},
-		"nothing":                {"", nil},
-		"nothing but line feeds": {"\n\n", nil},
+		"plain":                 {"a,b\nc,d\n", []record{{1, []string{"a", "b"}, "a,b"}, {2, []string{"c", "d"}, "c,d"}}},
+		"CR LF, no end":         {"a,b\r\nc,d", []record{{1, []string{"a", "b"}, "a,b"}, {2, []string{"c", "d"}, "c,d"}}},
+		"blank lines":           {"\n\r\na\n\n", []record{{3, []string{"a"}, "a"}}},
+		"empty fields":          {",\n\"\",\n", []record{{1, []string{"", ""}, ","}, {2, []string{"", ""}, `"",`}}},
+		"quotes":                {`"a,b","c ""d"""` + "\n", []record{{1, []string{"a,b", `c "d"`}, `"a,b","c ""d"""`}}},
+		"lines within quotes":   {"\"a\r\nb\",c\r\nd,e", []record{{1, []string{"a\r\nb", "c"}, "\"a\r\nb\",c"}, {3, []string{"d", "e"}, "d,e"}}},
+		"quote at the very end": {`a,"b"`, []record{{1, []string{"a", "b"}, `a,"b"`}}},
+		"quoted, CR at the end": {"a,\"b\"\r", []record{{1, []string{"a", "b"}, `a,"b"`}}},
+		"bare quote":            {"a\"b,c\nd,e\n", []record{{1, nil, `a"b,c`}, {2, []string{"d", "e"}, "d,e"}}},
+		"text behind a quote":   {"\"a\"b,c\nd,e\n", []record{{1, nil, `"a"b,c`}, {2, []string{"d", "e"}, "d,e"}}},
+		"a quote never closed":  {"a,b\nc,\"d", []record{{1, []string{"a", "b"}, "a,b"}, {2, nil, `c,"d`}}},
+		"bare and quoted":       {"a\"b,\"c,\",d\"\ne,f\n", []record{{1, nil, `a"b,"c,",d"`}, {2, []string{"e", "f"}, "e,f"}}},
+		// Lines within quotes are never rows, whatever else is wrong with the record.
+		"lines never closed":        {"a,\"b\nc,d\ne,f", []record{{1, nil, "a,\"b\nc,d\ne,f"}}},
+		"closed in another row":     {"a,\"b\nc,d\ne,\"f\"\ng,h\n", []record{{1, nil, "a,\"b\nc,d\ne,\"f\""}, {4, []string{"g", "h"}, "g,h"}}},
+		"lines behind a bare quote": {"a\"b,\"c\nd,e\nf\"\ng,h\n", []record{{1, nil, "a\"b,\"c\nd,e\nf\""}, {4, []string{"g", "h"}, "g,h"}}},
+		"lines behind text":         {"\"a\"b,\"c\r\nd,e\"\r\ng,h\r\n", []record{{1, nil, "\"a\"b,\"c\r\nd,e\""}, {3, []string{"g", "h"}, "g,h"}}},
+		"text behind quoted lines":  {"\"a\nb\"c,d\ne,f\n", []record{{1, nil, "\"a\nb\"c,d"}, {3, []string{"e", "f"}, "e,f"}}},
+		"a bare quote behind them":  {"\"a\nb\",c\"d\ne,f\n", []record{{1, nil, "\"a\nb\",c\"d"}, {3, []string{"e", "f"}, "e,f"}}},
+		"NUL and broken UTF-8":      {"a\x00,\xff\n", []record{{1, []string{"a\x00", "\xff"}, "a\x00,\xff"}}},
+		"nothing":                   {"", nil},
+		"nothing but line feeds":    {"\n\n", nil},
 	} {
 		for reader, r := range map[string]io.Reader{
 			"whole": strings.NewReader(test.text), "byte by byte": iotest.OneByteReader(strings.NewReader(test.text)),
@@ -73,23 +80,37 @@ func TestCSV(t *testing.T) {
 	}
 }
 
-// A field that is longer than a row may be is left out to its own end: no line within it is taken for a row.
+// A row that is longer than a row may be is passed over where its end is certain. Where it has quotes it may be the
+// rest of the file that a stray one has made a field: reading ends there.
 func TestCSVRowTooLong(t *testing.T) {
 	long := strings.Repeat("evil,row\n", MaxRowBytes/5)
+	flat := strings.ReplaceAll(long, "\n", " ")
 	for name, test := range map[string]struct {
 		text string
-		want int64 // the line on which the next row starts
+		line int64 // that the error names; 0: the row is refused, and the next one is on line 2
 	}{
-		"within quotes":             {"a,\"" + long + "\"\nb,c\n", int64(strings.Count(long, "\n")) + 2},
-		"without a line feed":       {strings.ReplaceAll(long, "\n", " ") + "\nb,c\n", 2},
-		"a bare quote at the start": {"x\"" + strings.ReplaceAll(long, "\n", " ") + "\nb,c\n", 2},
+		"without quotes":            {flat + "\nb,c\n", 0},
+		"a bare quote at the start": {"x\"" + flat + "\nb,c\n", 0},
+		"a field with quotes":       {"\"x\"\"\"," + flat + "\nb,c\n", 0},
+		"lines within quotes":       {"a,\"" + long + "\"\nb,c\n", 1},
+		"a stray quote, far down":   {"a,\"x\ny\",\"" + long, 2},
+		"one line within quotes":    {"\"" + flat + "\"\nb,c\n", 1},
+		"behind a bare quote":       {"x\"," + "\"" + long + "\"\nb,c\n", 1},
+		"a quote behind the window": {flat + ",\"x\ny\"\nb,c\n", 1},
+		"a quote at its end":        {"\"" + strings.Repeat("x", MaxRowBytes) + "\"" + "\"\nb,c\"\nd,e\n", 1},
 	} {
 		c := &csvReader{window: newWindow(strings.NewReader(test.text), MaxRowBytes), delimiter: ','}
 		bad, err := c.next()
+		if test.line > 0 {
+			if want := fmt.Sprintf("line %d: ", test.line); err == nil || bad != nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, %v, want an error that names %s", name, bad, err, want)
+			}
+			continue
+		}
 		if err != nil || bad == nil || bad.Reason != messages.ReasonTooLarge || c.at != 1 || len(c.raw) > MaxRowBytes+2 {
 			t.Errorf("%s: first row: %v, %v, line %d, %d bytes kept", name, bad, err, c.at, len(c.raw))
 		}
-		if bad, err := c.next(); bad != nil || err != nil || c.at != test.want || !slices.Equal(c.fields, []string{"b", "c"}) {
+		if bad, err := c.next(); bad != nil || err != nil || c.at != 2 || !slices.Equal(c.fields, []string{"b", "c"}) {
 			t.Errorf("%s: second row: %v, %v, line %d, %q", name, bad, err, c.at, c.fields[:min(3, len(c.fields))])
 		}
 		if _, err := c.next(); !errors.Is(err, io.EOF) {
@@ -101,7 +122,7 @@ func TestCSVRowTooLong(t *testing.T) {
 // What can't be read to its end must not be taken for a row: half an amount is an amount as well.
 func TestHalfARowIsNoRow(t *testing.T) {
 	broken := errors.New("broken")
-	for _, text := range []string{"a,15", "a,\"15\"", "a,\"15", "a,\"15\"\r"} {
+	for _, text := range []string{"a,15", "a,\"15\"", "a,\"15", "a,\"15\"\r", "a,\"15\n", "a,\"15\nb\"", "a,1\"5"} {
 		r := io.MultiReader(strings.NewReader("b,1\n"+text), iotest.ErrReader(broken))
 		c := &csvReader{window: newWindow(r, 4096), delimiter: ','}
 		if bad, err := c.next(); bad != nil || err != nil {
@@ -120,6 +141,7 @@ func FuzzCSV(f *testing.F) {
 }
 
 // compareCSV holds the reader against encoding/csv: where that one reads the whole text, the records are the same.
+// Where it doesn't, a record is refused.
 func compareCSV(t *testing.T, text string) {
 	if len(text) > 4096 {
 		return
@@ -127,6 +149,18 @@ func compareCSV(t *testing.T, text string) {
 	got := readCSV(t, strings.NewReader(text), ';')
 	if again := readCSV(t, iotest.OneByteReader(strings.NewReader(text)), ';'); fmt.Sprint(got) != fmt.Sprint(again) {
 		t.Fatalf("%q read byte by byte: %+v, whole: %+v", text, again, got)
+	}
+	// Every byte is a record's or a line ending: nothing is left out, refused or not.
+	rest := text
+	for _, r := range got {
+		before, after, ok := strings.Cut(rest, r.raw)
+		if !ok || strings.Trim(before, "\r\n") != "" {
+			t.Fatalf("%q: %q is left out before %q", text, before, r.raw)
+		}
+		rest = after
+	}
+	if strings.Trim(rest, "\r\n") != "" {
+		t.Fatalf("%q: %q is left out at the end", text, rest)
 	}
 	reference := csv.NewReader(strings.NewReader(text))
 	reference.Comma, reference.FieldsPerRecord = ';', -1

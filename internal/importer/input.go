@@ -208,16 +208,17 @@ func (w *window) consume(n, lines int) {
 	w.line += int64(lines)
 }
 
-// skipLine moves behind the next line ending, however far it is.
-func (w *window) skipLine() {
+// skipLine moves behind the next line ending, however far it is, and says whether it saw quotes.
+func (w *window) skipLine() (quotes bool) {
 	for {
-		if i := bytes.IndexByte(w.data(), '\n'); i >= 0 {
-			w.consume(i+1, 1)
-			return
+		line, lines := w.data(), 0
+		if i := bytes.IndexByte(line, '\n'); i >= 0 {
+			line, lines = line[:i+1], 1
 		}
-		w.consume(w.end-w.start, 0)
-		if !w.more() {
-			return
+		quotes = quotes || bytes.IndexByte(line, '"') >= 0
+		w.consume(len(line), lines)
+		if lines == 1 || !w.more() {
+			return quotes
 		}
 	}
 }
