@@ -150,7 +150,7 @@ func File(ctx context.Context, name string, o *Options) (result Result, err erro
 	if err != nil {
 		return Result{}, err
 	}
-	r.source, err = openSource(name, o.Stdin)
+	r.source, err = openSource(ctx, name, o.Stdin)
 	if err != nil {
 		return Result{}, err
 	}

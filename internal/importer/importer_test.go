@@ -3,15 +3,19 @@ package importer
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -700,6 +704,41 @@ func TestRate(t *testing.T) {
 		func(o *Options) { o.Rate = 1000 })
 	if took := time.Since(started); err != nil || result.Rows != 300 || took < 190*time.Millisecond {
 		t.Errorf("%d rows in %v, %v", result.Rows, took, err)
+	}
+}
+
+// An interruption ends an import that waits for standard input, before the first byte and behind some rows.
+func TestInterruptedWhileWaitingForInput(t *testing.T) {
+	for text, rows := range map[string]int64{"": 0, "tenant_id,user_id\nt,u1\nt,u2\nt,u": 2} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			in, typed := io.Pipe()
+			defer func() { _ = typed.Close() }()
+			go func() { _, _ = io.WriteString(typed, text) }()
+			q := &sqstest.Queue{}
+			o := to(q, Mapping{Kind: messages.DeleteUser})
+			o.Stdin = in
+			time.AfterFunc(time.Minute, cancel)
+			started := time.Now()
+			result, err := File(ctx, "-", o)
+			if took := time.Since(started); !errors.Is(err, context.Canceled) || took != time.Minute {
+				t.Errorf("%v after %v", err, took)
+			}
+			if result.Rows != rows || int64(len(commands(q))) != rows {
+				t.Errorf("%d rows read, %d arrived, want %d", result.Rows, len(commands(q)), rows)
+			}
+		})
+	}
+}
+
+// Standard input can fail as any file can.
+func TestStandardInputThatBreaks(t *testing.T) {
+	broken := errors.New("broken")
+	o := to(&sqstest.Queue{}, Mapping{Kind: messages.DeleteUser})
+	o.Stdin = io.MultiReader(strings.NewReader("tenant_id,user_id\nt,u1\nt,u"), iotest.ErrReader(broken))
+	result, err := File(t.Context(), "-", o)
+	if _, ok := errors.AsType[*FileError](err); !ok || !errors.Is(err, broken) || result.Rows != 1 {
+		t.Errorf("%v after %d rows", err, result.Rows)
 	}
 }
 

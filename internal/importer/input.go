@@ -3,10 +3,12 @@ package importer
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
@@ -40,11 +42,13 @@ func (e *FileError) Unwrap() error { return e.Err }
 
 // source is an open input: decompressed, without a byte order mark.
 type source struct {
-	name  string // "-" for standard input
-	size  int64  // of the file, as it is on disk; -1 when unknown
-	read  atomic.Int64
-	bytes io.Reader
-	close func()
+	name   string      // "-" for standard input
+	info   os.FileInfo // nil for standard input
+	stream bool        // it can be read only once
+	size   int64       // of the file, as it is on disk; -1 when unknown
+	read   atomic.Int64
+	bytes  *bufio.Reader
+	close  func()
 }
 
 // countingReader counts what is read of the file, for the progress bar.
@@ -59,29 +63,65 @@ func (c countingReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// openSource opens a file, or standard input for "-". What is compressed shows by its first bytes, not by its name.
-func openSource(name string, stdin io.Reader) (*source, error) {
-	s := &source{name: name, size: -1, close: func() {}}
-	r := stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			var why *os.PathError
-			if errors.As(err, &why) {
-				err = why.Err
-			}
-			return nil, &FileError{name, "can't open it", err}
+// isStream says that a name is of something to be read once, without a place of its own for a checkpoint: a pipe, a
+// device, or an open file's name, as in "import /dev/stdin <orders.csv".
+func isStream(name string, info os.FileInfo) bool {
+	return !info.Mode().IsRegular() || name == "/dev/stdin" || strings.HasPrefix(name, "/dev/fd/") || strings.HasPrefix(name, "/proc/")
+}
+
+func cantOpen(name string, err error) error {
+	if why, ok := errors.AsType[*os.PathError](err); ok {
+		err = why.Err
+	}
+	return &FileError{name, "can't open it", err}
+}
+
+// interruptible reads in a goroutine of its own, because a read from a pipe or a terminal, and the opening of a pipe,
+// end only when somebody writes: this way ctx ends them at once. The goroutine may outlive the import; the program
+// ends then.
+func interruptible(ctx context.Context, open func() (io.ReadCloser, error)) *io.PipeReader {
+	out, in := io.Pipe()
+	stop := context.AfterFunc(ctx, func() { _ = in.CloseWithError(context.Cause(ctx)) })
+	go func() {
+		defer stop()
+		r, err := open()
+		if err == nil {
+			_, err = io.Copy(in, r)
+			_ = r.Close() // it was only read
 		}
-		info, err := f.Stat()
-		if err == nil && info.IsDir() {
-			_ = f.Close()
+		_ = in.CloseWithError(err) // nil is the end of the input
+	}()
+	return out
+}
+
+// openSource opens a file, or standard input for "-". What is compressed shows by its first bytes, not by its name.
+// Where the input keeps its reader waiting, the end of ctx ends that.
+func openSource(ctx context.Context, name string, stdin io.Reader) (*source, error) {
+	s := &source{name: name, size: -1, stream: true, close: func() {}}
+	var r io.Reader
+	if name == "-" {
+		r = interruptible(ctx, func() (io.ReadCloser, error) { return io.NopCloser(stdin), nil })
+	} else {
+		var err error
+		if s.info, err = os.Stat(name); err != nil {
+			return nil, cantOpen(name, err)
+		}
+		if s.info.IsDir() {
 			return nil, &FileError{name, "is a directory, not a file", nil}
 		}
-		if err == nil && info.Mode().IsRegular() {
-			s.size = info.Size()
+		if s.stream = isStream(name, s.info); s.stream {
+			pipe := interruptible(ctx, func() (io.ReadCloser, error) { return os.Open(name) })
+			s.close = func() { _ = pipe.Close() }
+			r = pipe
+		} else {
+			f, err := os.Open(name)
+			if err != nil {
+				return nil, cantOpen(name, err)
+			}
+			s.size = s.info.Size()
+			s.close = func() { _ = f.Close() }
+			r = f
 		}
-		s.close = func() { _ = f.Close() }
-		r = f
 	}
 	compressed := bufio.NewReaderSize(countingReader{r, &s.read}, 64<<10)
 	magic, err := compressed.Peek(4)
@@ -124,11 +164,17 @@ func openSource(name string, stdin io.Reader) (*source, error) {
 	return s, nil
 }
 
-// peek returns the first byte that is not white space, without consuming anything; 0 where there is none near.
+// peek returns the first byte that is not white space, without consuming anything; 0 where there is none near. It
+// waits for no more than that byte.
 func (s *source) peek() byte {
-	b, _ := s.bytes.(*bufio.Reader).Peek(512)
-	if b = bytes.TrimLeft(b, " \t\r\n"); len(b) > 0 {
-		return b[0]
+	for n := 1; n <= 512; n++ {
+		b, err := s.bytes.Peek(n)
+		if err != nil {
+			break
+		}
+		if c := b[n-1]; strings.IndexByte(" \t\r\n", c) < 0 {
+			return c
+		}
 	}
 	return 0
 }
