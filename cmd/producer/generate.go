@@ -140,7 +140,7 @@ func (g *generateCmd) toQueue(ctx context.Context, source *generator.Generator) 
 		cfg.Linger = generateLinger
 	}
 	p := publish.New(ctx, to.send, to.queue, cfg)
-	err = g.each(ctx, source, p.Add)
+	err = g.each(ctx, source, func(c *messages.Command, number int64) error { return p.Add(c, number, 0) })
 	if closed := p.Close(); err == nil || errors.Is(err, closed) {
 		err = closed
 	}

@@ -112,7 +112,7 @@ func (c *common) send(ctx context.Context, s *cli.Streams, command *messages.Com
 	defer span.End()
 	// Its own scope: the same command sent twice on purpose is two commands, also to a FIFO queue.
 	p := publish.New(ctx, to.send, to.queue, publish.Config{Concurrency: 1, Scope: uuid.NewString(), Trace: to.traced()})
-	added := p.Add(command, 0)
+	added := p.Add(command, 0, 0)
 	if err := p.Close(); err != nil {
 		return explain(err)
 	}

@@ -68,7 +68,7 @@ type Progress interface {
 	Stop()
 }
 
-// Counts count rows. Every row that was read is sent or rejected.
+// Counts count rows as they are read, and commands. Every row is sent or rejected.
 type Counts struct {
 	Rows       int64 `json:"rows"`
 	Rejected   int64 `json:"rejected"`
@@ -83,7 +83,7 @@ func (c *Counts) add(other Counts) {
 	c.WriteUnits += other.WriteUnits
 }
 
-// Result is what became of a file, or of several.
+// Result is what became of a file, or of several. Where an import stopped, its commands are those that SQS accepted.
 type Result struct {
 	Counts
 	Resumed  int64 // rows that an earlier run had done, and this one left out; they are in Counts
@@ -167,7 +167,8 @@ func File(ctx context.Context, name string, o *Options) (result Result, err erro
 	if err := r.resume(before); err != nil {
 		return Result{}, err
 	}
-	result.Resumed = r.counts.Rows
+	resumed := r.counts
+	result.Resumed = resumed.Rows
 	if o.Rate > 0 {
 		r.limiter = rate.NewLimiter(rate.Limit(o.Rate), max(1, int(o.Rate/10)))
 	}
@@ -197,6 +198,10 @@ func File(ctx context.Context, name string, o *Options) (result Result, err erro
 	}
 	stop()
 	result.Counts = r.counts
+	if r.pub != nil { // r.counts has what was packed
+		result.Commands = resumed.Commands + result.Messages.Commands
+		result.WriteUnits = resumed.WriteUnits + result.Messages.WriteUnits
+	}
 	if r.rejects.size > 0 {
 		result.Rejects = []string{r.rejects.path}
 	}
@@ -296,7 +301,8 @@ func (r *run) send(commands []messages.Decoded) (*messages.Error, error) {
 	var units int64
 	for i := range commands {
 		c := &commands[i].Command
-		units += writeUnits(c)
+		its := writeUnits(c)
+		units += its
 		if r.pub == nil {
 			if r.Sample != nil && r.sampled < 3 {
 				r.sampled++
@@ -311,7 +317,7 @@ func (r *run) send(commands []messages.Decoded) (*messages.Error, error) {
 				}
 			}
 		}
-		if err := r.pub.Add(c, line); err != nil {
+		if err := r.pub.Add(c, line, its); err != nil {
 			if large, ok := errors.AsType[*publish.TooLargeError](err); ok {
 				return &messages.Error{Reason: messages.ReasonTooLarge, Detail: large.Error()}, nil
 			}

@@ -624,6 +624,32 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// An import that stopped counts as commands what SQS accepted, and no more.
+func TestCountsOfAStoppedImport(t *testing.T) {
+	const rows = 3_000
+	q := &sqstest.Queue{Fail: func(call int) (error, bool) {
+		if call >= 9 {
+			return sqstest.Denied(), false
+		}
+		return nil, false
+	}}
+	o := to(q, with(putOrder, func(m *Mapping) { m.IDs = ids.UUIDv4 }))
+	o.Publish = publish.Config{PackCommands: 10, Concurrency: 1}
+	path := write(t, "f.csv", manyOrders(rows))
+	stopped, err := File(t.Context(), path, o)
+	sent := int64(len(commands(q)))
+	if err == nil || stopped.Commands != sent || stopped.WriteUnits != 2*sent || sent == 0 || stopped.Rows*9/10 <= sent || stopped.Rows < stopped.Rejected*10 {
+		t.Errorf("%v, %+v, %d commands accepted", err, stopped.Counts, sent)
+	}
+	q.Fail = nil
+	yes := true
+	o.Resume = &yes
+	whole, err := File(t.Context(), path, o)
+	if want := (Counts{Rows: rows, Rejected: rows / 10, Commands: rows * 9 / 10, WriteUnits: 2 * rows * 9 / 10}); err != nil || whole.Counts != want {
+		t.Errorf("resumed: %v, %+v, want %+v", err, whole.Counts, want)
+	}
+}
+
 func TestResumeRefuses(t *testing.T) {
 	yes, no := true, false
 	content := manyOrders(3_000)

@@ -86,6 +86,8 @@ type Stats struct {
 	Calls    int64 // SendMessageBatch calls, failed ones included
 	Units    int64 // the 64 KiB units that SQS bills for these calls
 	Refused  int64 // entries that SQS refused for a while
+	// WriteUnits is what DynamoDB takes for these commands, as Add was told.
+	WriteUnits int64
 }
 
 // Add sums counts.
@@ -96,6 +98,7 @@ func (s *Stats) Add(other Stats) {
 	s.Calls += other.Calls
 	s.Units += other.Units
 	s.Refused += other.Refused
+	s.WriteUnits += other.WriteUnits
 }
 
 // Publisher sends commands to one queue. Add, Cut and Close are called by one goroutine, the rest by any.
@@ -135,6 +138,7 @@ type pack struct {
 	key        packKey
 	body       []byte
 	commands   int
+	units      int64
 	at         int64 // position of the first command
 	since      time.Time
 	prev, next *pack
@@ -146,6 +150,7 @@ type message struct {
 	body                    string
 	bytes                   int // of body and attributes
 	commands                int
+	units                   int64
 	at                      int64
 	cut                     int64 // the number of the cut that it lies before
 	since                   time.Time
@@ -173,9 +178,9 @@ func New(ctx context.Context, api API, q Queue, cfg Config) *Publisher {
 }
 
 // Add packs a valid command. At is its position in what it came from: with the content it makes up the deduplication
-// id. Add waits while the senders are behind. A *TooLargeError means that this command can't be sent and others can;
+// id. Units is what DynamoDB takes to write it, for Stats. Add waits while the senders are behind. A *TooLargeError means that this command can't be sent and others can;
 // any other error is the publisher's failure. The command's strings are not kept.
-func (p *Publisher) Add(c *messages.Command, at int64) error {
+func (p *Publisher) Add(c *messages.Command, at, units int64) error {
 	if err := p.Fits(c); err != nil {
 		return err
 	}
@@ -201,6 +206,7 @@ func (p *Publisher) Add(c *messages.Command, at int64) error {
 	k.body = append(k.body, ',')
 	k.body = append(k.body, p.scratch...)
 	k.commands++
+	k.units += units
 	p.open += len(k.body) - before
 	if k.commands == p.cfg.PackCommands {
 		if err := p.seal(k); err != nil {
@@ -291,7 +297,7 @@ func (p *Publisher) sealNow(k *pack) {
 	} else {
 		k.next.prev = k.prev
 	}
-	m := &message{key: k.key, commands: k.commands, at: k.at, since: k.since, cut: p.accepted + int64(len(p.cuts)) - 1}
+	m := &message{key: k.key, commands: k.commands, units: k.units, at: k.at, since: k.since, cut: p.accepted + int64(len(p.cuts)) - 1}
 	if k.commands == 1 {
 		m.body = string(k.body[1:])
 	} else {

@@ -40,7 +40,7 @@ func publishAll(t *testing.T, q *sqstest.Queue, cfg Config, list []*messages.Com
 	t.Helper()
 	p := New(t.Context(), q, Queue{Name: "q", URL: "u", FIFO: q.FIFO, MessageBytes: q.MessageBytes}, cfg)
 	for i, c := range list {
-		if err := p.Add(c, int64(i)); err != nil {
+		if err := p.Add(c, int64(i), 0); err != nil {
 			t.Fatalf("add %d: %v", i, err)
 		}
 	}
@@ -222,20 +222,20 @@ func TestGivesUp(t *testing.T) {
 	t.Run("at once where a retry changes nothing", func(t *testing.T) {
 		q := &sqstest.Queue{Fail: func(int) (error, bool) { return sqstest.Denied(), false }}
 		p := New(t.Context(), q, Queue{Name: "q", URL: "u"}, Config{})
-		_ = p.Add(order("t", "o", "1"), 0)
+		_ = p.Add(order("t", "o", "1"), 0, 0)
 		err := p.Close()
 		var api smithy.APIError
 		if !errors.As(err, &api) || api.ErrorCode() != "AccessDenied" || q.Calls() != 1 {
 			t.Errorf("close: %v after %d calls", err, q.Calls())
 		}
-		if err := p.Add(order("t", "o", "1"), 1); !errors.As(err, &api) {
+		if err := p.Add(order("t", "o", "1"), 1, 0); !errors.As(err, &api) {
 			t.Errorf("add after a failure: %v", err)
 		}
 	})
 	t.Run("on a message that SQS refuses for good", func(t *testing.T) {
 		q := &sqstest.Queue{Refuse: func(_, entry int, _ *types.SendMessageBatchRequestEntry) string { return "InvalidMessageContents" }}
 		p := New(t.Context(), q, Queue{Name: "q", URL: "u"}, Config{})
-		_ = p.Add(order("t", "o", "1"), 0)
+		_ = p.Add(order("t", "o", "1"), 0, 0)
 		var refused *RefusedError
 		if err := p.Close(); !errors.As(err, &refused) || refused.Code != "InvalidMessageContents" {
 			t.Errorf("close: %v", err)
@@ -246,7 +246,7 @@ func TestGivesUp(t *testing.T) {
 			q := &sqstest.Queue{Fail: func(int) (error, bool) { return sqstest.Throttled(), false }}
 			started := time.Now()
 			p := New(t.Context(), q, Queue{Name: "q", URL: "u"}, Config{})
-			_ = p.Add(order("t", "o", "1"), 0)
+			_ = p.Add(order("t", "o", "1"), 0, 0)
 			err := p.Close()
 			took := time.Since(started)
 			if err == nil || took < DefaultPatience || took > DefaultPatience+maxPause {
@@ -264,7 +264,7 @@ func TestGivesUp(t *testing.T) {
 			big := order("t", "o", "1")
 			big.Attributes = `{"text":"` + strings.Repeat("x", 100_000) + `"}`
 			for range 1_000 { // far more than it may hold: Add waits
-				if err = p.Add(big, 0); err != nil {
+				if err = p.Add(big, 0, 0); err != nil {
 					break
 				}
 			}
@@ -309,7 +309,7 @@ func TestCuts(t *testing.T) {
 		p := New(t.Context(), q, Queue{Name: "q", URL: "u"}, Config{PackCommands: 1})
 		add := func(n int) {
 			for i := range n {
-				if err := p.Add(order("t", fmt.Sprint(i), "1"), 0); err != nil {
+				if err := p.Add(order("t", fmt.Sprint(i), "1"), 0, 0); err != nil {
 					t.Error(err)
 				}
 			}
@@ -341,7 +341,7 @@ func TestLinger(t *testing.T) {
 		q := &sqstest.Queue{}
 		p := New(t.Context(), q, Queue{Name: "q", URL: "u"}, Config{Linger: time.Second})
 		started := time.Now()
-		if err := p.Add(order("t", "o", "1"), 0); err != nil {
+		if err := p.Add(order("t", "o", "1"), 0, 0); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(3 * time.Second)
@@ -364,11 +364,11 @@ func TestTooLargeForTheQueue(t *testing.T) {
 	large := order("t", "o", "1")
 	large.Attributes = `{"text":"` + strings.Repeat("x", 2_000) + `"}`
 	var tooLarge *TooLargeError
-	if err := p.Add(large, 0); !errors.As(err, &tooLarge) || tooLarge.Limit != 2_000 {
+	if err := p.Add(large, 0, 0); !errors.As(err, &tooLarge) || tooLarge.Limit != 2_000 {
 		t.Errorf("add: %v", err)
 	}
 	for i := range 100 {
-		if err := p.Add(order("t", fmt.Sprint(i), "1"), 1); err != nil {
+		if err := p.Add(order("t", fmt.Sprint(i), "1"), 1, 0); err != nil {
 			t.Errorf("the next one: %v", err)
 		}
 	}
@@ -393,7 +393,7 @@ func BenchmarkAdd(b *testing.B) {
 	c := order("tenant", "0192f0a1-7c3e-7000-8000-000000000001", "149.99")
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := p.Add(c, 0); err != nil {
+		if err := p.Add(c, 0, 0); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -270,6 +270,7 @@ func (p *Publisher) settle(bytes int, accepted []*message, refused int) {
 	p.stats.Refused += int64(refused)
 	for _, m := range accepted {
 		p.stats.Commands += int64(m.commands)
+		p.stats.WriteUnits += m.units
 		p.stats.Messages++
 		p.stats.Bytes += int64(m.bytes)
 		p.cuts[m.cut-p.accepted]--
