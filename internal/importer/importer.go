@@ -143,18 +143,18 @@ type rowReader interface {
 // error that says what is wrong with the file is a *FileError or an error of usage.
 func File(ctx context.Context, name string, o *Options) (result Result, err error) {
 	r := &run{Options: o, ctx: ctx, file: name}
-	if o.API != nil && name != "-" {
+	r.source, err = openSource(ctx, name, o.Stdin)
+	if err != nil {
+		return Result{}, err
+	}
+	defer r.source.close()
+	if o.API != nil && !r.source.stream {
 		r.settings = o.settings()
 	}
 	before, err := r.earlier()
 	if err != nil {
 		return Result{}, err
 	}
-	r.source, err = openSource(ctx, name, o.Stdin)
-	if err != nil {
-		return Result{}, err
-	}
-	defer r.source.close()
 	if o.Mapping.IDs != "" {
 		r.sequence = ids.NewSequence(o.Mapping.IDs)
 	}
@@ -162,6 +162,9 @@ func File(ctx context.Context, name string, o *Options) (result Result, err erro
 		r.sequence = *before.IDs
 	}
 	if err := r.open(); err != nil {
+		return Result{}, err
+	}
+	if err := r.rejects.check(name, []os.FileInfo{r.source.info}); err != nil {
 		return Result{}, err
 	}
 	if err := r.resume(before); err != nil {

@@ -254,6 +254,134 @@ func TestRejectedFileIsImportable(t *testing.T) {
 	}
 }
 
+const oneBadOrder = "tenant_id,order_id,user_id,order_amount\nt,o1,u1,1\nt,o2,u1,none\n"
+
+// The file of rejected rows replaces an earlier import's, and nothing else: where anything else is, nothing is done.
+func TestRejectedRowsReplaceOnlyTheirOwn(t *testing.T) {
+	own := "rejected_line,rejected_reason,x\n" + strings.Repeat("1,old,\n", 100)
+	for name, test := range map[string]struct {
+		at     func(t *testing.T, input, path string) error // makes what is at path
+		says   string                                       // of the refusal; "": it is replaced
+		option bool                                         // with --rejected
+	}{
+		"nothing":             {func(*testing.T, string, string) error { return nil }, "", true},
+		"the input":           {func(_ *testing.T, input, path string) error { return os.Link(input, path) }, "is read", true},
+		"a link to the input": {func(_ *testing.T, input, path string) error { return os.Symlink(input, path) }, "is read", false},
+		"a directory":         {func(_ *testing.T, _, path string) error { return os.Mkdir(path, 0o755) }, "is a directory", true},
+		"another file":        {func(_ *testing.T, _, path string) error { return os.WriteFile(path, []byte("rejected_line\n"), 0o644) }, "holds something else", false},
+		"an empty file":       {func(_ *testing.T, _, path string) error { return os.WriteFile(path, nil, 0o644) }, "", true},
+		"rejected CSV":        {func(_ *testing.T, _, path string) error { return os.WriteFile(path, []byte(own), 0o644) }, "", false},
+		"rejected JSON": {func(_ *testing.T, _, path string) error {
+			return os.WriteFile(path, []byte(`{"rejected_line":1,"rejected_reason":"old","text":"x"}`+"\n"), 0o644)
+		}, "", true},
+		"a link to rejected CSV": {func(t *testing.T, _, path string) error {
+			return os.Symlink(write(t, "other.csv", own), path)
+		}, "", true},
+		"a link to nothing": {func(t *testing.T, _, path string) error {
+			return os.Symlink(filepath.Join(t.TempDir(), "new.csv"), path)
+		}, "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			input := write(t, "f.csv", oneBadOrder)
+			q := &sqstest.Queue{}
+			o := to(q, putOrder)
+			path := input + ".rejected.csv"
+			if test.option {
+				path = filepath.Join(t.TempDir(), "rejected")
+				o.Rejected = path
+			}
+			if err := test.at(t, input, path); err != nil {
+				t.Skip(err)
+			}
+			before, _ := os.Lstat(path)
+			content, _ := os.ReadFile(path)
+			_, err := File(t.Context(), input, o)
+			after, _ := os.Lstat(path)
+			now, _ := os.ReadFile(path)
+			if kept, _ := os.ReadFile(input); string(kept) != oneBadOrder {
+				t.Errorf("the input is %q now", kept)
+			}
+			if test.says == "" {
+				want := `rejected_line,rejected_reason,tenant_id,order_id,user_id,order_amount` + "\n" +
+					`3,"order_amount: ""none"" is not a decimal number such as 150, 149.99 or 1.5e2",t,o2,u1,none` + "\n"
+				if err != nil || string(now) != want || before != nil && after.Mode().Type() != before.Mode().Type() {
+					t.Errorf("%v, rejected %q", err, now)
+				}
+				return
+			}
+			status, ok := errors.AsType[*cli.StatusError](err)
+			if !ok || status.Status != cli.StatusUsage || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%v, want a usage error with %q", err, test.says)
+			}
+			if len(q.Messages()) > 0 || after.Mode() != before.Mode() || string(now) != string(content) {
+				t.Errorf("%d messages, mode %v was %v, %q", len(q.Messages()), after.Mode(), before.Mode(), now)
+			}
+		})
+	}
+}
+
+// A clean import leaves no rejected rows of an earlier one behind.
+func TestOldRejectedRowsAreRemoved(t *testing.T) {
+	path := write(t, "f.csv", oneBadOrder)
+	for _, want := range []int{1, 0} {
+		result, err := File(t.Context(), path, to(&sqstest.Queue{}, putOrder))
+		if _, there := os.Stat(path + ".rejected.csv"); err != nil || len(result.Rejects) != want || (there == nil) != (want == 1) {
+			t.Errorf("%v, %+v, %v", err, result, there)
+		}
+		if err := os.WriteFile(path, []byte(strings.Replace(oneBadOrder, "none", "2", 1)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Columns named on the command line are the rejected file's header, so that it can be imported without naming them.
+func TestRejectedRowsOfAFileWithoutAHeader(t *testing.T) {
+	_, _, rejected, err := importText(t, "f.csv", "t;o1;u1;one;x\n", putOrder, func(o *Options) {
+		o.Header, o.Delimiter = []string{"tenant_id", "order_id", "user_id", "order_amount", "a;b"}, ';'
+	})
+	if err != nil || !strings.HasPrefix(rejected, "rejected_line;rejected_reason;tenant_id;order_id;user_id;order_amount;\"a;b\"\n1;") {
+		t.Errorf("%v, rejected %q", err, rejected)
+	}
+}
+
+// What is no file is read as standard input is: no checkpoint and no rejected rows beside it. Nor is it emptied where
+// rejected rows go there.
+func TestPipes(t *testing.T) {
+	pipe := func() (r, w *os.File, name func(*os.File) string) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = r.Close(), w.Close() })
+		return r, w, func(f *os.File) string { return fmt.Sprintf("/dev/fd/%d", f.Fd()) }
+	}
+	r, w, name := pipe()
+	if _, err := os.Stat(name(r)); err != nil {
+		t.Skip(err)
+	}
+	t.Chdir(t.TempDir())
+	in := func() { _, _ = w.WriteString(oneBadOrder); _ = w.Close() } // it fits the pipe
+	in()
+	q := &sqstest.Queue{}
+	result, err := File(t.Context(), name(r), to(q, putOrder))
+	if text, _ := os.ReadFile("stdin.rejected.csv"); err != nil || len(commands(q)) != 1 || !strings.Contains(string(text), ",t,o2,u1,none\n") {
+		t.Errorf("%v, %+v, rejected %q", err, result, text)
+	}
+	r, w, name = pipe()
+	in()
+	rejected, out, _ := pipe()
+	o := to(q, putOrder)
+	o.Rejected = name(out)
+	_, err = File(t.Context(), name(r), o)
+	_ = out.Close()
+	if text, _ := io.ReadAll(rejected); err != nil || !strings.HasSuffix(string(text), ",t,o2,u1,none\n") {
+		t.Errorf("%v, rejected %q", err, text)
+	}
+	if entries, _ := os.ReadDir("."); len(entries) != 1 {
+		t.Errorf("it left %v", entries)
+	}
+}
+
 func TestObjectsAreChecked(t *testing.T) {
 	mapping := Mapping{Kind: messages.PutOrder, Tenant: "t", AllAttributes: true}
 	for line, want := range map[string]string{

@@ -43,7 +43,7 @@ func (e *FileError) Unwrap() error { return e.Err }
 // source is an open input: decompressed, without a byte order mark.
 type source struct {
 	name   string      // "-" for standard input
-	info   os.FileInfo // nil for standard input
+	info   os.FileInfo // nil for standard input that is no file
 	stream bool        // it can be read only once
 	size   int64       // of the file, as it is on disk; -1 when unknown
 	read   atomic.Int64
@@ -63,10 +63,10 @@ func (c countingReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// isStream says that a name is of something to be read once, without a place of its own for a checkpoint: a pipe, a
-// device, or an open file's name, as in "import /dev/stdin <orders.csv".
+// isStream says that a name is of something that is read or written once, and beside which nothing can be kept: a pipe,
+// a device, or an open file's name, as in "import /dev/stdin <orders.csv".
 func isStream(name string, info os.FileInfo) bool {
-	return !info.Mode().IsRegular() || name == "/dev/stdin" || strings.HasPrefix(name, "/dev/fd/") || strings.HasPrefix(name, "/proc/")
+	return !info.Mode().IsRegular() || strings.HasPrefix(name, "/dev/std") || strings.HasPrefix(name, "/dev/fd/") || strings.HasPrefix(name, "/proc/")
 }
 
 func cantOpen(name string, err error) error {
@@ -100,6 +100,9 @@ func openSource(ctx context.Context, name string, stdin io.Reader) (*source, err
 	s := &source{name: name, size: -1, stream: true, close: func() {}}
 	var r io.Reader
 	if name == "-" {
+		if f, ok := stdin.(*os.File); ok {
+			s.info, _ = f.Stat() // nil where it fails
+		}
 		r = interruptible(ctx, func() (io.ReadCloser, error) { return io.NopCloser(stdin), nil })
 	} else {
 		var err error

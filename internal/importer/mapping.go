@@ -192,10 +192,12 @@ func shorten(value string) string {
 	return value[:most] + "…"
 }
 
-// Names of the columns that a file of rejected rows has before the row's own. They are never carried along.
+// Names of the columns that a file of rejected rows has before the row's own. They are never carried along, and they
+// are what tells such a file from any other.
 const (
 	rejectedLine   = "rejected_line"
 	rejectedReason = "rejected_reason"
+	rejectedMember = `{"` + rejectedLine + `":` // how a line of JSON begins
 )
 
 // tableMapping is a mapping for the columns of one file.

@@ -3,12 +3,18 @@ package importer
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
+	"tributary/internal/cli"
 	"tributary/internal/messages"
 	"tributary/internal/rawjson"
 )
@@ -19,43 +25,104 @@ type rejects struct {
 	path      string
 	format    Format
 	delimiter byte
-	header    []byte // the file's own header as it stands; nil where it has none
+	header    []byte // of CSV, as it stands in the file
 	file      *os.File
 	out       *bufio.Writer
 	size      int64 // bytes written, flushed or not
 	line      []byte
 }
 
-// start begins anew, without a file, or goes on behind the first size bytes of the one that is there.
+// check says why rejected rows can't go to their path: they replace rejected rows of an earlier import, and nothing else.
+// What is no file, such as /dev/stderr or a pipe, is only written to.
+func (r *rejects) check(file string, inputs []os.FileInfo) error {
+	if r.path == "" {
+		return nil
+	}
+	info, err := os.Stat(r.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var why string
+	switch {
+	case err != nil:
+		why = "can't be looked at: " + err.Error()
+	case info.IsDir():
+		why = "is a directory"
+	case info.Mode()&os.ModeCharDevice == 0 && slices.ContainsFunc(inputs, func(in os.FileInfo) bool { return os.SameFile(in, info) }):
+		why = "is read by this import" // a terminal may well be read and written
+	case !isStream(r.path, info) && !r.replaceable():
+		why = "holds something else"
+	default:
+		return nil
+	}
+	return cli.Usage("%s: its rejected rows would go to %s, which %s: --rejected names another place", file, r.path, why)
+}
+
+// replaceable says whether the file at the path is empty, or begins as only a file of rejected rows does.
+func (r *rejects) replaceable() bool {
+	f, err := os.Open(r.path)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	start := make([]byte, len(rejectedLine)+1+len(rejectedReason))
+	n, err := io.ReadFull(f, start)
+	if n == 0 {
+		return errors.Is(err, io.EOF)
+	}
+	text := string(start[:n])
+	rest, isCSV := strings.CutPrefix(text, rejectedLine)
+	return isCSV && len(rest) > 0 && rest[1:] == rejectedReason || strings.HasPrefix(text, rejectedMember)
+}
+
+// start begins anew, without a file, or goes on behind the first size bytes of the one that is there. The path was
+// checked.
 func (r *rejects) start(size int64) error {
 	if r.path == "" {
 		return nil
 	}
+	info, err := os.Stat(r.path)
+	if size == 0 && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("go on with rejected rows: %w", err)
+	}
+	stream := isStream(r.path, info)
 	if size == 0 {
-		if err := os.Remove(r.path); err != nil && !os.IsNotExist(err) {
+		if stream || info.Size() == 0 {
+			return nil
+		}
+		target, err := filepath.EvalSymlinks(r.path)
+		if err == nil {
+			err = os.Remove(target)
+		}
+		if err != nil {
 			return fmt.Errorf("remove old rejected rows: %w", err)
 		}
 		return nil
 	}
-	f, err := os.OpenFile(r.path, os.O_WRONLY, 0)
+	if !stream && info.Size() < size {
+		return fmt.Errorf("go on with rejected rows: %s has %d bytes, the checkpoint says %d", r.path, info.Size(), size)
+	}
+	if err := r.open(); err != nil {
+		return err
+	}
+	if r.size = size; !stream {
+		if err := r.file.Truncate(size); err != nil {
+			return fmt.Errorf("go on with rejected rows: %w", err)
+		}
+	}
+	return nil
+}
+
+// open opens the path to be written at its end: what came there unseen is not destroyed.
+func (r *rejects) open() error {
+	f, err := os.OpenFile(r.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		return fmt.Errorf("go on with rejected rows: %w", err)
+		return fmt.Errorf("write rejected rows (--rejected says where): %w", err)
 	}
-	info, err := f.Stat()
-	if err == nil && info.Size() < size {
-		err = fmt.Errorf("%s has %d bytes, the checkpoint says %d", r.path, info.Size(), size)
-	}
-	if err == nil {
-		err = f.Truncate(size)
-	}
-	if err == nil {
-		_, err = f.Seek(size, 0)
-	}
-	if err != nil {
-		_ = f.Close()
-		return fmt.Errorf("go on with rejected rows: %w", err)
-	}
-	r.file, r.out, r.size = f, bufio.NewWriter(f), size
+	r.file, r.out = f, bufio.NewWriter(f)
 	return nil
 }
 
@@ -65,11 +132,9 @@ func (r *rejects) add(line int64, raw []byte, why *messages.Error) error {
 		return nil
 	}
 	if r.file == nil {
-		f, err := os.OpenFile(r.path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
-		if err != nil {
-			return fmt.Errorf("write rejected rows (--rejected says where): %w", err)
+		if err := r.open(); err != nil {
+			return err
 		}
-		r.file, r.out = f, bufio.NewWriter(f)
 		if r.header != nil {
 			r.line = append(append(append(append(append(r.line[:0], rejectedLine...), r.delimiter), rejectedReason...), r.delimiter), r.header...)
 			if err := r.write(append(r.line, '\n')); err != nil {
@@ -83,7 +148,7 @@ func (r *rejects) add(line int64, raw []byte, why *messages.Error) error {
 		r.line = append(append(r.line, '"'), strings.ReplaceAll(why.Error(), `"`, `""`)...)
 		r.line = append(append(r.line, '"', r.delimiter), raw...)
 	} else {
-		r.line = strconv.AppendInt(append(r.line, `{"rejected_line":`...), line, 10)
+		r.line = strconv.AppendInt(append(r.line, rejectedMember...), line, 10)
 		r.line = rawjson.AppendString(append(r.line, `,"rejected_reason":`...), strings.ToValidUTF8(why.Error(), "\uFFFD"))
 		switch {
 		case !utf8.Valid(raw): // JSON has no bytes: base64, as encoding/json writes them

@@ -2,6 +2,7 @@ package importer
 
 import (
 	"bytes"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,7 +52,7 @@ func (r *run) open() error {
 		r.rejects.path = ""
 	} else if r.rejects.path == "" {
 		base := r.file
-		if base == "-" {
+		if r.source.stream {
 			base = "stdin"
 		}
 		r.rejects.path = base + ".rejected." + string(format)
@@ -73,7 +74,9 @@ func (r *run) open() error {
 	}
 	records := &csvReader{window: r.window, delimiter: delimiter}
 	header := r.Header
-	if len(header) == 0 {
+	if len(header) > 0 {
+		r.rejects.header = csvLine(header, delimiter)
+	} else {
 		bad, err := records.next()
 		if errors.Is(err, io.EOF) {
 			r.rows = &lineReader{window: r.window} // there is nothing to read
@@ -96,6 +99,16 @@ func (r *run) open() error {
 	}
 	r.rows = &recordRows{csvReader: records, mapping: mapping}
 	return nil
+}
+
+// csvLine writes a record, without a line ending.
+func csvLine(fields []string, delimiter byte) []byte {
+	var line bytes.Buffer
+	w := csv.NewWriter(&line)
+	w.Comma = rune(delimiter)
+	_ = w.Write(fields) // to memory
+	w.Flush()
+	return bytes.TrimSuffix(line.Bytes(), []byte{'\n'})
 }
 
 // isPlain says whether nothing is mapped.
