@@ -12,7 +12,7 @@ import (
 )
 
 // checkpointFormat is changed when an older program could not go on from a newer one's checkpoint.
-const checkpointFormat = 1
+const checkpointFormat = 2
 
 // checkpoint says how far an import is: SQS has accepted every row before Offset, or it is in the rejected file.
 type checkpoint struct {
@@ -24,6 +24,8 @@ type checkpoint struct {
 	Fingerprint string `json:"fingerprint"`
 	// Settings are the flags that decide what becomes of a row, and the queue.
 	Settings string `json:"settings"`
+	// Scope is the import's own, by which a FIFO queue knows again what this import has sent, and nothing else.
+	Scope string `json:"scope"`
 	// Counts are of what lies before Offset.
 	Counts
 	RejectedBytes int64         `json:"rejected_bytes"`

@@ -7,11 +7,11 @@ package importer
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,6 +114,7 @@ type run struct {
 	pub      *publish.Publisher // nil: validate only
 	limiter  *rate.Limiter
 	sequence ids.Sequence
+	scope    string // of deduplication: this import's, over all runs that it takes
 	settings string
 	counts   Counts
 	sampled  int
@@ -161,6 +162,9 @@ func File(ctx context.Context, name string, o *Options) (result Result, err erro
 	if before != nil && before.IDs != nil {
 		r.sequence = *before.IDs
 	}
+	if r.scope = rand.Text(); before != nil {
+		r.scope = before.Scope
+	}
 	if err := r.open(); err != nil {
 		return Result{}, err
 	}
@@ -177,14 +181,14 @@ func File(ctx context.Context, name string, o *Options) (result Result, err erro
 	}
 	if o.API != nil {
 		cfg := o.Publish
-		cfg.Scope = filepath.Base(name)
+		cfg.Scope = r.scope
 		if !o.Queue.FIFO && (o.Rate > 0 || name == "-") {
 			cfg.Linger = time.Second // what trickles in should not wait for a pack to fill
 		}
 		r.pub = publish.New(ctx, o.API, o.Queue, cfg)
 	}
-	if r.settings != "" && o.Mapping.IDs != "" {
-		r.note(0) // before anything is sent: what goes on from here makes the same ids
+	if r.settings != "" && before == nil {
+		r.note(0) // before anything is sent: what goes on from here makes the same ids, of items and for deduplication
 		r.storeOrWarn()
 	}
 	stop := r.watch()
@@ -383,7 +387,7 @@ func (r *run) cut() error {
 func (r *run) note(number int64) {
 	c := cut{number, checkpoint{
 		Format: checkpointFormat, Offset: r.window.offset, Line: r.window.line, Fingerprint: r.window.fingerprint(),
-		Settings: r.settings, Counts: r.counts, RejectedBytes: r.rejects.size,
+		Settings: r.settings, Scope: r.scope, Counts: r.counts, RejectedBytes: r.rejects.size,
 	}}
 	if r.Mapping.IDs != "" {
 		c.IDs = &r.sequence

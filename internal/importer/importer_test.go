@@ -752,6 +752,23 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// A FIFO queue leaves out what is sent twice within five minutes, which an import made anew on purpose is not.
+func TestRepeatedImportToFIFO(t *testing.T) {
+	const text = "tenant_id,user_id\nt,u1\nt,u2\n"
+	path := write(t, "f.csv", text)
+	q := &sqstest.Queue{FIFO: true}
+	o := to(q, Mapping{Kind: messages.DeleteUser})
+	for n := range 4 {
+		o.Stdin = strings.NewReader(text)
+		if _, err := File(t.Context(), []string{path, "-"}[n%2], o); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(commands(q)); got != 2*(n+1) {
+			t.Errorf("%d commands after %d imports", got, n+1)
+		}
+	}
+}
+
 // An import that stopped counts as commands what SQS accepted, and no more.
 func TestCountsOfAStoppedImport(t *testing.T) {
 	const rows = 3_000
