@@ -145,14 +145,7 @@ func (i *importCmd) Run(ctx context.Context, s *cli.Streams) error {
 	o.Warn = func(line string) { warnings = append(warnings, line) }
 
 	started := time.Now()
-	var total importer.Result
-	for _, file := range i.Files {
-		result, fileErr := importer.File(ctx, file, o)
-		total.Add(result)
-		if err = fileErr; err != nil {
-			break
-		}
-	}
+	total, err := importer.Files(ctx, i.Files, o)
 	elapsed := time.Since(started)
 	for _, line := range append(warnings, refusals...) {
 		_, _ = fmt.Fprintln(s.Err, line)
@@ -188,10 +181,8 @@ func (i *importCmd) failure(err error, total *importer.Result) error {
 		return err
 	}
 	err = explain(err)
-	if file := i.Files[len(i.Files)-1]; !i.DryRun && file != "-" && total.Rows > 0 {
-		if _, there := os.Stat(importer.CheckpointPath(file)); there == nil {
-			return fmt.Errorf("%w (--resume goes on)", err)
-		}
+	if total.Resumable {
+		return fmt.Errorf("%w (--resume goes on)", err)
 	}
 	return err
 }

@@ -359,17 +359,21 @@ func TestKilledImportIsResumed(t *testing.T) {
 	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	args, err := json.Marshal([]string{"import", path, "--type", "put_order", "--tenant", "t", "--resume", "--pack", "10", "--concurrency", "2", "-o", "json"})
-	if err != nil {
-		t.Fatal(err)
-	}
 	killed := 0
 	for run := 0; ; run++ {
 		if run > kills+2 {
 			t.Fatal("the import does not end")
 		}
+		args := []string{"import", path, "--type", "put_order", "--tenant", "t", "--pack", "10", "--concurrency", "2", "-o", "json"}
+		if run > 0 {
+			args = append(args, "--resume")
+		}
+		text, err := json.Marshal(args)
+		if err != nil {
+			t.Fatal(err)
+		}
 		c := exec.CommandContext(t.Context(), os.Args[0])
-		c.Env = append(os.Environ(), asProducer+"="+string(args))
+		c.Env = append(os.Environ(), asProducer+"="+string(text))
 		var out, talk bytes.Buffer
 		c.Stdout, c.Stderr = &out, &talk
 		before := s.calls.Load()
@@ -437,6 +441,143 @@ func TestKilledImportIsResumed(t *testing.T) {
 	}
 	if _, err := os.Stat(path + ".checkpoint"); !os.IsNotExist(err) {
 		t.Errorf("the checkpoint is still there: %v", err)
+	}
+}
+
+// endless is a CSV of orders with a stray quote far from its end, where the import stops.
+func endless(rows int) string {
+	var b strings.Builder
+	b.WriteString("user_id,order_amount,note\n")
+	for i := range rows {
+		if i == rows/2 {
+			b.WriteString("u,1,\"")
+		}
+		fmt.Fprintf(&b, "u%d,%d,%s\n", i, i, strings.Repeat("n", 100))
+	}
+	return b.String()
+}
+
+// amounts counts the orders on a queue by their amount.
+func (s *stack) amounts(t *testing.T) map[string]int {
+	t.Helper()
+	times := map[string]int{}
+	for _, m := range s.receiveAll(t, "tributary-commands") {
+		for _, d := range decode(t, &m) {
+			times[d.Command.OrderAmount]++
+		}
+	}
+	return times
+}
+
+// Several files: all are checked before anything is sent, and what is done is not sent again by --resume.
+func TestImportOfSeveralFiles(t *testing.T) {
+	s := start(t, "tributary-commands")
+	folder := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(folder, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	const rows = 40_000
+	broken := endless(rows)
+	first := file("first.csv", "user_id,order_amount,note\nu1,1000001,x\nu1,none,x\nu2,1000002,x\n")
+	second, third := file("second.csv", broken), file("third.csv", "user_id,order_amount,note\nu1,1000003,x\n")
+	orders := func(args ...string) []string {
+		return append([]string{"import", "--type", "put_order", "--tenant", "t", "--id", "uuid7", "--pack", "100"}, args...)
+	}
+	for _, bad := range []struct {
+		path, says string
+		status     int
+	}{
+		{file("bad.csv", "user_id,price\nu1,1\n"), "no column for order_amount", cli.StatusUsage},
+		{filepath.Join(folder, "none.csv"), "no such file", cli.StatusFailed},
+		{first, "named twice", cli.StatusUsage},
+	} {
+		status, _, talk := producer(t, orders(first, third, bad.path)...)
+		if status != bad.status || strings.Count(talk, "\n") != 1 || !strings.Contains(talk, bad.says) {
+			t.Errorf("%s: status %d, %q", bad.path, status, talk)
+		}
+		if got := s.amounts(t); len(got) > 0 {
+			t.Errorf("%s: %v sent before all files were checked", bad.path, got)
+		}
+	}
+
+	status, _, talk := producer(t, orders(first, second, third)...)
+	if status != cli.StatusFailed || !strings.Contains(talk, "line 20002: ") || !strings.Contains(talk, "(--resume goes on)") {
+		t.Fatalf("status %d, %q", status, talk)
+	}
+	got := s.amounts(t)
+	if got["1000001"] != 1 || got["1000002"] != 1 || got["0"] != 1 || got["1000003"] != 0 {
+		t.Errorf("first run: %d amounts", len(got))
+	}
+	if status, _, talk := producer(t, orders(first, second, third)...); status != cli.StatusUsage || !strings.Contains(talk, "--resume") {
+		t.Errorf("neither resumed nor anew: status %d, %q", status, talk)
+	}
+	file("second.csv", strings.Replace(broken, "u,1,\"", "", 1))
+	original, err := os.ReadFile(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file("first.csv", string(original)+"u3,1000004,x\n")
+	if status, _, talk := producer(t, orders(first, second, third, "--resume")...); status != cli.StatusUsage || !strings.Contains(talk, "first.csv: the file has changed") {
+		t.Errorf("a file grew after it was done: status %d, %q", status, talk)
+	}
+	file("first.csv", string(original))
+	status, out, talk := producer(t, orders(first, second, third, "--resume", "-o", "json")...)
+	var sum summary
+	if err := json.Unmarshal([]byte(out), &sum); err != nil || status != cli.StatusPartial || sum.Rows != rows+4 || sum.Rejected != 1 ||
+		sum.Commands != rows+3 || sum.Resumed < 3 || len(sum.Rejects) != 1 {
+		t.Errorf("resumed: status %d, %s, %v, %q", status, out, err, talk)
+	}
+	for amount, n := range s.amounts(t) {
+		if amount == "1000001" || amount == "1000002" {
+			t.Errorf("a row of the first file is sent again")
+		}
+		got[amount] += n
+	}
+	if len(got) != rows+3 {
+		t.Errorf("%d of %d rows arrived", len(got), rows+3)
+	}
+	// All is done: there is nothing that --resume could mean.
+	for _, files := range [][]string{{first, second, third}, {first}, {"-"}} {
+		status, _, talk := producer(t, orders(append(files, "--resume")...)...)
+		if got := s.amounts(t); status != cli.StatusUsage || !strings.Contains(talk, "nothing to resume") || len(got) > 0 {
+			t.Errorf("%d files, resumed though all is done: status %d, %q, %d sent", len(files), status, talk, len(got))
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(folder, "*.checkpoint")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// --no-resume gives up an import that stopped only for one that begins.
+func TestNoResumeNeedsAnImportThatBegins(t *testing.T) {
+	s := start(t, "tributary-commands")
+	path := filepath.Join(t.TempDir(), "f.csv")
+	if err := os.WriteFile(path, []byte(endless(40_000)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"import", path, "--type", "put_order", "--tenant", "t", "--id", "uuid7", "--pack", "100"}
+	if status, _, talk := producer(t, args...); status != cli.StatusFailed {
+		t.Fatal(talk)
+	}
+	s.amounts(t)
+	before, err := os.ReadFile(path + ".checkpoint")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, wrong := range [][]string{{"--map", "user_id=nobody"}, {"--rejected", path}} {
+		if status, _, talk := producer(t, append(append(args, "--no-resume"), wrong...)...); status != cli.StatusUsage {
+			t.Errorf("%v: status %d, %q", wrong, status, talk)
+		}
+		if now, err := os.ReadFile(path + ".checkpoint"); err != nil || !bytes.Equal(now, before) {
+			t.Errorf("%v: checkpoint %q, %v", wrong, now, err)
+		}
+	}
+	if status, _, talk := producer(t, append(args, "--no-resume")...); status != cli.StatusFailed || s.amounts(t)["0"] != 1 {
+		t.Errorf("anew: status %d, %q", status, talk)
 	}
 }
 

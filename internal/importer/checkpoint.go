@@ -26,6 +26,8 @@ type checkpoint struct {
 	Settings string `json:"settings"`
 	// Scope is the import's own, by which a FIFO queue knows again what this import has sent, and nothing else.
 	Scope string `json:"scope"`
+	// Done says that the whole file is done, and that the import went on with another.
+	Done bool `json:"done,omitempty"`
 	// Counts are of what lies before Offset.
 	Counts
 	RejectedBytes int64         `json:"rejected_bytes"`

@@ -11,7 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,6 +92,8 @@ type Result struct {
 	Resumed  int64 // rows that an earlier run had done, and this one left out; they are in Counts
 	Rejects  []string
 	Messages publish.Stats // of this run
+	// Resumable says, of an import that stopped, that Resume would go on with it.
+	Resumable bool
 }
 
 // Add sums results.
@@ -105,9 +110,11 @@ const checkpointEvery = time.Second
 // run is the import of one file.
 type run struct {
 	*Options
+	input
 	ctx      context.Context
-	file     string
-	source   *source
+	last     bool        // of the import's files
+	before   *checkpoint // to go on from, or nil
+	source   *source     // nil while it is closed, as window and rows are
 	window   *window
 	rows     rowReader
 	rejects  rejects
@@ -140,41 +147,144 @@ type rowReader interface {
 	last() (raw []byte, line int64)
 }
 
-// File imports one file; "-" is standard input. The Result counts what was done even where there is an error. An
-// error that says what is wrong with the file is a *FileError or an error of usage.
-func File(ctx context.Context, name string, o *Options) (result Result, err error) {
-	r := &run{Options: o, ctx: ctx, file: name}
-	r.source, err = openSource(ctx, name, o.Stdin)
+// Files imports files, one after the other; "-" is standard input. All are opened and checked before anything is sent.
+// The Result counts what was done even where there is an error. An error that says what is wrong with a file is a
+// *FileError or an error of usage; of the latter nothing was done.
+func Files(ctx context.Context, names []string, o *Options) (total Result, err error) {
+	runs, err := prepare(ctx, names, o)
+	defer func() {
+		for _, r := range runs {
+			r.close()
+		}
+	}()
 	if err != nil {
 		return Result{}, err
 	}
-	defer r.source.close()
-	if o.API != nil && !r.source.stream {
-		r.settings = o.settings()
+	if o.Resume != nil && !*o.Resume {
+		// All of them before the first is sent: none is to be taken for a file that this import had done.
+		if err := forget(runs); err != nil {
+			return Result{}, err
+		}
 	}
-	before, err := r.earlier()
-	if err != nil {
-		return Result{}, err
+	for _, r := range runs {
+		result, err := r.do()
+		total.Add(result)
+		if err != nil {
+			total.Resumable = slices.ContainsFunc(runs, (*run).hasCheckpoint)
+			return total, err
+		}
 	}
-	if o.Mapping.IDs != "" {
-		r.sequence = ids.NewSequence(o.Mapping.IDs)
+	return total, forget(runs)
+}
+
+// prepare opens and checks all files. What it returns is to be closed even where there is an error.
+func prepare(ctx context.Context, names []string, o *Options) (runs []*run, err error) {
+	var inputs []input
+	taken := map[string]bool{}
+	streams := 0
+	for _, name := range names {
+		in, err := look(name, o.Stdin)
+		if err != nil {
+			return nil, err
+		}
+		if taken[filepath.Clean(name)] {
+			return nil, cli.Usage("%s: it is named twice", name)
+		}
+		taken[filepath.Clean(name)] = true
+		if in.stream {
+			if streams++; streams > 1 {
+				in.beside = fmt.Sprintf("%s-%d", in.beside, streams)
+			}
+		}
+		inputs = append(inputs, in)
 	}
-	if before != nil && before.IDs != nil {
-		r.sequence = *before.IDs
+	resumed := false
+	for i, in := range inputs {
+		r := &run{Options: o, ctx: ctx, input: in, last: i == len(inputs)-1}
+		runs = append(runs, r)
+		if err := r.prepare(inputs); err != nil {
+			return runs, err
+		}
+		if path := filepath.Clean(r.rejects.path); r.rejects.path != "" {
+			if taken[path] {
+				return runs, cli.Usage("%s: its rejected rows would go to %s, as another file's do: import them one by one", r.name, path)
+			}
+			taken[path] = true
+		}
+		resumed = resumed || r.before != nil
 	}
-	if r.scope = rand.Text(); before != nil {
-		r.scope = before.Scope
+	if o.Resume != nil && *o.Resume && !resumed {
+		return runs, cli.Usage("--resume: there is nothing to resume: no import of what is named stopped (without --resume all is sent from the start)")
+	}
+	return runs, nil
+}
+
+// prepare finds out what can be wrong with a file before anything is sent. It leaves the file open where it can't be
+// opened again, or reading goes on far within it.
+func (r *run) prepare(inputs []input) (err error) {
+	if r.API != nil && !r.stream {
+		r.settings = r.Options.settings()
+	}
+	if r.before, err = r.earlier(); err != nil {
+		return err
 	}
 	if err := r.open(); err != nil {
+		return err
+	}
+	if err := r.rejects.check(r.name, inputs); err != nil {
+		return err
+	}
+	if r.before != nil {
+		err = r.skip()
+	}
+	if !r.stream && (r.before == nil || r.before.Done) {
+		r.close()
+	}
+	return err
+}
+
+// close closes the file, if it is open.
+func (r *run) close() {
+	if r.source != nil {
+		r.source.close()
+		r.source, r.window, r.rows = nil, nil, nil
+	}
+}
+
+// do imports the file.
+func (r *run) do() (result Result, err error) {
+	o := r.Options
+	resumed := checkpoint{Scope: rand.Text()}
+	if o.Mapping.IDs != "" {
+		sequence := ids.NewSequence(o.Mapping.IDs)
+		resumed.IDs = &sequence
+	}
+	if r.before != nil {
+		resumed = *r.before
+	}
+	if resumed.Done {
+		result = Result{Counts: resumed.Counts, Resumed: resumed.Rows}
+		if resumed.RejectedBytes > 0 {
+			result.Rejects = []string{r.rejects.path}
+		}
+		return result, nil
+	}
+	if r.source == nil {
+		if err := r.open(); err != nil {
+			if _, usage := errors.AsType[*cli.StatusError](err); usage {
+				err = &FileError{r.name, "has changed since it was checked", nil}
+			}
+			return Result{}, err
+		}
+	}
+	defer r.close()
+	if err := r.rejects.start(resumed.RejectedBytes); err != nil {
 		return Result{}, err
 	}
-	if err := r.rejects.check(name, []os.FileInfo{r.source.info}); err != nil {
-		return Result{}, err
+	r.counts, r.scope = resumed.Counts, resumed.Scope
+	if resumed.IDs != nil {
+		r.sequence = *resumed.IDs
 	}
-	if err := r.resume(before); err != nil {
-		return Result{}, err
-	}
-	resumed := r.counts
 	result.Resumed = resumed.Rows
 	if o.Rate > 0 {
 		r.limiter = rate.NewLimiter(rate.Limit(o.Rate), max(1, int(o.Rate/10)))
@@ -182,12 +292,12 @@ func File(ctx context.Context, name string, o *Options) (result Result, err erro
 	if o.API != nil {
 		cfg := o.Publish
 		cfg.Scope = r.scope
-		if !o.Queue.FIFO && (o.Rate > 0 || name == "-") {
+		if !o.Queue.FIFO && (o.Rate > 0 || r.stream) {
 			cfg.Linger = time.Second // what trickles in should not wait for a pack to fill
 		}
-		r.pub = publish.New(ctx, o.API, o.Queue, cfg)
+		r.pub = publish.New(r.ctx, o.API, o.Queue, cfg)
 	}
-	if r.settings != "" && before == nil {
+	if r.settings != "" && r.before == nil {
 		r.note(0) // before anything is sent: what goes on from here makes the same ids, of items and for deduplication
 		r.storeOrWarn()
 	}
@@ -217,40 +327,31 @@ func File(ctx context.Context, name string, o *Options) (result Result, err erro
 
 // earlier returns the checkpoint to go on from, nil to begin anew.
 func (r *run) earlier() (*checkpoint, error) {
-	if r.settings == "" {
+	if r.settings == "" || r.Resume != nil && !*r.Resume {
 		return nil, nil
 	}
-	if r.Resume != nil && !*r.Resume {
-		if err := os.Remove(CheckpointPath(r.file)); err != nil && !os.IsNotExist(err) {
-			return nil, fmt.Errorf("remove old checkpoint: %w", err)
-		}
-		return nil, nil
-	}
-	before, err := readCheckpoint(CheckpointPath(r.file))
+	before, err := readCheckpoint(CheckpointPath(r.name))
 	switch {
 	case err != nil || before == nil:
 		return nil, err
 	case r.Resume == nil:
-		return nil, cli.Usage("%s: an earlier import stopped after %d rows: go on with --resume, or begin anew with --no-resume", r.file, before.Rows)
+		return nil, cli.Usage("%s: an earlier import stopped after %d rows: go on with --resume, or begin anew with --no-resume", r.name, before.Rows)
 	case before.Settings != r.settings:
-		return nil, cli.Usage("%s: the import that stopped had other flags, or another queue: go on with those, or begin anew with --no-resume", r.file)
+		return nil, cli.Usage("%s: the import that stopped had other flags, or another queue: go on with those, or begin anew with --no-resume", r.name)
 	}
 	return before, nil
 }
 
-// resume goes on behind a checkpoint.
-func (r *run) resume(before *checkpoint) error {
-	if before == nil {
-		return r.rejects.start(0)
-	}
+// skip goes behind what the checkpoint says was done, and makes sure that it is what it was.
+func (r *run) skip() error {
+	before := r.before
 	if err := r.window.skipTo(before.Offset, before.Line); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return &FileError{r.file, "can't read it", err}
+		return &FileError{r.name, "can't read it", err}
 	}
-	if r.window.offset != before.Offset || r.window.fingerprint() != before.Fingerprint {
-		return cli.Usage("%s: the file has changed since the import stopped: begin anew with --no-resume", r.file)
+	if r.window.offset != before.Offset || r.window.fingerprint() != before.Fingerprint || before.Done && !r.window.ended() {
+		return cli.Usage("%s: the file has changed since the import stopped: begin anew with --no-resume", r.name)
 	}
-	r.counts = before.Counts
-	return r.rejects.start(before.RejectedBytes)
+	return nil
 }
 
 // all goes through the rows.
@@ -271,7 +372,7 @@ func (r *run) all() error {
 			return nil
 		}
 		if err != nil {
-			return &FileError{r.file, "can't read on", err}
+			return &FileError{r.name, "can't read on", err}
 		}
 		if bad == nil {
 			bad, err = r.send(commands)
@@ -287,7 +388,7 @@ func (r *run) all() error {
 			}
 			r.counts.Rejected++
 			if r.Refusal != nil {
-				r.Refusal(r.file, line, bad)
+				r.Refusal(r.name, line, bad)
 			}
 		}
 		r.publishCounts()
@@ -385,16 +486,22 @@ func (r *run) cut() error {
 
 // note keeps the place where the import is as that of a cut.
 func (r *run) note(number int64) {
-	c := cut{number, checkpoint{
-		Format: checkpointFormat, Offset: r.window.offset, Line: r.window.line, Fingerprint: r.window.fingerprint(),
-		Settings: r.settings, Scope: r.scope, Counts: r.counts, RejectedBytes: r.rejects.size,
-	}}
-	if r.Mapping.IDs != "" {
-		c.IDs = &r.sequence
-	}
+	c := cut{number, r.place()}
 	r.mu.Lock()
 	r.cuts = append(r.cuts, c)
 	r.mu.Unlock()
+}
+
+// place is where the import is.
+func (r *run) place() checkpoint {
+	c := checkpoint{
+		Format: checkpointFormat, Offset: r.window.offset, Line: r.window.line, Fingerprint: r.window.fingerprint(),
+		Settings: r.settings, Scope: r.scope, Counts: r.counts, RejectedBytes: r.rejects.size,
+	}
+	if r.Mapping.IDs != "" {
+		c.IDs = &r.sequence
+	}
+	return c
 }
 
 // store writes the newest checkpoint that SQS's acceptance allows.
@@ -413,19 +520,20 @@ func (r *run) store() error {
 	if newest == nil {
 		return nil
 	}
-	return newest.write(CheckpointPath(r.file))
+	return newest.write(CheckpointPath(r.name))
 }
 
 // storeOrWarn is store for the time of the import: where no checkpoint can be written it goes on without.
-func (r *run) storeOrWarn() {
-	err := r.store()
+func (r *run) storeOrWarn() { r.warnOnce(r.store()) }
+
+func (r *run) warnOnce(err error) {
 	if err != nil && !r.warned && r.Warn != nil {
 		r.warned = true
-		r.Warn(fmt.Sprintf("%s: this import could not be resumed: %v", r.file, err))
+		r.Warn(fmt.Sprintf("%s: this import could not be resumed: %v", r.name, err))
 	}
 }
 
-// finish removes the checkpoint of an import that is complete and writes the last one of any other.
+// finish leaves the checkpoint that the next file's stop needs: the last one, or that this file is done.
 func (r *run) finish(err error) error {
 	if r.settings == "" {
 		return nil
@@ -433,8 +541,28 @@ func (r *run) finish(err error) error {
 	if err != nil {
 		return r.store()
 	}
-	if err := os.Remove(CheckpointPath(r.file)); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("remove checkpoint: %w", err)
+	if !r.last {
+		done := r.place()
+		done.Done = true
+		r.warnOnce(done.write(CheckpointPath(r.name)))
+	}
+	return nil
+}
+
+func (r *run) hasCheckpoint() bool {
+	_, err := os.Stat(CheckpointPath(r.name))
+	return r.settings != "" && err == nil
+}
+
+// forget removes all checkpoints.
+func forget(runs []*run) error {
+	for _, r := range runs {
+		if r.settings == "" {
+			continue
+		}
+		if err := os.Remove(CheckpointPath(r.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove checkpoint: %w", err)
+		}
 	}
 	return nil
 }
@@ -452,7 +580,7 @@ func (r *run) watch() (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	if r.Progress != nil {
-		r.Progress.Start(r.file, r.source.size)
+		r.Progress.Start(r.name, r.source.size)
 	}
 	wg.Go(func() {
 		tick := time.NewTicker(100 * time.Millisecond)

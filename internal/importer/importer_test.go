@@ -63,7 +63,7 @@ func importText(t testing.TB, name, content string, m Mapping, change ...func(*O
 		f(o)
 	}
 	path := write(t, name, content)
-	result, err := File(t.Context(), path, o)
+	result, err := Files(t.Context(), []string{path}, o)
 	if wrong := q.Wrong(); len(wrong) > 0 {
 		t.Fatalf("calls that SQS refuses: %q", wrong)
 	}
@@ -195,7 +195,7 @@ func TestStrayQuoteStopsTheImport(t *testing.T) {
 	q := &sqstest.Queue{}
 	o := to(q, putOrder)
 	o.Publish.PackCommands = 100
-	result, err := File(t.Context(), path, o)
+	result, err := Files(t.Context(), []string{path}, o)
 	if file, ok := errors.AsType[*FileError](err); !ok || !strings.Contains(file.Error(), "line 9002: ") {
 		t.Fatalf("%v, %+v", err, result.Counts)
 	}
@@ -207,7 +207,7 @@ func TestStrayQuoteStopsTheImport(t *testing.T) {
 	}
 	yes := true
 	o.Resume = &yes
-	if result, err = File(t.Context(), path, o); err != nil || result.Rows != rows || result.Rejected != 0 || result.Resumed == 0 {
+	if result, err = Files(t.Context(), []string{path}, o); err != nil || result.Rows != rows || result.Rejected != 0 || result.Resumed == 0 {
 		t.Errorf("resumed: %v, %+v", err, result)
 	}
 	arrived := map[string]bool{}
@@ -295,7 +295,7 @@ func TestRejectedRowsReplaceOnlyTheirOwn(t *testing.T) {
 			}
 			before, _ := os.Lstat(path)
 			content, _ := os.ReadFile(path)
-			_, err := File(t.Context(), input, o)
+			_, err := Files(t.Context(), []string{input}, o)
 			after, _ := os.Lstat(path)
 			now, _ := os.ReadFile(path)
 			if kept, _ := os.ReadFile(input); string(kept) != oneBadOrder {
@@ -320,11 +320,26 @@ func TestRejectedRowsReplaceOnlyTheirOwn(t *testing.T) {
 	}
 }
 
+// Standard input may be a file as well.
+func TestRejectedRowsSpareStandardInput(t *testing.T) {
+	path := write(t, "f.csv", oneBadOrder)
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	o := to(&sqstest.Queue{}, putOrder)
+	o.Stdin, o.Rejected = f, path
+	if _, err := Files(t.Context(), []string{"-"}, o); err == nil || !strings.Contains(err.Error(), "is read") {
+		t.Error(err)
+	}
+}
+
 // A clean import leaves no rejected rows of an earlier one behind.
 func TestOldRejectedRowsAreRemoved(t *testing.T) {
 	path := write(t, "f.csv", oneBadOrder)
 	for _, want := range []int{1, 0} {
-		result, err := File(t.Context(), path, to(&sqstest.Queue{}, putOrder))
+		result, err := Files(t.Context(), []string{path}, to(&sqstest.Queue{}, putOrder))
 		if _, there := os.Stat(path + ".rejected.csv"); err != nil || len(result.Rejects) != want || (there == nil) != (want == 1) {
 			t.Errorf("%v, %+v, %v", err, result, there)
 		}
@@ -363,7 +378,7 @@ func TestPipes(t *testing.T) {
 	in := func() { _, _ = w.WriteString(oneBadOrder); _ = w.Close() } // it fits the pipe
 	in()
 	q := &sqstest.Queue{}
-	result, err := File(t.Context(), name(r), to(q, putOrder))
+	result, err := Files(t.Context(), []string{name(r)}, to(q, putOrder))
 	if text, _ := os.ReadFile("stdin.rejected.csv"); err != nil || len(commands(q)) != 1 || !strings.Contains(string(text), ",t,o2,u1,none\n") {
 		t.Errorf("%v, %+v, rejected %q", err, result, text)
 	}
@@ -372,12 +387,22 @@ func TestPipes(t *testing.T) {
 	rejected, out, _ := pipe()
 	o := to(q, putOrder)
 	o.Rejected = name(out)
-	_, err = File(t.Context(), name(r), o)
+	_, err = Files(t.Context(), []string{name(r)}, o)
 	_ = out.Close()
 	if text, _ := io.ReadAll(rejected); err != nil || !strings.HasSuffix(string(text), ",t,o2,u1,none\n") {
 		t.Errorf("%v, rejected %q", err, text)
 	}
-	if entries, _ := os.ReadDir("."); len(entries) != 1 {
+	var names [2]string
+	for i := range names {
+		r, w, name = pipe()
+		in()
+		names[i] = name(r)
+	}
+	result, err = Files(t.Context(), names[:], to(q, putOrder))
+	if want := []string{"stdin.rejected.csv", "stdin-2.rejected.csv"}; err != nil || !slices.Equal(result.Rejects, want) {
+		t.Errorf("two pipes: %v, %+v", err, result)
+	}
+	if entries, _ := os.ReadDir("."); len(entries) != 2 {
 		t.Errorf("it left %v", entries)
 	}
 }
@@ -452,10 +477,10 @@ func TestWrongFilesAndFlags(t *testing.T) {
 			t.Errorf("%q: %v", content, err)
 		}
 	}
-	if _, err := File(t.Context(), "no such file", to(&sqstest.Queue{}, putOrder)); !errors.As(err, &file) || !errors.Is(err, os.ErrNotExist) {
+	if _, err := Files(t.Context(), []string{"no such file"}, to(&sqstest.Queue{}, putOrder)); !errors.As(err, &file) || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no such file: %v", err)
 	}
-	if _, err := File(t.Context(), t.TempDir(), to(&sqstest.Queue{}, putOrder)); !errors.As(err, &file) {
+	if _, err := Files(t.Context(), []string{t.TempDir()}, to(&sqstest.Queue{}, putOrder)); !errors.As(err, &file) {
 		t.Errorf("a folder: %v", err)
 	}
 	for name, m := range map[string]Mapping{
@@ -496,7 +521,7 @@ func TestCompressed(t *testing.T) {
 	q := &sqstest.Queue{}
 	o := to(q, mapping)
 	o.Stdin = bytes.NewReader(zipped.Bytes())
-	if _, err := File(t.Context(), "-", o); err != nil || len(commands(q)) != 1000 {
+	if _, err := Files(t.Context(), []string{"-"}, o); err != nil || len(commands(q)) != 1000 {
 		t.Errorf("standard input: %d commands, %v", len(commands(q)), err)
 	}
 }
@@ -520,7 +545,7 @@ func TestTPCH(t *testing.T) {
 		o.Rejected = filepath.Join(t.TempDir(), "rejected")
 		no := false
 		o.Resume = &no
-		result, err := File(t.Context(), file, o)
+		result, err := Files(t.Context(), []string{file}, o)
 		if got := commands(q); err != nil || result.Rejected != 0 || len(got) != test.rows || got[0] != test.first {
 			t.Errorf("%s: %v, %+v, %q", file, err, result.Counts, got)
 		}
@@ -529,7 +554,7 @@ func TestTPCH(t *testing.T) {
 	q := &sqstest.Queue{}
 	o := to(q, orders)
 	o.Rejected = filepath.Join(t.TempDir(), "rejected")
-	if _, err := File(t.Context(), "testdata/orders.csv", o); err != nil {
+	if _, err := Files(t.Context(), []string{"testdata/orders.csv"}, o); err != nil {
 		t.Fatal(err)
 	}
 	var cents int64
@@ -624,7 +649,7 @@ func TestBrokenFiles(t *testing.T) {
 		o := to(q, mapping)
 		var refusals int64
 		o.Refusal = func(string, int64, *messages.Error) { refusals++ }
-		result, err := File(t.Context(), path, o)
+		result, err := Files(t.Context(), []string{path}, o)
 		if err != nil { // only where the file as a whole makes no sense, a header that is none, or a quoted field has no end
 			file := &FileError{}
 			if status, ok := errors.AsType[*cli.StatusError](err); (!ok || status.Status != cli.StatusUsage || result.Rows != 0) && !errors.As(err, &file) ||
@@ -704,7 +729,7 @@ func TestResume(t *testing.T) {
 				if o.Resume = &yes; !yes {
 					o.Resume = nil
 				}
-				result, err := File(t.Context(), path, o)
+				result, err := Files(t.Context(), []string{path}, o)
 				if err == nil {
 					final = result
 					if failAt >= 30 && result.Resumed == 0 {
@@ -760,7 +785,7 @@ func TestRepeatedImportToFIFO(t *testing.T) {
 	o := to(q, Mapping{Kind: messages.DeleteUser})
 	for n := range 4 {
 		o.Stdin = strings.NewReader(text)
-		if _, err := File(t.Context(), []string{path, "-"}[n%2], o); err != nil {
+		if _, err := Files(t.Context(), []string{path, "-"}[n%2:n%2+1], o); err != nil {
 			t.Fatal(err)
 		}
 		if got := len(commands(q)); got != 2*(n+1) {
@@ -781,7 +806,7 @@ func TestCountsOfAStoppedImport(t *testing.T) {
 	o := to(q, with(putOrder, func(m *Mapping) { m.IDs = ids.UUIDv4 }))
 	o.Publish = publish.Config{PackCommands: 10, Concurrency: 1}
 	path := write(t, "f.csv", manyOrders(rows))
-	stopped, err := File(t.Context(), path, o)
+	stopped, err := Files(t.Context(), []string{path}, o)
 	sent := int64(len(commands(q)))
 	if err == nil || stopped.Commands != sent || stopped.WriteUnits != 2*sent || sent == 0 || stopped.Rows*9/10 <= sent || stopped.Rows < stopped.Rejected*10 {
 		t.Errorf("%v, %+v, %d commands accepted", err, stopped.Counts, sent)
@@ -789,7 +814,7 @@ func TestCountsOfAStoppedImport(t *testing.T) {
 	q.Fail = nil
 	yes := true
 	o.Resume = &yes
-	whole, err := File(t.Context(), path, o)
+	whole, err := Files(t.Context(), []string{path}, o)
 	if want := (Counts{Rows: rows, Rejected: rows / 10, Commands: rows * 9 / 10, WriteUnits: 2 * rows * 9 / 10}); err != nil || whole.Counts != want {
 		t.Errorf("resumed: %v, %+v, want %+v", err, whole.Counts, want)
 	}
@@ -810,7 +835,7 @@ func TestResumeRefuses(t *testing.T) {
 		}
 		o := to(q, mapping)
 		o.Publish = publish.Config{PackCommands: 10, Concurrency: 1}
-		if _, err := File(t.Context(), path, o); err == nil {
+		if _, err := Files(t.Context(), []string{path}, o); err == nil {
 			t.Fatal("it did not stop")
 		}
 		if _, err := os.Stat(CheckpointPath(path)); err != nil {
@@ -849,9 +874,47 @@ func TestResumeRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := len(q.Messages())
-		_, err := File(t.Context(), path, o)
+		_, err := Files(t.Context(), []string{path}, o)
 		if failed := err != nil; failed != test.fails || failed && len(q.Messages()) != before {
 			t.Errorf("%s: %v, %d messages more", name, err, len(q.Messages())-before)
+		}
+	}
+}
+
+// An import made anew gives up what earlier ones say of all its files, before it sends the first of them.
+func TestNoResumeForgetsAllFiles(t *testing.T) {
+	folder := t.TempDir()
+	path := func(name string) string {
+		path := filepath.Join(folder, name)
+		if err := os.WriteFile(path, []byte("tenant_id,user_id\nt,"+name+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	a, b, c := path("a"), path("b"), path("c")
+	yes, no := true, false
+	q := &sqstest.Queue{}
+	o := to(q, Mapping{Kind: messages.DeleteUser})
+	for _, step := range []struct {
+		files  []string
+		resume *bool
+		failAt int // the call
+		sent   int // so far
+	}{
+		{[]string{b, c}, nil, 1, 1},  // b is done
+		{[]string{a, b}, &no, 2, 1},  // and given up, when a stops
+		{[]string{a, b}, &yes, 9, 3}, // so that b is sent
+	} {
+		q.Fail = func(call int) (error, bool) {
+			if call == step.failAt {
+				return sqstest.Denied(), false
+			}
+			return nil, false
+		}
+		o.Resume = step.resume
+		result, err := Files(t.Context(), step.files, o)
+		if stopped := step.failAt < 9; (err != nil) != stopped || result.Resumable != stopped || len(commands(q)) != step.sent {
+			t.Fatalf("%v: %v, %+v, sent %q", step.files, err, result, commands(q))
 		}
 	}
 }
@@ -860,7 +923,7 @@ func TestDryRun(t *testing.T) {
 	path := write(t, "f.csv", manyOrders(100))
 	var samples []string
 	o := &Options{Mapping: with(putOrder, func(m *Mapping) { m.IDs = ids.UUIDv7 }), Sample: func(c string) { samples = append(samples, c) }}
-	result, err := File(t.Context(), path, o)
+	result, err := Files(t.Context(), []string{path}, o)
 	if err != nil || len(samples) != 3 || result.Rows != 100 || result.Rejected != 10 || result.Commands != 90 || len(result.Rejects) > 0 {
 		t.Errorf("%v, %+v, %q", err, result, samples)
 	}
@@ -891,7 +954,7 @@ func TestInterruptedWhileWaitingForInput(t *testing.T) {
 			o.Stdin = in
 			time.AfterFunc(time.Minute, cancel)
 			started := time.Now()
-			result, err := File(ctx, "-", o)
+			result, err := Files(ctx, []string{"-"}, o)
 			if took := time.Since(started); !errors.Is(err, context.Canceled) || took != time.Minute {
 				t.Errorf("%v after %v", err, took)
 			}
@@ -907,7 +970,7 @@ func TestStandardInputThatBreaks(t *testing.T) {
 	broken := errors.New("broken")
 	o := to(&sqstest.Queue{}, Mapping{Kind: messages.DeleteUser})
 	o.Stdin = io.MultiReader(strings.NewReader("tenant_id,user_id\nt,u1\nt,u"), iotest.ErrReader(broken))
-	result, err := File(t.Context(), "-", o)
+	result, err := Files(t.Context(), []string{"-"}, o)
 	if _, ok := errors.AsType[*FileError](err); !ok || !errors.Is(err, broken) || result.Rows != 1 {
 		t.Errorf("%v after %d rows", err, result.Rows)
 	}

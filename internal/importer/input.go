@@ -42,13 +42,10 @@ func (e *FileError) Unwrap() error { return e.Err }
 
 // source is an open input: decompressed, without a byte order mark.
 type source struct {
-	name   string      // "-" for standard input
-	info   os.FileInfo // nil for standard input that is no file
-	stream bool        // it can be read only once
-	size   int64       // of the file, as it is on disk; -1 when unknown
-	read   atomic.Int64
-	bytes  *bufio.Reader
-	close  func()
+	size  int64 // of the file, as it is on disk; -1 when unknown
+	read  atomic.Int64
+	bytes *bufio.Reader
+	close func()
 }
 
 // countingReader counts what is read of the file, for the progress bar.
@@ -94,38 +91,54 @@ func interruptible(ctx context.Context, open func() (io.ReadCloser, error)) *io.
 	return out
 }
 
-// openSource opens a file, or standard input for "-". What is compressed shows by its first bytes, not by its name.
-// Where the input keeps its reader waiting, the end of ctx ends that.
-func openSource(ctx context.Context, name string, stdin io.Reader) (*source, error) {
-	s := &source{name: name, size: -1, stream: true, close: func() {}}
-	var r io.Reader
+// input is what a name on the command line is of.
+type input struct {
+	name   string      // "-" for standard input
+	info   os.FileInfo // nil for standard input that is no file
+	stream bool        // see isStream
+	beside string      // what the name of a file beside it begins with
+}
+
+// look finds out what a name is of.
+func look(name string, stdin io.Reader) (in input, err error) {
 	if name == "-" {
 		if f, ok := stdin.(*os.File); ok {
-			s.info, _ = f.Stat() // nil where it fails
+			in.info, _ = f.Stat() // nil where it fails
 		}
+		return input{name, in.info, true, "stdin"}, nil
+	}
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return input{}, cantOpen(name, err)
+	case info.IsDir():
+		return input{}, &FileError{name, "is a directory, not a file", nil}
+	case isStream(name, info):
+		return input{name, info, true, "stdin"}, nil
+	}
+	return input{name, info, false, name}, nil
+}
+
+// openSource opens an input. What is compressed shows by its first bytes, not by its name. Where the input keeps its
+// reader waiting, the end of ctx ends that.
+func openSource(ctx context.Context, in input, stdin io.Reader) (*source, error) {
+	name := in.name
+	s := &source{size: -1}
+	var r io.ReadCloser
+	switch {
+	case name == "-":
 		r = interruptible(ctx, func() (io.ReadCloser, error) { return io.NopCloser(stdin), nil })
-	} else {
-		var err error
-		if s.info, err = os.Stat(name); err != nil {
+	case in.stream:
+		r = interruptible(ctx, func() (io.ReadCloser, error) { return os.Open(name) })
+	default:
+		f, err := os.Open(name)
+		if err != nil {
 			return nil, cantOpen(name, err)
 		}
-		if s.info.IsDir() {
-			return nil, &FileError{name, "is a directory, not a file", nil}
-		}
-		if s.stream = isStream(name, s.info); s.stream {
-			pipe := interruptible(ctx, func() (io.ReadCloser, error) { return os.Open(name) })
-			s.close = func() { _ = pipe.Close() }
-			r = pipe
-		} else {
-			f, err := os.Open(name)
-			if err != nil {
-				return nil, cantOpen(name, err)
-			}
-			s.size = s.info.Size()
-			s.close = func() { _ = f.Close() }
-			r = f
-		}
+		s.size = in.info.Size()
+		r = f
 	}
+	s.close = func() { _ = r.Close() }
 	compressed := bufio.NewReaderSize(countingReader{r, &s.read}, 64<<10)
 	magic, err := compressed.Peek(4)
 	if err != nil && err != io.EOF {
@@ -285,6 +298,13 @@ func (w *window) skipTo(offset, line int64) error {
 	}
 	w.line = line
 	return nil
+}
+
+// ended says that there is nothing more.
+func (w *window) ended() bool {
+	for w.start == w.end && w.more() {
+	}
+	return w.start == w.end
 }
 
 // fingerprint is a hash of all that was consumed.

@@ -34,7 +34,7 @@ type rejects struct {
 
 // check says why rejected rows can't go to their path: they replace rejected rows of an earlier import, and nothing else.
 // What is no file, such as /dev/stderr or a pipe, is only written to.
-func (r *rejects) check(file string, inputs []os.FileInfo) error {
+func (r *rejects) check(file string, inputs []input) error {
 	if r.path == "" {
 		return nil
 	}
@@ -48,7 +48,7 @@ func (r *rejects) check(file string, inputs []os.FileInfo) error {
 		why = "can't be looked at: " + err.Error()
 	case info.IsDir():
 		why = "is a directory"
-	case info.Mode()&os.ModeCharDevice == 0 && slices.ContainsFunc(inputs, func(in os.FileInfo) bool { return os.SameFile(in, info) }):
+	case info.Mode()&os.ModeCharDevice == 0 && slices.ContainsFunc(inputs, func(in input) bool { return os.SameFile(in.info, info) }):
 		why = "is read by this import" // a terminal may well be read and written
 	case !isStream(r.path, info) && !r.replaceable():
 		why = "holds something else"

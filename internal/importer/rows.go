@@ -18,7 +18,7 @@ import (
 
 // formatOf tells a file's format and delimiter.
 func (r *run) formatOf() (Format, byte) {
-	name := strings.ToLower(r.file)
+	name := strings.ToLower(r.name)
 	for _, suffix := range []string{".gz", ".zst"} {
 		name = strings.TrimSuffix(name, suffix)
 	}
@@ -43,27 +43,26 @@ func (r *run) formatOf() (Format, byte) {
 	return format, delimiter
 }
 
-// open makes the reader of the file's rows and reads the header, if it has one.
-func (r *run) open() error {
+// open opens the file, makes the reader of its rows and reads the header, if it has one.
+func (r *run) open() (err error) {
+	if r.source, err = openSource(r.ctx, r.input, r.Stdin); err != nil {
+		return err
+	}
 	format, delimiter := r.formatOf()
 	r.window = newWindow(r.source.bytes, MaxRowBytes)
 	r.rejects = rejects{format: format, delimiter: delimiter, path: r.Rejected}
 	if r.API == nil {
 		r.rejects.path = ""
 	} else if r.rejects.path == "" {
-		base := r.file
-		if r.source.stream {
-			base = "stdin"
-		}
-		r.rejects.path = base + ".rejected." + string(format)
+		r.rejects.path = r.beside + ".rejected." + string(format)
 	}
 	if format == JSONLines {
 		objects := r.Mapping.Kind != 0 || r.Mapping.Columns[fieldNames[fieldType]] != ""
 		if !objects && !r.Mapping.isPlain() {
-			return cli.Usage("%s: without --type its lines are taken as commands, to which --tenant, --map, --attributes, --version-column and --id do not apply", r.file)
+			return cli.Usage("%s: without --type its lines are taken as commands, to which --tenant, --map, --attributes, --version-column and --id do not apply", r.name)
 		}
 		if len(r.Header) > 0 {
-			return cli.Usage("%s: --columns is for CSV, members of JSON objects have names", r.file)
+			return cli.Usage("%s: --columns is for CSV, members of JSON objects have names", r.name)
 		}
 		lines := &lineReader{window: r.window}
 		if objects {
@@ -83,17 +82,17 @@ func (r *run) open() error {
 			return nil
 		}
 		if err != nil {
-			return &FileError{r.file, "can't read it", err}
+			return &FileError{r.name, "can't read it", err}
 		}
 		if bad != nil {
-			return &FileError{r.file, "the first line, its header, is not CSV", bad}
+			return &FileError{r.name, "the first line, its header, is not CSV", bad}
 		}
 		for _, name := range records.fields {
 			header = append(header, strings.Clone(name))
 		}
 		r.rejects.header = bytes.Clone(records.raw)
 	}
-	mapping, err := r.Mapping.forColumns(r.file, header, &r.sequence)
+	mapping, err := r.Mapping.forColumns(r.name, header, &r.sequence)
 	if err != nil {
 		return err
 	}
