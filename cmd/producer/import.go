@@ -41,7 +41,7 @@ type importCmd struct {
 	Rate        float64 `placeholder:"N" help:"Rows a second at most (no limit)."`
 
 	DryRun   bool          `help:"Send nothing: check every row and show the first three commands."`
-	Resume   *bool         `negatable:"" help:"Go on with an import that stopped; --no-resume begins anew."`
+	Resume   *bool         `negatable:"" help:"Go on with an import that stopped, which there must be; --no-resume begins anew."`
 	Rejected string        `placeholder:"FILE" help:"Where rows that are refused go (the file's name with .rejected.csv or .rejected.jsonl)."`
 	Wait     bool          `help:"Stay until the queue is empty, and report how far the workers are."`
 	WaitMost time.Duration `default:"1h" placeholder:"TIME" help:"How long --wait waits at most (${default})."`

@@ -22,8 +22,8 @@ type Config struct {
 	ReaderRole string `placeholder:"ARN" help:"IAM role that reads are done with, assumed for every tenant with the session tag tenant_id, so that IAM too keeps tenants apart (default: the worker's own credentials)."`
 
 	QueryTimeout     time.Duration `default:"10s" help:"How long one request, or one page of an export, may take (${default})."`
-	QueryConcurrency int           `default:"256" help:"Requests served at once; further ones are told to come back (${default})."`
-	QueryExports     int           `default:"16" help:"Exports served at once, of those (${default})."`
+	QueryConcurrency int           `default:"256" help:"Requests served at once, of one tenant a quarter at most; further ones are told to come back (${default})."`
+	QueryExports     int           `default:"16" help:"Exports served at once, of those, of one tenant a quarter at most (${default})."`
 	QueryRate        float64       `default:"1000" help:"Requests a second of one tenant, in the long run (${default})."`
 	QueryBurst       int           `default:"2000" help:"Requests of one tenant that may come at once (${default})."`
 	QueryTenants     int           `default:"10000" help:"Tenants whose rate and credentials are remembered at once (${default})."`
