@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strconv"
 
 	"github.com/alecthomas/units"
@@ -11,13 +12,17 @@ type size int64
 
 // UnmarshalText reads 67108864, 64MiB or 64MB, of which the last two are the same.
 func (s *size) UnmarshalText(text []byte) error {
-	if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
-		*s = size(n)
-		return nil
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil {
+		var with units.Base2Bytes
+		with, err = units.ParseBase2Bytes(string(text))
+		n = int64(with)
 	}
-	n, err := units.ParseBase2Bytes(string(text))
+	if err != nil || n < 0 {
+		return fmt.Errorf("%q is no size: write a number of bytes, or one with a unit, such as 64MiB", text)
+	}
 	*s = size(n)
-	return err
+	return nil
 }
 
 // MarshalText is how /status shows it.

@@ -176,7 +176,7 @@ func (r *csvReader) passOver() (*messages.Error, error) {
 }
 
 func endless(line int64) error {
-	return fmt.Errorf("line %d: a quoted field does not end within %d bytes, the longest row: a quote is missing, or one is too many", line, MaxRowBytes)
+	return fmt.Errorf("line %d: a row with quotes is longer than %d bytes, the longest there may be, and where it ends can't be told: shorten it, or look for a missing or a stray quote", line, MaxRowBytes)
 }
 
 func csvProblem(detail string) *messages.Error {

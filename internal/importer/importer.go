@@ -112,7 +112,8 @@ type run struct {
 	*Options
 	input
 	ctx      context.Context
-	last     bool        // of the import's files
+	inputs   []input     // of the whole import
+	last     bool        // of these
 	before   *checkpoint // to go on from, or nil
 	source   *source     // nil while it is closed, as window and rows are
 	window   *window
@@ -147,7 +148,8 @@ type rowReader interface {
 	last() (raw []byte, line int64)
 }
 
-// Files imports files, one after the other; "-" is standard input. All are opened and checked before anything is sent.
+// Files imports files, one after the other; "-" is standard input. All are opened and checked before anything is sent, but
+// for pipes after the first.
 // The Result counts what was done even where there is an error. An error that says what is wrong with a file is a
 // *FileError or an error of usage; of the latter nothing was done.
 func Files(ctx context.Context, names []string, o *Options) (total Result, err error) {
@@ -170,7 +172,7 @@ func Files(ctx context.Context, names []string, o *Options) (total Result, err e
 		result, err := r.do()
 		total.Add(result)
 		if err != nil {
-			total.Resumable = slices.ContainsFunc(runs, (*run).hasCheckpoint)
+			total.Resumable = !r.stream && slices.ContainsFunc(runs, (*run).hasCheckpoint)
 			return total, err
 		}
 	}
@@ -180,17 +182,15 @@ func Files(ctx context.Context, names []string, o *Options) (total Result, err e
 // prepare opens and checks all files. What it returns is to be closed even where there is an error.
 func prepare(ctx context.Context, names []string, o *Options) (runs []*run, err error) {
 	var inputs []input
-	taken := map[string]bool{}
 	streams := 0
 	for _, name := range names {
 		in, err := look(name, o.Stdin)
 		if err != nil {
 			return nil, err
 		}
-		if taken[filepath.Clean(name)] {
-			return nil, cli.Usage("%s: it is named twice", name)
+		if i := slices.IndexFunc(inputs, in.same); i >= 0 {
+			return nil, cli.Usage("%s: it is named twice, as %s before", name, inputs[i].name)
 		}
-		taken[filepath.Clean(name)] = true
 		if in.stream {
 			if streams++; streams > 1 {
 				in.beside = fmt.Sprintf("%s-%d", in.beside, streams)
@@ -199,10 +199,17 @@ func prepare(ctx context.Context, names []string, o *Options) (runs []*run, err 
 		inputs = append(inputs, in)
 	}
 	resumed := false
+	streams = 0
+	taken := map[string]bool{} // by rejected rows
 	for i, in := range inputs {
-		r := &run{Options: o, ctx: ctx, input: in, last: i == len(inputs)-1}
+		r := &run{Options: o, ctx: ctx, input: in, inputs: inputs, last: i == len(inputs)-1}
 		runs = append(runs, r)
-		if err := r.prepare(inputs); err != nil {
+		if in.stream {
+			if streams++; streams > 1 {
+				continue // who writes it may write the first one first
+			}
+		}
+		if err := r.prepare(); err != nil {
 			return runs, err
 		}
 		if path := filepath.Clean(r.rejects.path); r.rejects.path != "" {
@@ -221,7 +228,7 @@ func prepare(ctx context.Context, names []string, o *Options) (runs []*run, err 
 
 // prepare finds out what can be wrong with a file before anything is sent. It leaves the file open where it can't be
 // opened again, or reading goes on far within it.
-func (r *run) prepare(inputs []input) (err error) {
+func (r *run) prepare() (err error) {
 	if r.API != nil && !r.stream {
 		r.settings = r.Options.settings()
 	}
@@ -231,8 +238,10 @@ func (r *run) prepare(inputs []input) (err error) {
 	if err := r.open(); err != nil {
 		return err
 	}
-	if err := r.rejects.check(r.name, inputs); err != nil {
-		return err
+	if r.before == nil || !r.before.Done {
+		if err := r.rejects.check(r.name, r.inputs); err != nil {
+			return err
+		}
 	}
 	if r.before != nil {
 		err = r.skip()
@@ -270,10 +279,16 @@ func (r *run) do() (result Result, err error) {
 		return result, nil
 	}
 	if r.source == nil {
-		if err := r.open(); err != nil {
-			if _, usage := errors.AsType[*cli.StatusError](err); usage {
+		err := r.open()
+		if err == nil && r.stream {
+			err = r.rejects.check(r.name, r.inputs)
+		}
+		if _, usage := errors.AsType[*cli.StatusError](err); usage { // no longer: something may have been done
+			if err = errors.New(err.Error()); !r.stream {
 				err = &FileError{r.name, "has changed since it was checked", nil}
 			}
+		}
+		if err != nil {
 			return Result{}, err
 		}
 	}
@@ -322,7 +337,8 @@ func (r *run) do() (result Result, err error) {
 	if r.rejects.size > 0 {
 		result.Rejects = []string{r.rejects.path}
 	}
-	return result, errors.Join(err, r.finish(err))
+	r.finish(err)
+	return result, err
 }
 
 // earlier returns the checkpoint to go on from, nil to begin anew.
@@ -534,19 +550,16 @@ func (r *run) warnOnce(err error) {
 }
 
 // finish leaves the checkpoint that the next file's stop needs: the last one, or that this file is done.
-func (r *run) finish(err error) error {
-	if r.settings == "" {
-		return nil
-	}
-	if err != nil {
-		return r.store()
-	}
-	if !r.last {
+func (r *run) finish(err error) {
+	switch {
+	case r.settings == "":
+	case err != nil:
+		r.warnOnce(r.store())
+	case !r.last:
 		done := r.place()
 		done.Done = true
 		r.warnOnce(done.write(CheckpointPath(r.name)))
 	}
-	return nil
 }
 
 func (r *run) hasCheckpoint() bool {

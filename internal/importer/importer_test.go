@@ -405,6 +405,24 @@ func TestPipes(t *testing.T) {
 	if entries, _ := os.ReadDir("."); len(entries) != 2 {
 		t.Errorf("it left %v", entries)
 	}
+	// One program writes both, the first one first, which is more than a pipe holds.
+	const rows = 20_000
+	var writes [2]*os.File
+	for i := range names {
+		r, writes[i], name = pipe()
+		names[i] = name(r)
+	}
+	go func() {
+		for _, w := range writes {
+			_, _ = w.WriteString(manyOrders(rows))
+			_ = w.Close()
+		}
+	}()
+	q = &sqstest.Queue{}
+	result, err = Files(t.Context(), names[:], to(q, with(putOrder, func(m *Mapping) { m.IDs = ids.UUIDv4 })))
+	if err != nil || result.Rows != 2*rows {
+		t.Errorf("two pipes of one program: %v, %+v", err, result)
+	}
 }
 
 func TestObjectsAreChecked(t *testing.T) {
@@ -973,6 +991,53 @@ func TestStandardInputThatBreaks(t *testing.T) {
 	result, err := Files(t.Context(), []string{"-"}, o)
 	if _, ok := errors.AsType[*FileError](err); !ok || !errors.Is(err, broken) || result.Rows != 1 {
 		t.Errorf("%v after %d rows", err, result.Rows)
+	}
+	// Nor can it be gone on with, though a file before it has a checkpoint that says it is done.
+	o.Stdin = io.MultiReader(strings.NewReader("tenant_id,user_id\nt,u1\nt,u"), iotest.ErrReader(broken))
+	result, err = Files(t.Context(), []string{write(t, "f.csv", "tenant_id,user_id\nt,u1\n"), "-"}, o)
+	if !errors.Is(err, broken) || result.Resumable {
+		t.Errorf("%v, resumable: %v", err, result.Resumable)
+	}
+}
+
+// The rejected rows of a file that is done are the user's, who may have mended them in place.
+func TestResumeLeavesRejectedRowsOfWhatIsDone(t *testing.T) {
+	done := write(t, "done.csv", oneBadOrder)
+	stops := write(t, "stops.csv", oneBadOrder)
+	q := &sqstest.Queue{Fail: func(call int) (error, bool) {
+		if call >= 1 {
+			return sqstest.Denied(), false
+		}
+		return nil, false
+	}}
+	o := to(q, putOrder)
+	if result, err := Files(t.Context(), []string{done, stops}, o); err == nil || !result.Resumable {
+		t.Fatalf("%v, %+v", err, result)
+	}
+	const mended = "tenant_id,order_id,user_id,order_amount\nt,o2,u1,7\n"
+	if err := os.WriteFile(done+".rejected.csv", []byte(mended), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	yes := true
+	q.Fail, o.Resume = nil, &yes
+	_, err := Files(t.Context(), []string{done, stops}, o)
+	if text, _ := os.ReadFile(done + ".rejected.csv"); err != nil || string(text) != mended || len(commands(q)) != 2 {
+		t.Errorf("%v, %q, %q", err, text, commands(q))
+	}
+}
+
+func TestAFileIsImportedOnce(t *testing.T) {
+	path := write(t, "f.csv", "tenant_id,user_id\nt,u1\n")
+	link := filepath.Join(t.TempDir(), "link.csv")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, again := range []string{path, filepath.Dir(path) + "/./f.csv", link} {
+		q := &sqstest.Queue{}
+		_, err := Files(t.Context(), []string{path, again}, to(q, Mapping{Kind: messages.DeleteUser}))
+		if _, usage := errors.AsType[*cli.StatusError](err); !usage || len(commands(q)) != 0 {
+			t.Errorf("%s and %s: %v, sent %q", path, again, err, commands(q))
+		}
 	}
 }
 

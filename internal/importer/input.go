@@ -99,6 +99,11 @@ type input struct {
 	beside string      // what the name of a file beside it begins with
 }
 
+// same says whether two names are of one file, or of one stream.
+func (in input) same(other input) bool {
+	return in.name == other.name || !in.stream && os.SameFile(in.info, other.info)
+}
+
 // look finds out what a name is of.
 func look(name string, stdin io.Reader) (in input, err error) {
 	if name == "-" {

@@ -55,7 +55,7 @@ func (r *rejects) check(file string, inputs []input) error {
 	default:
 		return nil
 	}
-	return cli.Usage("%s: its rejected rows would go to %s, which %s: --rejected names another place", file, r.path, why)
+	return cli.Usage("%s: its rejected rows would go to %s, which %s: move that away, or (of one file, not resumed) let --rejected name another place", file, r.path, why)
 }
 
 // replaceable says whether the file at the path is empty, or begins as only a file of rejected rows does.

@@ -73,6 +73,9 @@ func (c Config) Validate() error {
 	check(c.Linger >= 0 && c.Linger <= time.Second, "--linger is %v: it must be 0s to 1s", c.Linger)
 	check(c.MaxInFlight >= 1, "--max-in-flight is %d: it must be at least 1", c.MaxInFlight)
 	check(c.MaxInFlightBytes >= 1<<20, "--max-in-flight-bytes is %d: it must be at least 1 MiB, the size of one message", c.MaxInFlightBytes)
+	if len(errs) > 0 {
+		return errors.Join(errs...) // what follows from these would be wrong as well
+	}
 	check(c.TenantShare >= 1 && c.TenantShare <= c.MaxInFlight, "a tenant's share is %d commands: it must be 1 to max-in-flight, %d", c.TenantShare, c.MaxInFlight)
 	check(c.TenantShareBytes >= 1 && c.TenantShareBytes <= c.MaxInFlightBytes, "a tenant's share is %d bytes: it must be 1 to max-in-flight-bytes, %d", c.TenantShareBytes, c.MaxInFlightBytes)
 	check(c.CallTimeout > 0, "call-timeout is %v: it must be over 0s", c.CallTimeout)

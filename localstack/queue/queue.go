@@ -265,7 +265,7 @@ func (q *queue) take(taken []*message, m *message, timeout time.Duration, now ti
 		return taken
 	}
 	if r := q.settings.redrive; r != nil && m.receives >= r.MaxReceiveCount {
-		if target := q.server.byARN(r.DeadLetterTargetARN); target != nil && target != q {
+		if target := q.server.byARN(r.DeadLetterTargetARN); target != nil {
 			q.remove(m)
 			m.source = q.arn
 			if target.fifo {
