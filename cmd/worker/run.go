@@ -200,11 +200,7 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 			awsjson.NewQueue(queue, transport, facts.url, m.Request),
 			&awsjson.DeadLetters{Client: queue, URL: letters.url, FIFO: queues.IsFIFO(c.DLQ)}, w.writer, &m.Consumer, log.Logger)
 		vitals.Queue = func(ctx context.Context) error {
-			inFlight, err := gaugeQueues(ctx, queue, facts.url, letters.url, m)
-			if err == nil {
-				w.consumer.QueueInFlight(inFlight)
-			}
-			return err
+			return gaugeQueues(ctx, queue, facts.url, letters.url, m, w.consumer.QueueInFlight)
 		}
 		vitals.Held = func() int { return w.consumer.Stats().Commands }
 		vitals.Moved = func() uint64 { return w.writer.Answers() + w.consumer.Answers() }
@@ -276,7 +272,7 @@ func (w *worker) run(ctx context.Context, s *cli.Streams) error {
 	<-ctx.Done()
 	w.vitals.Drain()
 	w.exitOnSecondSignal(background, s)
-	if w.query != nil {
+	if w.query != nil && errors.Is(context.Cause(ctx), context.Canceled) { // else a server has failed
 		time.Sleep(w.lameDuck)
 	}
 	w.draining.Store(true)
@@ -329,20 +325,21 @@ func (c *runCmd) status(w *worker, log *logging.Log) any {
 	return out
 }
 
-// gaugeQueues asks SQS how much is on the queues and tells the metrics. It returns how much of the first is in flight.
-func gaugeQueues(ctx context.Context, client *sqs.Client, queue, deadLetters string, m *metrics.Metrics) (inFlight int, err error) {
+// gaugeQueues asks SQS how much is on the queues and tells the metrics, and tell how much of the first is in flight.
+func gaugeQueues(ctx context.Context, client *sqs.Client, queue, deadLetters string, m *metrics.Metrics, tell func(inFlight int)) error {
 	visible, inFlight, err := depth(ctx, client, queue)
 	if err != nil {
-		return 0, err
+		return err
 	}
+	tell(inFlight)
 	m.QueueMessages.WithLabelValues("visible").Set(float64(visible))
 	m.QueueMessages.WithLabelValues("in_flight").Set(float64(inFlight))
 	dead, beingRead, err := depth(ctx, client, deadLetters)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	m.QueueMessages.WithLabelValues("dead_lettered").Set(float64(dead + beingRead))
-	return inFlight, nil
+	return nil
 }
 
 func depth(ctx context.Context, client *sqs.Client, url string) (visible, inFlight int, err error) {

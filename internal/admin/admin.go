@@ -128,7 +128,7 @@ func (s *Server) routes() http.Handler {
 // ownOnly turns away who asks for another host than this machine.
 func ownOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !loopback.Asked(r.Host) {
+		if r.Host != "" && !loopback.Asked(r.Host) { // a browser always says it, an old probe doesn't
 			http.Error(w, "This server answers only to localhost.", http.StatusMisdirectedRequest)
 			return
 		}

@@ -122,6 +122,9 @@ func (c *connection) exchange(r *http.Request, body []byte) (a answer, reusable 
 		return answer{}, false, fmt.Errorf("wait for answer: %w", closed(err))
 	}
 	response, err := http.ReadResponse(c.r, r)
+	for err == nil && response.StatusCode < http.StatusOK { // an interim one: the answer follows
+		response, err = http.ReadResponse(c.r, r)
+	}
 	if err != nil {
 		return answer{}, false, fmt.Errorf("read answer: %w", err)
 	}

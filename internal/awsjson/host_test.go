@@ -171,6 +171,7 @@ func TestWhatBecomesOfConnections(t *testing.T) {
 		last    = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
 		short   = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"
 		chatty  = ok + "HTTP/1.1 200 OK\r\n"
+		interim = "HTTP/1.1 102 Processing\r\n\r\n" + ok
 		endless = "HTTP/1.1 200 OK\r\n\r\n{}"
 	)
 	for name, test := range map[string]struct {
@@ -179,6 +180,7 @@ func TestWhatBecomesOfConnections(t *testing.T) {
 		closed  int
 	}{
 		"kept":                            {[][]string{{ok, ok}}, "{} {}", 0},
+		"an interim answer":               {[][]string{{interim, ok}}, "{} {}", 0},
 		"closed by the service":           {[][]string{{ok}, {ok}}, "{} {}", 1},
 		"closed again":                    {[][]string{{ok}, {}}, "{} wait for answer: the connection was closed before an answer came", 2},
 		"a long poll that breaks off":     {[][]string{{ok, breaks}}, "{} wait for answer: the connection was closed before an answer came", 1},

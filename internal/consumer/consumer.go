@@ -140,6 +140,7 @@ type Consumer struct {
 	mu     sync.Mutex
 	crew   crew   // guarded by mu
 	parked parked // guarded by mu
+	latest int64  // the latest time of a first receive, in milliseconds by SQS's clock; guarded by mu
 
 	draining atomic.Bool
 	closing  atomic.Bool // what can't be settled at once is handed back
@@ -288,6 +289,9 @@ func (c *Consumer) poll(ctx context.Context, pollers *sync.WaitGroup) {
 			c.leave()
 			return
 		}
+		c.mu.Lock()
+		before := c.latest
+		c.mu.Unlock()
 		// The receive has the context of calls, not ctx: stopping must not abandon it.
 		call, cancel := context.WithTimeout(c.calls, receiveTimeout)
 		received, err := c.queue.Receive(call, limits.SQSBatchEntries, limits.SQSLongPollMax)
@@ -303,7 +307,7 @@ func (c *Consumer) poll(ctx context.Context, pollers *sync.WaitGroup) {
 		}
 		failures = 0
 		c.problem.Store(nil)
-		decoded = c.take(received, reserved, decoded)
+		decoded = c.take(received, before, reserved, decoded)
 		c.mu.Lock()
 		start, end := c.crew.received(len(received))
 		c.metrics.Pollers.Set(float64(c.crew.pollers))
@@ -325,12 +329,13 @@ func (c *Consumer) leave() {
 	c.mu.Unlock()
 }
 
-// take decodes what was received and hands it to the writer.
-func (c *Consumer) take(received []Message, reserved reservation, scratch []messages.Decoded) []messages.Decoded {
+// take decodes what was received and hands it to the writer. Before is c.latest when the receive began.
+func (c *Consumer) take(received []Message, before int64, reserved reservation, scratch []messages.Decoded) []messages.Decoded {
 	now := time.Now()
 	deliveries := make([]delivery, len(received))
 	commands, bytes := 0, 0
 	var oldest time.Time
+	c.order(received, before, deliveries)
 	for i := range received {
 		d := &deliveries[i]
 		scratch = c.decode(d, &received[i], scratch[:0])
@@ -355,6 +360,29 @@ func (c *Consumer) take(received []Message, reserved reservation, scratch []mess
 		c.submit(&deliveries[i])
 	}
 	return scratch
+}
+
+// order says when each message was first received, by SQS's clock: pollers are not as fast as each other, and what two of
+// them received one after the other may reach the writer in any order. SQS is many machines, whose clocks differ by some
+// milliseconds; so what comes for the first time, by a receive that began when another's messages were here, counts as
+// received after those whatever its time says. A FIFO queue gives the messages of a group to one poller at a time, in order.
+func (c *Consumer) order(received []Message, before int64, deliveries []delivery) {
+	if c.cfg.FIFO {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range received {
+		m, at := &received[i], int64(0) // unknown
+		if !m.FirstReceivedAt.IsZero() {
+			at = m.FirstReceivedAt.UnixMilli()
+		}
+		if m.ReceiveCount <= 1 && at > 0 {
+			at = max(at, before)
+			c.latest = max(c.latest, at)
+		}
+		deliveries[i].Received = at
+	}
 }
 
 // gauge tells the metrics how much is held.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -430,11 +432,99 @@ func TestNothingIsHandedBackNearSQSsLimit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.take(received, reservation{}, nil)
+			c.take(received, 0, reservation{}, nil)
 			time.Sleep(time.Second)
 			if n := int(c.Summary().HandedBack); n != test.handed || w.taken != 1-test.handed {
 				t.Errorf("%s: %d handed back, %d held", test.name, n, w.taken)
 			}
 		}
 	})
+}
+
+// keeps settles what it gets at once, as written, and remembers the groups' order.
+type keeps struct{ received []int64 }
+
+func (k *keeps) Submit(g *writer.Group) bool {
+	k.received = append(k.received, g.Received)
+	g.Writes[0].Outcome = writer.Written
+	g.Owner.Settled(g)
+	return true
+}
+func (*keeps) Abandon(*writer.Group) {}
+func (*keeps) Drain()                {}
+func (*keeps) Close()                {}
+
+// SQS's machines don't agree on the time to the millisecond. What is asked for after another's arrival was received later.
+func TestOrderOfReceives(t *testing.T) {
+	at := func(ms int64) time.Time { return time.UnixMilli(1_700_000_000_000 + ms) }
+	for _, test := range []struct {
+		name  string
+		fifo  bool
+		first Message // a receive brings it, and the next one was asked for
+		later Message
+		begun bool // after that
+		want  int64
+	}{
+		{"as the clock says", false, Message{ReceiveCount: 1, FirstReceivedAt: at(5)}, Message{ReceiveCount: 1, FirstReceivedAt: at(9)}, true, 9},
+		{"another clock is behind", false, Message{ReceiveCount: 1, FirstReceivedAt: at(5)}, Message{ReceiveCount: 1, FirstReceivedAt: at(3)}, true, 5},
+		{"receives overlap", false, Message{ReceiveCount: 1, FirstReceivedAt: at(5)}, Message{ReceiveCount: 1, FirstReceivedAt: at(3)}, false, 3},
+		{"it comes again", false, Message{ReceiveCount: 1, FirstReceivedAt: at(5)}, Message{ReceiveCount: 2, FirstReceivedAt: at(3)}, true, 3},
+		{"what comes again says nothing of now", false, Message{ReceiveCount: 2, FirstReceivedAt: at(5)}, Message{ReceiveCount: 1, FirstReceivedAt: at(3)}, true, 3},
+		{"the queue doesn't tell", false, Message{ReceiveCount: 1, FirstReceivedAt: at(5)}, Message{ReceiveCount: 1}, true, -1_700_000_000_000},
+		{"a FIFO queue", true, Message{ReceiveCount: 1, FirstReceivedAt: at(5)}, Message{ReceiveCount: 1, FirstReceivedAt: at(9)}, true, -1_700_000_000_000},
+	} {
+		m := metrics.New(prometheus.NewRegistry(), 10)
+		k := &keeps{}
+		c := New(Config{FIFO: test.fifo}.Defaults(), newFakeQueue(t, time.Minute), &fakeLetters{}, k, &m.Consumer, slog.New(slog.DiscardHandler))
+		c.calls = t.Context()
+		test.first.Body, test.later.Body = good, good
+		c.take([]Message{test.first}, c.latest, reservation{}, nil)
+		before := c.latest
+		if !test.begun {
+			before = 0
+		}
+		c.take([]Message{test.later}, before, reservation{}, nil)
+		c.deletes.close()
+		if got := k.received[1] - 1_700_000_000_000; got != test.want {
+			t.Errorf("%s: %d, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+// What the writer remembers of keys must not keep messages in memory: their bodies may be a thousand times larger than what
+// they carry, and nothing of it is counted any more.
+func TestWhatIsDoneLeavesNoBodiesBehind(t *testing.T) {
+	m := metrics.New(prometheus.NewRegistry(), 10)
+	log := slog.New(slog.DiscardHandler)
+	wr := writer.New(writer.Config{}.Defaults(), &fakeTable{}, &m.Writer, log)
+	var writing sync.WaitGroup
+	writing.Go(func() { wr.Run(t.Context()) })
+	q := newFakeQueue(t, time.Minute)
+	c := New(Config{}.Defaults(), q, &fakeLetters{}, wr, &m.Consumer, log)
+	c.calls = t.Context()
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC() // and what the first one made unreachable
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	before := heap()
+	const messages = 100
+	for i := range messages {
+		id := fmt.Sprint(i)
+		for _, body := range []string{`{"type":"delete_user","tenant_id":"acme","user_id":"` + id + `"}`, `[` + good + `,{"type":"delete_user","tenant_id":"acme","user_id":"x` + id + `"}]`} {
+			body += strings.Repeat(" ", 1<<20-200)
+			c.take([]Message{{ID: id, Body: body, ReceiveCount: 1, FirstReceivedAt: time.Now()}}, 0, reservation{}, nil)
+		}
+	}
+	wr.Drain()
+	for c.held.len() > 0 {
+		runtime.Gosched()
+	}
+	if after := heap(); after > before+messages<<20/4 {
+		t.Errorf("%d MiB are kept of %d messages of 1 MiB that are done", (after-before)>>20, 2*messages)
+	}
+	wr.Close()
+	writing.Wait()
 }

@@ -54,11 +54,6 @@ type badCommand struct {
 func (c *Consumer) decode(d *delivery, m *Message, scratch []messages.Decoded) []messages.Decoded {
 	d.consumer, d.message = c, *m
 	d.Owner, d.Hold = d, c.cfg.FIFO
-	if !c.cfg.FIFO && !m.FirstReceivedAt.IsZero() {
-		// Pollers are not as fast as each other: what two of them received one after the other may reach the writer in any
-		// order. A FIFO queue gives the messages of a group to one poller at a time, in order.
-		d.Received = m.FirstReceivedAt.UnixMilli()
-	}
 	d.bytes = len(m.Body) + len(m.ReceiptHandle)
 	decoded, err := messages.Decode(scratch, m.Body, &d.message.Attributes)
 	if err != nil {
@@ -195,8 +190,11 @@ func (c *Consumer) finish(d *delivery, outcome string, counter *atomic.Int64) {
 }
 
 // forget lets go of what a message carried. Deliveries of one receive share memory, and the last of them may be held for
-// long; and what the writer keeps of a key may be part of a write.
+// long; and what the writer remembers of a key may be part of a write.
 func (d *delivery) forget() {
+	for i := range d.Writes {
+		d.Writes[i].Command, d.Writes[i].Refusal = messages.Command{}, nil
+	}
 	d.Writes, d.texts, d.positions, d.bad = nil, nil, nil, nil
 	d.text, d.message.Body = "", ""
 }

@@ -598,7 +598,7 @@ func TestStoppingTakesNoLongerThanItMay(t *testing.T) {
 // A load balancer takes some seconds to hear that a server will stop: so long it goes on.
 func TestALameDuckAnswersQueries(t *testing.T) {
 	eachBackend(t, func(t *testing.T, w *world) {
-		p := w.start("--role", "query", "--lame-duck", "6s")
+		p := w.start("--role", "query", "--lame-duck", "10s")
 		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}

@@ -114,10 +114,10 @@ func (s *scheduler) submit(now time.Time, g *Group) bool {
 		key := table.KeyOf(c)
 		l := s.lines[key]
 		if l == nil {
-			l = s.line(w, key)
+			l = s.line(w, key, t)
 		}
 		l.tenant = t // an empty line may have outlived the tenant that it began with
-		if !w.Versioned() && w.rank < l.landed {
+		if !w.Versioned() && w.rank > 0 && w.rank < l.landed {
 			w.line = l
 			s.waiting--
 			s.settle(now, w, Superseded, nil)
@@ -132,17 +132,14 @@ func (s *scheduler) submit(now time.Time, g *Group) bool {
 	return true
 }
 
-// smallWrite is up to how many bytes a write may be kept in memory by the line that it began.
-const smallWrite = 4 << 10
-
-// line makes the line of a key. Other writes may keep it for long after the one that began it is settled, so it must not
-// keep a large message in memory: neither by its strings nor by being part of a write of many.
-func (s *scheduler) line(w *Write, key table.Key) *line {
+// line makes the line of a key. It may stay for long after the write that began it is settled, and must not keep the message
+// in memory: neither by its strings nor by being part of a write of many.
+func (s *scheduler) line(w *Write, key table.Key, t *tenant) *line {
 	l := &w.own
-	if len(w.group.Writes) > 1 || w.bytes > smallWrite {
+	if len(w.group.Writes) > 1 {
 		l = new(line)
-		key.TenantID, key.ID = strings.Clone(key.TenantID), strings.Clone(key.ID)
 	}
+	key.TenantID, key.ID = t.id, strings.Clone(key.ID)
 	l.key = key
 	s.lines[key] = l
 	return l
@@ -412,7 +409,10 @@ func (s *scheduler) apply(now time.Time, c *call, a answer) {
 			s.putBack(now, c.writes[i])
 		}
 	case trouble:
-		if w := c.writes[0]; len(c.writes) == 1 && w.failures >= loneFailures && s.limiter.share < ownFault {
+		if w := c.writes[0]; len(c.writes) == 1 && w.failures >= loneFailures && (w.alone || s.limiter.share < ownFault) {
+			if s.limiter.failures > 0 { // nothing has passed since another failure: it may be the table after all
+				s.limiter.failed(c.started, now, s.jitter())
+			}
 			s.rest(now, w)
 			break
 		}
@@ -570,7 +570,7 @@ func (s *scheduler) land(now time.Time, w *Write, o Outcome, refusal *messages.E
 	case o == Refused:
 		s.disinherit(l, w)
 	case !w.Versioned():
-		l.landed = w.rank
+		l.landed = max(l.landed, w.rank)
 	}
 	over := w.over
 	w.over = nil
