@@ -144,26 +144,29 @@ func (s *Scanner) RawName() string {
 
 // String reads a string. It is a substring of the text unless it has escapes.
 func (s *Scanner) String() string {
-	token, escaped := s.stringToken()
-	if len(token) < 2 {
-		return ""
-	}
-	if token = token[1 : len(token)-1]; escaped {
-		return unescape(token)
-	}
-	return token
+	text, _ := s.unescaped()
+	return text
 }
 
 // OwnString reads a string whose memory is not the text's.
 func (s *Scanner) OwnString() string {
+	text, own := s.unescaped()
+	if !own {
+		text = strings.Clone(text)
+	}
+	return text
+}
+
+// unescaped reads a string, and says whether its memory is its own.
+func (s *Scanner) unescaped() (text string, own bool) {
 	token, escaped := s.stringToken()
 	if len(token) < 2 {
-		return ""
+		return "", false
 	}
 	if token = token[1 : len(token)-1]; escaped {
-		return unescape(token)
+		return unescape(token), true
 	}
-	return strings.Clone(token)
+	return token, false
 }
 
 // Number reads a number and returns its text.
