@@ -122,12 +122,14 @@ func (c *connection) exchange(r *http.Request, body []byte) (a answer, reusable 
 		return answer{}, false, fmt.Errorf("wait for answer: %w", closed(err))
 	}
 	response, err := http.ReadResponse(c.r, r)
-	for err == nil && response.StatusCode < http.StatusOK { // an interim one: the answer follows
+	for err == nil && response.StatusCode < http.StatusOK { // an interim one, without a body: the answer follows
+		_ = response.Body.Close()
 		response, err = http.ReadResponse(c.r, r)
 	}
 	if err != nil {
 		return answer{}, false, fmt.Errorf("read answer: %w", err)
 	}
+	defer func() { _ = response.Body.Close() }()
 	a, err = read(response)
 	return a, err == nil && !response.Close && c.r.Buffered() == 0, err
 }

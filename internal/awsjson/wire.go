@@ -46,12 +46,12 @@ func (w standardWire) send(ctx context.Context, r *http.Request, body []byte) (a
 	if err != nil {
 		return answer{}, fmt.Errorf("send request: %w", err)
 	}
+	defer func() { _ = response.Body.Close() }()
 	return read(response)
 }
 
 // read reads the rest of a response.
 func read(response *http.Response) (answer, error) {
-	defer func() { _ = response.Body.Close() }()
 	var b bytes.Buffer
 	if n := response.ContentLength; n > 0 && n <= mostAnswer {
 		b.Grow(int(n) + bytes.MinRead) // else the buffer would grow once more to find the end
