@@ -50,21 +50,21 @@ bench-query: build ## What the API adds to a bare SDK read
 
 .PHONY: model model-mutants chaos chaos-embedded
 model: ## A minute of random schedules against the six promises
-	$(GO) test ./internal/model -v -run TestModel -model.for=1m
+	$(GO) test ./test/model -v -run TestModel -model.for=1m
 model-mutants: ## Plants eighteen bugs; the model test must find each
-	$(GO) run ./internal/model/mutants
+	$(GO) run ./test/model/mutants
 chaos: ## Workers killed and stopped at random, 50,000 commands, nothing lost (two minutes)
-	$(GO) run ./localstack/emulators exec -- $(GO) run ./internal/chaos
+	$(GO) run ./localstack/emulators exec -- $(GO) run ./test/chaos
 chaos-embedded: ## The same, shorter, without Java
-	$(GO) run ./internal/chaos -embedded -commands 10000 -for 25s
+	$(GO) run ./test/chaos -embedded -commands 10000 -for 25s
 
 .PHONY: deploy-test image image-test
 deploy-test: ## Chart, rules, dashboard, CloudFormation, each against the real thing
 	$(GO) build -C tools -o ../$(BIN)/tools/ github.com/prometheus/prometheus/cmd/promtool
 	$(BIN)/tools/promtool check rules deploy/prometheus/tributary.rules.yaml
 	$(BIN)/tools/promtool test rules deploy/prometheus/tributary.rules.test.yaml
-	$(GO) -C deploy/check test -count=1 ./...
-	$(GO) test -count=1 ./deploy/...
+	$(GO) -C test/deploy/chart test -count=1 ./...
+	$(GO) test -count=1 ./test/deploy/...
 image: ## The image, without pulling anything
 	deploy/image/build.sh
 image-test: ## And runs it (root, buildah)

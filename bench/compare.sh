@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 base=${1:-main} count=${2:-6}
 shift $(($# < 2 ? $# : 2))
-[ $# -gt 0 ] || set -- ./internal/messages ./internal/table ./internal/awsjson ./internal/writer ./internal/consumer
+[ $# -gt 0 ] || set -- ./internal/messages ./internal/table ./internal/aws/awsjson ./internal/writer ./internal/consumer
 
 dir=$(mktemp -d)
 clean() {

@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"tributary/internal/cli"
+	"tributary/internal/base/cli"
 	"tributary/localstack/stack"
 )
 

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"tributary/internal/cli"
+	"tributary/internal/base/cli"
 )
 
 // firstLine gives the first thing written to it.

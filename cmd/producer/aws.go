@@ -12,11 +12,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go/logging"
 
-	"tributary/internal/awsclient"
-	"tributary/internal/cli"
-	"tributary/internal/publish"
-	"tributary/internal/queues"
-	"tributary/internal/telemetry"
+	"tributary/internal/aws/awsclient"
+	"tributary/internal/aws/queues"
+	"tributary/internal/base/cli"
+	"tributary/internal/operate/telemetry"
+	"tributary/internal/send/publish"
 )
 
 // queueFlag is the flag of every command that sends.

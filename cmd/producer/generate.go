@@ -12,12 +12,12 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/time/rate"
 
-	"tributary/internal/cli"
-	"tributary/internal/generator"
-	"tributary/internal/ids"
-	"tributary/internal/importer"
+	"tributary/internal/base/cli"
 	"tributary/internal/messages"
-	"tributary/internal/publish"
+	"tributary/internal/send/generator"
+	"tributary/internal/send/ids"
+	"tributary/internal/send/importer"
+	"tributary/internal/send/publish"
 )
 
 type generateCmd struct {

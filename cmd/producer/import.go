@@ -11,11 +11,11 @@ import (
 
 	"golang.org/x/term"
 
-	"tributary/internal/cli"
-	"tributary/internal/ids"
-	"tributary/internal/importer"
+	"tributary/internal/base/cli"
 	"tributary/internal/messages"
-	"tributary/internal/publish"
+	"tributary/internal/send/ids"
+	"tributary/internal/send/importer"
+	"tributary/internal/send/publish"
 )
 
 type importCmd struct {

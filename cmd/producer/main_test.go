@@ -22,10 +22,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/uuid"
 
-	"tributary/internal/awsclient"
-	"tributary/internal/cli"
+	"tributary/internal/aws/awsclient"
+	"tributary/internal/base/cli"
 	"tributary/internal/messages"
-	"tributary/internal/publish"
+	"tributary/internal/send/publish"
 	"tributary/localstack/queue"
 )
 

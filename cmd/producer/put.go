@@ -7,10 +7,10 @@ import (
 
 	"github.com/google/uuid"
 
-	"tributary/internal/cli"
-	"tributary/internal/ids"
+	"tributary/internal/base/cli"
 	"tributary/internal/messages"
-	"tributary/internal/publish"
+	"tributary/internal/send/ids"
+	"tributary/internal/send/publish"
 )
 
 // common are the flags of every command that sends a single one.

@@ -7,8 +7,8 @@ import (
 	"io"
 	"time"
 
-	"tributary/internal/importer"
-	"tributary/internal/publish"
+	"tributary/internal/send/importer"
+	"tributary/internal/send/publish"
 )
 
 // SQS counts approximately: an empty queue is believed when it was empty so many times in a row.

@@ -10,8 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go/logging"
 
-	"tributary/internal/awsclient"
-	"tributary/internal/cli"
+	"tributary/internal/aws/awsclient"
+	"tributary/internal/base/cli"
 )
 
 // operatorConnections is enough for a command that a person runs.

@@ -18,10 +18,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"golang.org/x/term"
 
-	"tributary/internal/awsclient"
-	"tributary/internal/cli"
-	"tributary/internal/deadletters"
-	"tributary/internal/queues"
+	"tributary/internal/aws/awsclient"
+	"tributary/internal/aws/queues"
+	"tributary/internal/base/cli"
+	"tributary/internal/operate/deadletters"
 )
 
 type dlqCmd struct {

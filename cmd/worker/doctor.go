@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"tributary/internal/cli"
-	"tributary/internal/doctor"
+	"tributary/internal/base/cli"
+	"tributary/internal/operate/doctor"
 )
 
 type doctorCmd struct {

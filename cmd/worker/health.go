@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"tributary/internal/admin"
+	"tributary/internal/operate/admin"
 )
 
 // healthCmd is for orchestrators that ask by running a command in the worker's image.

@@ -15,8 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"tributary/internal/limits"
-	"tributary/internal/queues"
+	"tributary/internal/aws/limits"
+	"tributary/internal/aws/queues"
 	"tributary/internal/table"
 )
 

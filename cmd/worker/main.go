@@ -7,7 +7,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"tributary/internal/cli"
+	"tributary/internal/base/cli"
 )
 
 type grammar struct {

@@ -3,8 +3,8 @@ package main
 import (
 	"regexp"
 
-	"tributary/internal/cli"
-	"tributary/internal/queues"
+	"tributary/internal/aws/queues"
+	"tributary/internal/base/cli"
 )
 
 // names are the flags that say where commands come from and go to: every command has them.

@@ -16,10 +16,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"tributary/internal/cli"
-	"tributary/internal/deadletters"
-	"tributary/internal/stacktest"
+	"tributary/internal/base/cli"
+	"tributary/internal/operate/deadletters"
 	"tributary/localstack/stack"
+	"tributary/test/support/stacktest"
 )
 
 // command runs the program and returns its exit status and what it printed.

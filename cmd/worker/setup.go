@@ -11,9 +11,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"tributary/internal/awsclient"
-	"tributary/internal/cli"
-	"tributary/internal/setup"
+	"tributary/internal/aws/awsclient"
+	"tributary/internal/base/cli"
+	"tributary/internal/operate/setup"
 )
 
 type setupCmd struct {

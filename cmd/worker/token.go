@@ -7,8 +7,8 @@ import (
 	"os"
 	"time"
 
-	"tributary/internal/auth"
-	"tributary/internal/cli"
+	"tributary/internal/base/cli"
+	"tributary/internal/query/auth"
 )
 
 type tokenCmd struct {

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"tributary/internal/cli"
+	"tributary/internal/base/cli"
 )
 
 // worker runs the command line and returns its status and what it said.

@@ -5,7 +5,7 @@ import (
 	"regexp"
 	"testing"
 
-	"tributary/internal/cli"
+	"tributary/internal/base/cli"
 )
 
 // TestSystemdUnitsEnvironment: the worker takes the settings of deploy/systemd, those of the unit and those that it

@@ -26,7 +26,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"tributary/internal/standin"
+	"tributary/test/support/standin"
 )
 
 // What the examples hold.

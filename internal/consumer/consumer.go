@@ -15,10 +15,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 	"tributary/internal/messages"
-	"tributary/internal/metrics"
-	"tributary/internal/telemetry"
+	"tributary/internal/operate/metrics"
+	"tributary/internal/operate/telemetry"
 	"tributary/internal/writer"
 )
 

@@ -14,7 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tributary/internal/metrics"
+	"tributary/internal/operate/metrics"
 	"tributary/internal/writer"
 )
 

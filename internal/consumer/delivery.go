@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"tributary/internal/messages"
-	"tributary/internal/metrics"
-	"tributary/internal/telemetry"
+	"tributary/internal/operate/metrics"
+	"tributary/internal/operate/telemetry"
 	"tributary/internal/writer"
 )
 

@@ -3,7 +3,7 @@ package consumer
 import (
 	"time"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 )
 
 // Delays of messages that are handed back because their tenant backs off.

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 )
 
 // held is the list of deliveries that are neither deleted, handed back nor left, by the time at which they become

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 	"tributary/internal/messages"
 )
 

@@ -12,9 +12,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tributary/internal/aws/limits"
 	"tributary/internal/consumer"
-	"tributary/internal/limits"
-	"tributary/internal/metrics"
+	"tributary/internal/operate/metrics"
 	"tributary/internal/writer"
 )
 

@@ -1,6 +1,6 @@
 package consumer
 
-import "tributary/internal/limits"
+import "tributary/internal/aws/limits"
 
 // mostPollers is how many receives may be under way at once.
 const mostPollers = 64

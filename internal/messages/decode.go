@@ -1,7 +1,7 @@
 package messages
 
 import (
-	"tributary/internal/rawjson"
+	"tributary/internal/base/rawjson"
 )
 
 // Attributes are the attributes of an SQS message that bear on its commands. Decode fills the empty ones with what a

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 )
 
 // decodeOne decodes a body that carries one valid command.

@@ -3,8 +3,8 @@ package messages
 import (
 	"strconv"
 
-	"tributary/internal/limits"
-	"tributary/internal/rawjson"
+	"tributary/internal/aws/limits"
+	"tributary/internal/base/rawjson"
 )
 
 // Append appends a valid command as the wire format has it: one JSON object, without white space. Decode reads it back.

@@ -3,7 +3,7 @@ package messages
 import (
 	"strconv"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 )
 
 // number is a decimal number as its text has it: nothing is computed, so nothing is rounded.

@@ -7,8 +7,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"tributary/internal/limits"
-	"tributary/internal/rawjson"
+	"tributary/internal/aws/limits"
+	"tributary/internal/base/rawjson"
 )
 
 const (

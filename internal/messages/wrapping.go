@@ -3,7 +3,7 @@ package messages
 import (
 	"encoding/base64"
 
-	"tributary/internal/rawjson"
+	"tributary/internal/base/rawjson"
 )
 
 // wrapping is what tells one wrapping from another, and what is in it. A member that is absent is empty.

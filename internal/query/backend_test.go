@@ -16,8 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/uuid"
 
+	"tributary/internal/operate/setup"
 	"tributary/internal/query"
-	"tributary/internal/setup"
 	"tributary/internal/table"
 	"tributary/localstack/stack"
 )

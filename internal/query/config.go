@@ -7,8 +7,8 @@ import (
 	"regexp"
 	"time"
 
-	"tributary/internal/auth"
-	"tributary/internal/loopback"
+	"tributary/internal/base/loopback"
+	"tributary/internal/query/auth"
 )
 
 // Config are the settings of the query API, as flags.

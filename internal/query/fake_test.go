@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 	"tributary/internal/table"
 )
 

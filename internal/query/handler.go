@@ -15,8 +15,8 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/google/uuid"
 
-	"tributary/internal/auth"
-	"tributary/internal/loopback"
+	"tributary/internal/base/loopback"
+	"tributary/internal/query/auth"
 )
 
 const requestIDHeader = "X-Request-Id"

@@ -24,8 +24,8 @@ import (
 	"testing"
 	"time"
 
-	"tributary/internal/auth"
 	"tributary/internal/query"
+	"tributary/internal/query/auth"
 )
 
 // issuer makes JWTs by hand, so that it can make wrong ones.

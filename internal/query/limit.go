@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"tributary/internal/auth"
+	"tributary/internal/query/auth"
 )
 
 // Two things keep one tenant's readers from taking the API from the others: how often they may ask, and how much of what all

@@ -16,9 +16,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tributary/internal/auth"
 	"tributary/internal/messages"
 	"tributary/internal/query"
+	"tributary/internal/query/auth"
 	"tributary/internal/table"
 )
 

@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
-	"tributary/internal/auth"
+	"tributary/internal/query/auth"
 	"tributary/internal/table"
 )
 

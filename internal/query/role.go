@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 
-	"tributary/internal/auth"
+	"tributary/internal/query/auth"
 )
 
 const (

@@ -21,9 +21,9 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tributary/internal/pytools"
 	"tributary/internal/query"
 	"tributary/internal/table"
+	"tributary/test/support/pytools"
 )
 
 const readerRole = "arn:aws:iam::123456789012:role/tributary-reader"

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"tributary/internal/pytools"
 	"tributary/internal/query"
+	"tributary/test/support/pytools"
 )
 
 // TestSchemathesis lets schemathesis make up requests from the OpenAPI document that the server serves, right and wrong

@@ -18,7 +18,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tributary/internal/auth"
+	"tributary/internal/query/auth"
 )
 
 const (

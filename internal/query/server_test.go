@@ -32,7 +32,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"tributary/internal/logging"
+	"tributary/internal/operate/logging"
 	"tributary/internal/query"
 )
 

@@ -4,8 +4,8 @@ import (
 	"strconv"
 	"time"
 
+	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
-	"tributary/internal/rawjson"
 )
 
 // Size returns the bytes of a command's item as DynamoDB counts them; see messages.Command.ItemBytes.

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
-	"tributary/internal/rawjson"
 )
 
 // Names of the table's attributes and of its index.

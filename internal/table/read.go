@@ -10,8 +10,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
-	"tributary/internal/rawjson"
 )
 
 // User is a user as the query API shows it.

@@ -6,8 +6,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
-	"tributary/internal/rawjson"
 )
 
 // Attributes are an item or a key as the SDK has them.

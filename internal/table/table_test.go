@@ -9,7 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 	"tributary/internal/messages"
 )
 

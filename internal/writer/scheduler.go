@@ -4,7 +4,7 @@ import (
 	"strings"
 	"time"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 	"tributary/internal/messages"
 	"tributary/internal/table"
 )

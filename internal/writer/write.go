@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"tributary/internal/messages"
-	"tributary/internal/telemetry"
+	"tributary/internal/operate/telemetry"
 )
 
 // Outcome is what became of a write.

@@ -13,8 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"tributary/internal/metrics"
-	"tributary/internal/telemetry"
+	"tributary/internal/operate/metrics"
+	"tributary/internal/operate/telemetry"
 )
 
 // Table is what the writer asks of DynamoDB. Errors are the SDK's typed errors, which say whose a refusal is.

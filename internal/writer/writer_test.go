@@ -11,7 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tributary/internal/metrics"
+	"tributary/internal/operate/metrics"
 	"tributary/internal/table"
 )
 

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 )
 
 // writeInput is what the calls that write one item have in common.

@@ -5,7 +5,7 @@ import (
 	"maps"
 	"slices"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 )
 
 // readInput is what Query and Scan have in common.

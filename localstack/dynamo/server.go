@@ -18,7 +18,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 )
 
 // Target is what the X-Amz-Target header of a request for DynamoDB begins with.

@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 )
 
 // table is a table and its indexes. The server's mutex guards it.

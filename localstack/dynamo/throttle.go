@@ -4,7 +4,7 @@ import (
 	"math"
 	"time"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 )
 
 // bucket holds the write units that a partition key has left: a second's worth at most.

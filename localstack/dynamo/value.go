@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 )
 
 // value is an attribute value. Numbers are kept as text in DynamoDB's own form, never as floats.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 )
 
 // settings are the attributes that can be set, as given and as used.

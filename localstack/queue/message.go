@@ -15,7 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 )
 
 // state is where in its life a message is.

@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 )
 
 // The answers have types of their own, since the SDK's would write null for what AWS leaves out.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"tributary/internal/limits"
+	"tributary/internal/aws/limits"
 )
 
 // queue is one queue's messages. The server's mutex guards it.

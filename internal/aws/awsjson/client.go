@@ -1,0 +1,128 @@
+// Package awsjson makes the calls of a command's path: ReceiveMessage, DeleteMessageBatch and
+// ChangeMessageVisibilityBatch of SQS, BatchWriteItem and PutItem of DynamoDB. It speaks AWS's JSON protocol itself,
+// with a codec that appends requests and scans answers, because the SDK's operation stack costs several times what
+// the calls' work does (docs/performance.md has the figures). Credentials, endpoint rules, signatures and error types
+// are the SDK's own, and tests hold requests and answers against the SDK's.
+//
+// Nothing here retries but what went to a connection that turns out to be closed: what a failure means for a command, only
+// the consumer and the writer know.
+package awsjson
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash/crc32"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	smithyendpoints "github.com/aws/smithy-go/endpoints"
+
+	"tributary/internal/base/version"
+)
+
+// Observer is told of every call: outcome is "ok", "condition" (a conditional write whose condition is false), "throttled",
+// "refused" (any other 4xx), "failed" (5xx) or "error" (no answer).
+type Observer func(service, operation, outcome string, took time.Duration)
+
+// client makes calls to one service.
+type client struct {
+	service     string // as metrics name it
+	target      string // prefix of X-Amz-Target
+	signingName string
+	region      string
+	credentials aws.CredentialsProvider
+	endpoint    func(context.Context, aws.Credentials) (smithyendpoints.Endpoint, error)
+	signer      *v4.Signer
+	wire        wire
+	observe     Observer
+
+	resolved atomic.Pointer[resolved]
+	skew     atomic.Int64 // nanoseconds that AWS's clock is ahead of ours, once it has refused a signature for it
+}
+
+// resolved is the endpoint for credentials of one account.
+type resolved struct {
+	account string
+	url     *url.URL
+}
+
+var userAgent = []string{"tributary/" + version.String() + " " + aws.SDKName + "/" + aws.SDKVersion}
+
+var contentType = []string{"application/x-amz-json-1.0"}
+
+// call sends a request and returns the answer's body. It owns the request's body.
+func (c *client) call(ctx context.Context, operation string, body []byte) (string, error) {
+	start := time.Now()
+	out, err := c.try(ctx, operation, body)
+	outcome := "ok"
+	if err != nil {
+		outcome = outcomeOf(err)
+		err = fmt.Errorf("%s %s: %w", c.service, operation, err)
+	}
+	c.observe(c.service, operation, outcome, time.Since(start))
+	return out, err
+}
+
+func (c *client) try(ctx context.Context, operation string, body []byte) (string, error) {
+	credentials, err := c.credentials.Retrieve(ctx)
+	if err != nil {
+		return "", fmt.Errorf("retrieve credentials: %w", err)
+	}
+	to, err := c.resolve(ctx, credentials)
+	if err != nil {
+		return "", err
+	}
+	r := &http.Request{
+		Method: http.MethodPost, URL: to.url, Host: to.url.Host,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{
+			"Content-Type": contentType,
+			"X-Amz-Target": {c.target + operation},
+			"User-Agent":   userAgent,
+		},
+		ContentLength: int64(len(body)),
+	}
+	sum := sha256.Sum256(body)
+	now := time.Now().Add(time.Duration(c.skew.Load())).UTC()
+	if err := c.signer.SignHTTP(ctx, credentials, r, hex.EncodeToString(sum[:]), c.signingName, c.region, now); err != nil {
+		return "", fmt.Errorf("sign request: %w", err)
+	}
+	a, err := c.wire.send(ctx, r, body)
+	if err != nil {
+		return "", err
+	}
+	if a.status != http.StatusOK {
+		return "", c.failure(a)
+	}
+	if want := a.header.Get("X-Amz-Crc32"); want != "" {
+		if got := strconv.FormatUint(uint64(crc32.Checksum([]byte(a.body), crc32.IEEETable)), 10); got != want {
+			return "", fmt.Errorf("read answer: its CRC32 is %s, not %s as its header says", got, want)
+		}
+	}
+	return a.body, nil
+}
+
+// resolve asks the SDK's endpoint rules where calls go. It asks once an account.
+func (c *client) resolve(ctx context.Context, credentials aws.Credentials) (*resolved, error) {
+	if r := c.resolved.Load(); r != nil && r.account == credentials.AccountID {
+		return r, nil
+	}
+	e, err := c.endpoint(ctx, credentials)
+	if err != nil {
+		return nil, fmt.Errorf("resolve endpoint: %w", err)
+	}
+	u := e.URI
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	r := &resolved{account: credentials.AccountID, url: &u}
+	c.resolved.Store(r)
+	return r, nil
+}

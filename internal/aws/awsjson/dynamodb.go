@@ -1,0 +1,241 @@
+package awsjson
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	smithyendpoints "github.com/aws/smithy-go/endpoints"
+
+	"tributary/internal/base/rawjson"
+	"tributary/internal/table"
+	"tributary/internal/writer"
+)
+
+// TombstoneAge is how long a versioned delete's tombstone stays: longer than a queue (14 days), its dead-letter queue
+// (14 days) and a redrive between them can keep an older command, with as much again in reserve.
+const TombstoneAge = 45 * 24 * time.Hour
+
+// Table makes a writer's calls to one DynamoDB table. It implements writer.Table.
+type Table struct {
+	client       client
+	name         []byte // as JSON
+	tombstoneAge time.Duration
+	units        func(float64)
+}
+
+// NewTable makes a Table with the settings of an SDK client: its region, credentials and endpoint. units is told
+// of the write units that calls have consumed, as DynamoDB says.
+func NewTable(d *dynamodb.Client, transport http.RoundTripper, name string, tombstoneAge time.Duration, observe Observer, units func(float64)) *Table {
+	o := d.Options()
+	return &Table{
+		name: rawjson.AppendString(nil, name), tombstoneAge: tombstoneAge, units: units,
+		client: client{
+			service: "dynamodb", target: "DynamoDB_20120810.", signingName: "dynamodb", region: o.Region,
+			credentials: o.Credentials, signer: v4.NewSigner(), wire: newWire(transport), observe: observe,
+			endpoint: func(ctx context.Context, c aws.Credentials) (smithyendpoints.Endpoint, error) {
+				p := dynamodb.EndpointParameters{
+					Region: aws.String(o.Region), Endpoint: o.BaseEndpoint,
+					UseDualStack:          aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
+					UseFIPS:               aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
+					AccountIdEndpointMode: aws.String(string(o.AccountIDEndpointMode)),
+				}
+				if c.AccountID != "" && o.AccountIDEndpointMode != aws.AccountIDEndpointModeDisabled {
+					p.AccountId = aws.String(c.AccountID)
+				}
+				return o.EndpointResolverV2.ResolveEndpoint(ctx, p)
+			},
+		},
+	}
+}
+
+// BatchWrite implements writer.Table by BatchWriteItem.
+func (t *Table) BatchWrite(ctx context.Context, writes []*writer.Write) ([]int, error) {
+	size := 128
+	for _, w := range writes {
+		size += 192 + len(w.Command.TenantID) + len(w.Command.UserID) + 2*len(w.Command.OrderID) + len(w.Command.UserName) +
+			len(w.Command.UserEmail) + len(w.Command.OrderAmount) + 2*len(w.Command.Attributes)
+	}
+	answer, err := t.client.call(ctx, "BatchWriteItem", t.appendBatch(make([]byte, 0, size), writes))
+	if err != nil {
+		return nil, err
+	}
+	left, units, err := scanUnprocessed(answer, writes)
+	if err != nil {
+		return nil, fmt.Errorf("dynamodb BatchWriteItem: read answer: %w", err)
+	}
+	t.units(units)
+	return left, nil
+}
+
+func (t *Table) appendBatch(b []byte, writes []*writer.Write) []byte {
+	b = append(b, `{"ReturnConsumedCapacity":"TOTAL","RequestItems":{`...)
+	b = append(b, t.name...)
+	b = append(b, `:[`...)
+	for i, w := range writes {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if w.Command.IsDelete() {
+			b = append(b, `{"DeleteRequest":{"Key":`...)
+			b = table.AppendKey(b, table.KeyOf(&w.Command))
+		} else {
+			b = append(b, `{"PutRequest":{"Item":`...)
+			b = table.AppendItem(b, &w.Command)
+		}
+		b = append(b, "}}"...)
+	}
+	return append(b, "]}}"...)
+}
+
+// scanUnprocessed reads an answer of BatchWriteItem: the indexes of the writes that were left over, and the write
+// units consumed.
+func scanUnprocessed(answer string, writes []*writer.Write) (left []int, units float64, err error) {
+	s := rawjson.New(answer)
+	for s.Open('{'); s.More('}'); {
+		switch s.Name() {
+		case "UnprocessedItems":
+			left, err = scanLeft(&s, writes)
+			if err != nil {
+				return nil, 0, err
+			}
+		case "ConsumedCapacity":
+			units = scanUnits(&s)
+		default:
+			s.Skip()
+		}
+	}
+	if err := s.End(); err != nil {
+		return nil, 0, err
+	}
+	return left, units, nil
+}
+
+func scanLeft(s *rawjson.Scanner, writes []*writer.Write) ([]int, error) {
+	if s.Peek() != '{' {
+		s.Skip()
+		return nil, nil
+	}
+	var left []int
+	var index map[table.Key]int
+	for s.Open('{'); s.More('}'); {
+		s.Name()
+		for s.Open('['); s.More(']'); {
+			if index == nil {
+				index = make(map[table.Key]int, len(writes))
+				for i, w := range writes {
+					index[table.KeyOf(&w.Command)] = i
+				}
+			}
+			key, err := scanRequestKey(s)
+			if err != nil {
+				return nil, err
+			}
+			i, ok := index[key]
+			if !ok {
+				return nil, fmt.Errorf("an unprocessed item, %s %s, was not in the request", key.PK(), key.SK())
+			}
+			delete(index, key) // twice would be an answer to another request
+			left = append(left, i)
+		}
+	}
+	return left, nil
+}
+
+// scanRequestKey reads the key of {"PutRequest":{"Item":{…}}} or {"DeleteRequest":{"Key":{…}}}.
+func scanRequestKey(s *rawjson.Scanner) (table.Key, error) {
+	pk, sk := "", ""
+	for s.Open('{'); s.More('}'); {
+		s.Name()
+		for s.Open('{'); s.More('}'); {
+			s.Name()
+			for s.Open('{'); s.More('}'); {
+				switch s.Name() {
+				case table.PKAttribute:
+					pk = scanValue(s)
+				case table.SKAttribute:
+					sk = scanValue(s)
+				default:
+					s.Skip()
+				}
+			}
+		}
+	}
+	if s.Err() != nil {
+		return table.Key{}, s.Err()
+	}
+	return table.ParseKey(pk, sk)
+}
+
+// scanValue reads the text of an attribute value that is a string or a number.
+func scanValue(s *rawjson.Scanner) (value string) {
+	for s.Open('{'); s.More('}'); {
+		s.Name()
+		value = text(s)
+	}
+	return value
+}
+
+// scanUnits reads the CapacityUnits of a ConsumedCapacity, or of an array of them.
+func scanUnits(s *rawjson.Scanner) (units float64) {
+	switch s.Peek() {
+	case '[':
+		for s.Open('['); s.More(']'); {
+			units += scanUnits(s)
+		}
+	case '{':
+		for s.Open('{'); s.More('}'); {
+			if s.Name() == "CapacityUnits" && s.Peek() != 'n' {
+				n, _ := strconv.ParseFloat(s.Number(), 64)
+				units += n
+			} else {
+				s.Skip()
+			}
+		}
+	default:
+		s.Skip()
+	}
+	return units
+}
+
+// PutVersion implements writer.Table by PutItem with a condition. A delete puts a tombstone.
+func (t *Table) PutVersion(ctx context.Context, w *writer.Write) error {
+	answer, err := t.client.call(ctx, "PutItem", t.appendPut(nil, w, time.Now()))
+	if err != nil {
+		return err
+	}
+	s := rawjson.New(answer)
+	for s.Open('{'); s.More('}'); {
+		if s.Name() == "ConsumedCapacity" {
+			t.units(scanUnits(&s))
+		} else {
+			s.Skip()
+		}
+	}
+	// Who answers 200 and something else than PutItem's answer is not DynamoDB: a proxy, say. Nothing was written then.
+	if err := s.End(); err != nil {
+		return fmt.Errorf("dynamodb PutItem: read answer: %w", err)
+	}
+	return nil
+}
+
+func (t *Table) appendPut(b []byte, w *writer.Write, now time.Time) []byte {
+	b = append(b, `{"TableName":`...)
+	b = append(b, t.name...)
+	b = append(b, `,"Item":`...)
+	if w.Command.IsDelete() {
+		b = table.AppendTombstone(b, &w.Command, now.Add(t.tombstoneAge))
+	} else {
+		b = table.AppendItem(b, &w.Command)
+	}
+	b = append(b, `,"ConditionExpression":"attribute_not_exists(version) OR version < :v"`...)
+	b = append(b, `,"ExpressionAttributeValues":{":v":{"N":"`...)
+	b = strconv.AppendInt(b, w.Command.Version, 10)
+	b = append(b, `"}},"ReturnValuesOnConditionCheckFailure":"ALL_OLD","ReturnConsumedCapacity":"TOTAL"}`...)
+	return b
+}

@@ -1,0 +1,593 @@
+package awsjson
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
+
+	"tributary/internal/aws/awsclient"
+	"tributary/internal/consumer"
+	"tributary/internal/messages"
+	"tributary/internal/table"
+	"tributary/internal/writer"
+)
+
+// These tests hold what is hand-made here against the SDK: the same call is made through both, to a server that
+// records the request and gives both the same answer.
+
+// recorder answers every request with what it was last told, and keeps the request.
+type recorder struct {
+	mu      sync.Mutex
+	request *http.Request
+	body    []byte
+	status  int
+	header  map[string]string
+	answer  string
+}
+
+func (r *recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.request = in
+	r.body, _ = io.ReadAll(in.Body)
+	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+	w.Header().Set("X-Amzn-Requestid", "request-1")
+	for k, v := range r.header {
+		w.Header().Set(k, v)
+	}
+	w.WriteHeader(r.status)
+	_, _ = io.WriteString(w, r.answer)
+}
+
+func (r *recorder) set(status int, answer string) {
+	r.mu.Lock()
+	r.status, r.answer, r.header = status, answer, nil
+	r.mu.Unlock()
+}
+
+type pair struct {
+	t     *testing.T
+	r     *recorder
+	sqs   *sqs.Client
+	ddb   *dynamodb.Client
+	queue *Queue
+	table *Table
+	units float64
+}
+
+const queueURL = "https://sqs.eu-central-1.amazonaws.com/123456789012/commands"
+
+// eachWire runs a test over both ways of sending.
+func eachWire(t *testing.T, test func(*testing.T, *pair)) {
+	t.Run("direct", func(t *testing.T) { test(t, newPair(t, func(t http.RoundTripper) http.RoundTripper { return t })) })
+	t.Run("net/http", func(t *testing.T) {
+		test(t, newPair(t, func(t http.RoundTripper) http.RoundTripper { return hidden{t} }))
+	})
+}
+
+// hidden hides what a transport is.
+type hidden struct{ http.RoundTripper }
+
+func newPair(t *testing.T, wrap func(http.RoundTripper) http.RoundTripper) *pair {
+	r := &recorder{status: 200, answer: "{}"}
+	server := httptest.NewServer(r)
+	t.Cleanup(server.Close)
+	cfg := aws.Config{
+		Region: "eu-central-1", BaseEndpoint: aws.String(server.URL),
+		Credentials: credentials.NewStaticCredentialsProvider("AKID", "SECRET", "TOKEN"),
+		HTTPClient:  awsclient.OwnBody(server.Client()),
+		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
+	}
+	p := &pair{t: t, r: r, sqs: sqs.NewFromConfig(cfg), ddb: dynamodb.NewFromConfig(cfg)}
+	observe := func(string, string, string, time.Duration) {}
+	p.queue = NewQueue(p.sqs, wrap(server.Client().Transport), queueURL, observe)
+	p.table = NewTable(p.ddb, wrap(server.Client().Transport), "Multi\"Tenant", 45*24*time.Hour, observe, func(u float64) { p.units += u })
+	return p
+}
+
+// recorded is what of a request must be the same whoever sent it.
+func (p *pair) recorded() map[string]any {
+	p.t.Helper()
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	var body any
+	d := json.NewDecoder(bytes.NewReader(p.r.body))
+	d.UseNumber()
+	if err := d.Decode(&body); err != nil {
+		p.t.Fatalf("body %s: %v", p.r.body, err)
+	}
+	in := p.r.request
+	p.checkSignature(in, p.r.body)
+	return map[string]any{
+		"method": in.Method, "path": in.URL.Path, "target": in.Header.Get("X-Amz-Target"), "type": in.Header.Get("Content-Type"),
+		"length": in.ContentLength == int64(len(p.r.body)), "body": body,
+	}
+}
+
+// checkSignature signs the request again with the SDK's signer, as the service does, and compares.
+func (p *pair) checkSignature(in *http.Request, body []byte) {
+	p.t.Helper()
+	authorization := in.Header.Get("Authorization")
+	at, err := time.Parse("20060102T150405Z", in.Header.Get("X-Amz-Date"))
+	if err != nil {
+		p.t.Fatalf("X-Amz-Date: %v", err)
+	}
+	_, scope, _ := strings.Cut(authorization, "Credential=AKID/")
+	parts := strings.Split(scope, "/") // date/region/service/aws4_request…
+	_, list, _ := strings.Cut(authorization, "SignedHeaders=")
+	list, _, _ = strings.Cut(list, ",")
+	again, _ := http.NewRequest(in.Method, "http://"+in.Host+in.URL.RequestURI(), nil)
+	again.ContentLength = in.ContentLength
+	for _, name := range strings.Split(list, ";") {
+		if name != "host" && name != "content-length" && name != "x-amz-date" && name != "x-amz-security-token" {
+			again.Header.Set(name, in.Header.Get(name))
+		}
+	}
+	sum := sha256.Sum256(body)
+	err = v4.NewSigner().SignHTTP(p.t.Context(), aws.Credentials{AccessKeyID: "AKID", SecretAccessKey: "SECRET", SessionToken: "TOKEN"}, again, hex.EncodeToString(sum[:]), parts[2], parts[1], at)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if got := again.Header.Get("Authorization"); got != authorization {
+		p.t.Errorf("signature\n%s, want\n%s", authorization, got)
+	}
+}
+
+// both makes a call through the SDK and through this package and compares the requests.
+func (p *pair) both(theirs, ours func(context.Context) error) {
+	p.t.Helper()
+	if err := theirs(p.t.Context()); err != nil {
+		p.t.Fatalf("the SDK: %v", err)
+	}
+	want := p.recorded()
+	if err := ours(p.t.Context()); err != nil {
+		p.t.Fatalf("ours: %v", err)
+	}
+	if got := p.recorded(); !reflect.DeepEqual(got, want) {
+		p.t.Errorf("request\n%v, want\n%v", got, want)
+	}
+}
+
+// random makes what goes into requests and answers, awkward characters among it.
+type random struct{ *rand.Rand }
+
+var alphabet = []rune("abcXYZ019 -_.:@=+/\\\"'<>&\t\n\r\u007f\u0080é漢\u2028\U0001F600")
+
+func (r random) text(most int) string {
+	out := make([]rune, r.IntN(most+1))
+	for i := range out {
+		out[i] = alphabet[r.IntN(len(alphabet))]
+	}
+	return string(out)
+}
+
+func (r random) command(i int) messages.Command {
+	c := messages.Command{
+		Kind: messages.Kind(1 + r.IntN(4)), TenantID: "tenant-" + strconv.Itoa(r.IntN(3)), UserID: strings.ReplaceAll(fmt.Sprint(i, "é/\"", r.IntN(99)), "#", ""),
+		OrderID: fmt.Sprint("o", i, "漢\\", r.IntN(99)), UserName: r.text(20), UserEmail: r.text(20), OrderAmount: strconv.Itoa(r.IntN(1000)) + "." + strconv.Itoa(1+r.IntN(9)),
+	}
+	if r.IntN(2) == 0 {
+		c.Attributes = `{"a":[1.5,"x\u00e9",null,true,{"b":{}}],"n":` + strconv.Itoa(r.IntN(1e6)) + `,"` + strconv.Itoa(i) + `":"` + "漢" + `"}`
+	}
+	if r.IntN(2) == 0 {
+		c.Version = 1 + r.Int64N(1<<62)
+	}
+	return c
+}
+
+func TestRequestsAreTheSDKs(t *testing.T) { eachWire(t, testRequestsAreTheSDKs) }
+
+func testRequestsAreTheSDKs(t *testing.T, p *pair) {
+	r := random{rand.New(rand.NewPCG(1, 2))}
+	for range 50 {
+		most, wait := 1+r.IntN(10), 1+r.IntN(20) // the SDK can't say 0
+		p.both(func(ctx context.Context) error {
+			_, err := p.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
+				QueueUrl: aws.String(queueURL), MaxNumberOfMessages: int32(most), WaitTimeSeconds: int32(wait),
+				MessageSystemAttributeNames: []sqstypes.MessageSystemAttributeName{"ApproximateReceiveCount", "SentTimestamp", "ApproximateFirstReceiveTimestamp", "MessageGroupId", "AWSTraceHeader"},
+				MessageAttributeNames:       []string{"tenant_id", "traceparent", "tracestate"},
+			})
+			return err
+		}, func(ctx context.Context) error {
+			_, err := p.queue.Receive(ctx, most, time.Duration(wait)*time.Second)
+			return err
+		})
+
+		n := 1 + r.IntN(10)
+		handles := make([]string, n)
+		changes := make([]consumer.Visibility, n)
+		deletes := &sqs.DeleteMessageBatchInput{QueueUrl: aws.String(queueURL)}
+		visible := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: aws.String(queueURL)}
+		for i := range n {
+			handles[i] = "h" + r.text(40)
+			seconds := 1 + r.IntN(43200)
+			changes[i] = consumer.Visibility{ReceiptHandle: handles[i], Timeout: time.Duration(seconds)*time.Second - time.Duration(r.IntN(1e9))}
+			id := aws.String(strconv.Itoa(i))
+			deletes.Entries = append(deletes.Entries, sqstypes.DeleteMessageBatchRequestEntry{Id: id, ReceiptHandle: &handles[i]})
+			visible.Entries = append(visible.Entries, sqstypes.ChangeMessageVisibilityBatchRequestEntry{Id: id, ReceiptHandle: &handles[i], VisibilityTimeout: int32(seconds)})
+		}
+		p.both(func(ctx context.Context) error { _, err := p.sqs.DeleteMessageBatch(ctx, deletes); return err },
+			func(ctx context.Context) error { _, err := p.queue.Delete(ctx, handles); return err })
+		p.both(func(ctx context.Context) error {
+			_, err := p.sqs.ChangeMessageVisibilityBatch(ctx, visible)
+			return err
+		},
+			func(ctx context.Context) error { _, err := p.queue.ChangeVisibility(ctx, changes); return err })
+
+		writes := make([]*writer.Write, 1+r.IntN(25))
+		var requests []ddbtypes.WriteRequest
+		for i := range writes {
+			writes[i] = &writer.Write{Command: r.command(i)}
+			writes[i].Command.Version = 0
+			if c := &writes[i].Command; c.IsDelete() {
+				requests = append(requests, ddbtypes.WriteRequest{DeleteRequest: &ddbtypes.DeleteRequest{Key: table.KeyAttributes(table.KeyOf(c))}})
+			} else {
+				requests = append(requests, ddbtypes.WriteRequest{PutRequest: &ddbtypes.PutRequest{Item: table.Item(c)}})
+			}
+		}
+		p.both(func(ctx context.Context) error {
+			_, err := p.ddb.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{
+				RequestItems: map[string][]ddbtypes.WriteRequest{"Multi\"Tenant": requests}, ReturnConsumedCapacity: "TOTAL",
+			})
+			return err
+		}, func(ctx context.Context) error { _, err := p.table.BatchWrite(ctx, writes); return err })
+
+		w := &writer.Write{Command: r.command(0)}
+		w.Command.Version = 1 + r.Int64N(1<<62)
+		now := time.Now()
+		item := table.Item(&w.Command)
+		if w.Command.IsDelete() {
+			item = table.Tombstone(&w.Command, now.Add(45*24*time.Hour))
+		}
+		p.both(func(ctx context.Context) error {
+			_, err := p.ddb.PutItem(ctx, &dynamodb.PutItemInput{
+				TableName: aws.String("Multi\"Tenant"), Item: item, ConditionExpression: aws.String("attribute_not_exists(version) OR version < :v"),
+				ExpressionAttributeValues:           map[string]ddbtypes.AttributeValue{":v": &ddbtypes.AttributeValueMemberN{Value: strconv.FormatInt(w.Command.Version, 10)}},
+				ReturnValuesOnConditionCheckFailure: "ALL_OLD", ReturnConsumedCapacity: "TOTAL",
+			})
+			return err
+		}, func(ctx context.Context) error {
+			if w.Command.IsDelete() { // the time is an argument below PutVersion
+				_, err := p.table.client.call(ctx, "PutItem", p.table.appendPut(nil, w, now))
+				return err
+			}
+			return p.table.PutVersion(ctx, w)
+		})
+	}
+}
+
+func TestMessagesAreTheSDKs(t *testing.T) { eachWire(t, testMessagesAreTheSDKs) }
+
+func testMessagesAreTheSDKs(t *testing.T, p *pair) {
+	r := random{rand.New(rand.NewPCG(3, 4))}
+	for range 100 {
+		var list []map[string]any
+		for range r.IntN(11) {
+			body := r.text(200)
+			sum := md5.Sum([]byte(body))
+			m := map[string]any{
+				"MessageId": r.text(36), "ReceiptHandle": r.text(60), "Body": body, "MD5OfBody": hex.EncodeToString(sum[:]),
+				"Attributes": map[string]string{
+					"ApproximateReceiveCount": strconv.Itoa(r.IntN(50)), "SentTimestamp": strconv.Itoa(1_700_000_000_000 + r.IntN(1e9)),
+					"ApproximateFirstReceiveTimestamp": strconv.Itoa(1_700_000_000_000 + r.IntN(1e9)),
+					"MessageGroupId":                   r.text(20), "AWSTraceHeader": r.text(20), "SenderId": "x",
+				},
+			}
+			if r.IntN(2) == 0 {
+				value := func() map[string]any {
+					return map[string]any{"StringValue": r.text(20), "DataType": "String", "BinaryValue": nil}
+				}
+				m["MessageAttributes"] = map[string]any{"tenant_id": value(), "traceparent": value(), "tracestate": value(), "other": value()}
+			}
+			list = append(list, m)
+		}
+		answer := map[string]any{"Messages": list, "ResponseMetadata": map[string]any{"a": []int{1, 2}}}
+		if len(list) == 0 {
+			delete(answer, "Messages")
+		}
+		text, _ := json.Marshal(answer)
+		p.r.set(200, string(text))
+		out, err := p.sqs.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(queueURL), MaxNumberOfMessages: 10},
+			func(o *sqs.Options) { o.DisableMessageChecksumValidation = true })
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := p.queue.Receive(t.Context(), 10, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != len(out.Messages) {
+			t.Fatalf("%d messages, want %d", len(got), len(out.Messages))
+		}
+		for i, m := range out.Messages {
+			attribute := func(name string) string { return aws.ToString(m.MessageAttributes[name].StringValue) }
+			count, _ := strconv.Atoi(m.Attributes["ApproximateReceiveCount"])
+			sent, _ := strconv.ParseInt(m.Attributes["SentTimestamp"], 10, 64)
+			first, _ := strconv.ParseInt(m.Attributes["ApproximateFirstReceiveTimestamp"], 10, 64)
+			want := consumer.Message{
+				FirstReceivedAt: time.UnixMilli(first),
+				ID:              *m.MessageId, ReceiptHandle: *m.ReceiptHandle, Body: *m.Body, GroupID: m.Attributes["MessageGroupId"],
+				ReceiveCount: count, SentAt: time.UnixMilli(sent), TraceHeader: m.Attributes["AWSTraceHeader"],
+				Attributes: messages.Attributes{TenantID: attribute("tenant_id"), TraceParent: attribute("traceparent"), TraceState: attribute("tracestate")},
+			}
+			if !reflect.DeepEqual(got[i], want) {
+				t.Errorf("message\n%+v, want\n%+v", got[i], want)
+			}
+		}
+	}
+}
+
+func TestAMessageWithAWrongSumIsRefusedAsByTheSDK(t *testing.T) {
+	eachWire(t, testAMessageWithAWrongSumIsRefusedAsByTheSDK)
+}
+
+func testAMessageWithAWrongSumIsRefusedAsByTheSDK(t *testing.T, p *pair) {
+	p.r.set(200, `{"Messages":[{"MessageId":"1","ReceiptHandle":"h","Body":"a","MD5OfBody":"00000000000000000000000000000000"}]}`)
+	_, theirs := p.sqs.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(queueURL)})
+	_, ours := p.queue.Receive(t.Context(), 10, 0)
+	if theirs == nil || ours == nil {
+		t.Errorf("the SDK: %v; ours: %v", theirs, ours)
+	}
+}
+
+func TestBatchAnswersAreTheSDKs(t *testing.T) { eachWire(t, testBatchAnswersAreTheSDKs) }
+
+func testBatchAnswersAreTheSDKs(t *testing.T, p *pair) {
+	p.r.set(200, `{"Successful":[{"Id":"0"}],"Failed":[{"Id":"2","SenderFault":true,"Code":"ReceiptHandleIsInvalid","Message":"a \"b\""},{"Message":null,"Code":"InternalError","SenderFault":false,"Id":"1"}]}`)
+	handles := []string{"a", "b", "c"}
+	entries := []sqstypes.DeleteMessageBatchRequestEntry{{Id: aws.String("0"), ReceiptHandle: aws.String("a")}}
+	out, err := p.sqs.DeleteMessageBatch(t.Context(), &sqs.DeleteMessageBatchInput{QueueUrl: aws.String(queueURL), Entries: entries})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []consumer.Failure
+	for _, f := range out.Failed {
+		i, _ := strconv.Atoi(*f.Id)
+		want = append(want, consumer.Failure{Index: i, Code: *f.Code, Final: f.SenderFault})
+	}
+	got, err := p.queue.Delete(t.Context(), handles)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("failures %+v (%v), want %+v", got, err, want)
+	}
+}
+
+func TestUnprocessedItemsAreTheSDKs(t *testing.T) { eachWire(t, testUnprocessedItemsAreTheSDKs) }
+
+func testUnprocessedItemsAreTheSDKs(t *testing.T, p *pair) {
+	r := random{rand.New(rand.NewPCG(5, 6))}
+	for range 100 {
+		writes := make([]*writer.Write, 25)
+		keys := map[string]int{}
+		var left []string
+		for i := range writes {
+			writes[i] = &writer.Write{Command: r.command(i)}
+			writes[i].Command.Version = 0
+			c := &writes[i].Command
+			k := table.KeyOf(c)
+			keys[k.PK()+" "+k.SK()] = i
+			if r.IntN(5) == 0 {
+				if c.IsDelete() {
+					left = append(left, `{"DeleteRequest":{"Key":`+string(table.AppendKey(nil, k))+`}}`)
+				} else {
+					left = append(left, `{"PutRequest":{"Item":`+string(table.AppendItem(nil, c))+`}}`)
+				}
+			}
+		}
+		r.Shuffle(len(left), func(i, j int) { left[i], left[j] = left[j], left[i] })
+		answer := `{"UnprocessedItems":{"Multi\"Tenant":[` + strings.Join(left, ",") + `]},"ConsumedCapacity":[{"TableName":"T","CapacityUnits":12.5,"Table":{"CapacityUnits":9}},{"CapacityUnits":1}],"ItemCollectionMetrics":{}}`
+		p.r.set(200, answer)
+		p.r.header = map[string]string{"X-Amz-Crc32": strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(answer))), 10)}
+		out, err := p.ddb.BatchWriteItem(t.Context(), &dynamodb.BatchWriteItemInput{RequestItems: map[string][]ddbtypes.WriteRequest{"T": {{}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[int]bool{}
+		for _, u := range out.UnprocessedItems["Multi\"Tenant"] {
+			item := u.PutRequest
+			var key map[string]ddbtypes.AttributeValue
+			if item != nil {
+				key = item.Item
+			} else {
+				key = u.DeleteRequest.Key
+			}
+			want[keys[key["PK"].(*ddbtypes.AttributeValueMemberS).Value+" "+key["SK"].(*ddbtypes.AttributeValueMemberS).Value]] = true
+		}
+		p.units = 0
+		indexes, err := p.table.BatchWrite(t.Context(), writes)
+		got := map[int]bool{}
+		for _, i := range indexes {
+			got[i] = true
+		}
+		if err != nil || !reflect.DeepEqual(got, want) || len(got) != len(indexes) || p.units != 13.5 {
+			t.Fatalf("left %v, %v units (%v), want %v", indexes, p.units, err, want)
+		}
+	}
+	p.r.set(200, `{"UnprocessedItems":{"T":[{"PutRequest":{"Item":{"PK":{"S":"tenant#x"},"SK":{"S":"user#y"}}}}]}}`)
+	if _, err := p.table.BatchWrite(t.Context(), []*writer.Write{{Command: r.command(1)}}); err == nil {
+		t.Error("an item that was not sent came back and nobody minds")
+	}
+}
+
+func TestABrokenAnswerIsAnError(t *testing.T) { eachWire(t, testABrokenAnswerIsAnError) }
+
+func testABrokenAnswerIsAnError(t *testing.T, p *pair) {
+	w := &writer.Write{Command: random{rand.New(rand.NewPCG(7, 8))}.command(1)}
+	p.r.set(200, `{"UnprocessedItems":{}}`)
+	p.r.header = map[string]string{"X-Amz-Crc32": "1"}
+	if _, err := p.table.BatchWrite(t.Context(), []*writer.Write{w}); err == nil {
+		t.Error("a wrong CRC32 is taken")
+	}
+	p.r.set(200, `{"Failed":[{"Id":"1","Code":"InternalError","SenderFault":false}]}`)
+	if _, err := p.queue.Delete(t.Context(), []string{"h"}); err == nil {
+		t.Error("an entry that was not sent failed and nobody minds")
+	}
+	for _, answer := range []string{``, `{`, `<html>maintenance</html>`, `{"UnprocessedItems":{"T":[{"PutRequest":`, `{"Messages":[{"Body":"a"`, `[]`} {
+		p.r.set(200, answer)
+		if _, err := p.table.BatchWrite(t.Context(), []*writer.Write{w}); err == nil {
+			t.Errorf("BatchWriteItem takes %q", answer)
+		}
+		if _, err := p.queue.Receive(t.Context(), 10, 0); err == nil {
+			t.Errorf("ReceiveMessage takes %q", answer)
+		}
+		if _, err := p.queue.Delete(t.Context(), []string{"h"}); err == nil {
+			t.Errorf("DeleteMessageBatch takes %q", answer)
+		}
+		if err := p.table.PutVersion(t.Context(), w); err == nil {
+			t.Errorf("PutItem takes %q", answer)
+		}
+	}
+}
+
+func TestErrorsAreTheSDKs(t *testing.T) { eachWire(t, testErrorsAreTheSDKs) }
+
+func testErrorsAreTheSDKs(t *testing.T, p *pair) {
+	w := &writer.Write{Command: random{rand.New(rand.NewPCG(9, 10))}.command(1)}
+	w.Command.Version = 7
+	for _, test := range []struct {
+		status int
+		answer string
+	}{
+		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"slow","ThrottlingReasons":[{"reason":"TableWriteKeyRangeThroughputExceeded","resource":"arn:aws:dynamodb:eu-central-1:123456789012:table/T"},{"reason":"X"}]}`},
+		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException","message":"slow"}`},
+		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#RequestLimitExceeded","message":"account"}`},
+		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"The conditional request failed","Item":{"version":{"N":"7"}}}`},
+		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#TransactionConflictException","message":"busy"}`},
+		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#ReplicatedWriteConflictException","message":"busy"}`},
+		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","Message":"no item"}`},
+		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#ItemCollectionSizeLimitExceededException","message":"big"}`},
+		{400, `{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"no table"}`},
+		{400, `{"__type":"com.amazon.coral.validate#ValidationException","message":"bad"}`},
+		{400, `{"__type":"com.amazon.coral.service#AccessDeniedException","Message":"no"}`},
+		{500, `{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError","message":"oops"}`},
+	} {
+		p.r.set(test.status, test.answer)
+		_, theirs := p.ddb.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String("T"), Item: map[string]ddbtypes.AttributeValue{}})
+		ours := p.table.PutVersion(t.Context(), w)
+		sameError(t, test.answer, ours, theirs)
+	}
+	for _, test := range []struct {
+		status int
+		answer string
+	}{
+		{400, `{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"gone"}`},
+		{403, `{"__type":"com.amazonaws.sqs#OverLimit","message":"120,000"}`},
+		{404, `{"__type":"com.amazonaws.sqs#ReceiptHandleIsInvalid","message":"handle"}`},
+		{403, `{"__type":"com.amazonaws.sqs#RequestThrottled","message":"slow"}`},
+		{403, `{"__type":"com.amazon.coral.service#AccessDenied","message":"no"}`},
+		{503, `{"message":"no type"}`},
+		{502, `<html>bad gateway</html>`},
+	} {
+		p.r.set(test.status, test.answer)
+		_, theirs := p.sqs.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(queueURL)})
+		_, ours := p.queue.Receive(t.Context(), 10, 0)
+		if test.status >= 502 { // the SDK has no code for these
+			if ours == nil || outcomeOf(ours) != "failed" {
+				t.Errorf("%s: %v", test.answer, ours)
+			}
+			continue
+		}
+		sameError(t, test.answer, ours, theirs)
+	}
+}
+
+// sameError compares the service's error within two errors of calls: its type and all of its fields.
+func sameError(t *testing.T, answer string, ours, theirs error) {
+	t.Helper()
+	var a, b smithy.APIError
+	if !errors.As(ours, &a) || !errors.As(theirs, &b) {
+		t.Errorf("%s: %v, want %v", answer, ours, theirs)
+		return
+	}
+	if !reflect.DeepEqual(a, b) {
+		t.Errorf("%s: %#v, want %#v", answer, a, b)
+	}
+	var with interface{ ServiceRequestID() string }
+	if !errors.As(ours, &with) || with.ServiceRequestID() != "request-1" {
+		t.Errorf("%s: no request id in %v", answer, ours)
+	}
+}
+
+func TestClockSkewIsFollowed(t *testing.T) { eachWire(t, testClockSkewIsFollowed) }
+
+func testClockSkewIsFollowed(t *testing.T, p *pair) {
+	p.r.set(403, `{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"Signature expired"}`)
+	p.r.header = map[string]string{"Date": time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat)}
+	_, _ = p.queue.Receive(t.Context(), 1, 0)
+	p.r.set(200, "{}")
+	if _, err := p.queue.Receive(t.Context(), 1, 0); err != nil {
+		t.Fatal(err)
+	}
+	at, _ := time.Parse("20060102T150405Z", p.r.request.Header.Get("X-Amz-Date"))
+	if off := time.Since(at) - time.Hour; off.Abs() > 5*time.Second {
+		t.Errorf("signed for %v, want an hour ago", at)
+	}
+	// Our clock is mended.
+	p.r.set(403, `{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"Signature not yet current"}`)
+	p.r.header = map[string]string{"Date": time.Now().UTC().Format(http.TimeFormat)}
+	_, _ = p.queue.Receive(t.Context(), 1, 0)
+	p.r.set(200, "{}")
+	_, _ = p.queue.Receive(t.Context(), 1, 0)
+	at, _ = time.Parse("20060102T150405Z", p.r.request.Header.Get("X-Amz-Date"))
+	if off := time.Since(at); off.Abs() > 5*time.Second {
+		t.Errorf("signed for %v, want now", at)
+	}
+}
+
+func BenchmarkBatchWriteRequest(b *testing.B) {
+	t := &Table{name: []byte(`"MultiTenantTable"`)}
+	writes := make([]*writer.Write, 25)
+	for i := range writes {
+		writes[i] = &writer.Write{Command: messages.Command{Kind: messages.PutOrder, TenantID: "tenant-0001", OrderID: fmt.Sprintf("0192f0a1-7c3e-7000-8000-%012d", i), UserID: "0192f0a1-7c3e-7111-8111-000000000001", OrderAmount: "150.00"}}
+	}
+	b.ReportAllocs()
+	buffer := make([]byte, 0, 64<<10)
+	for b.Loop() {
+		buffer = t.appendBatch(buffer[:0], writes)
+	}
+	b.ReportMetric(float64(b.N)*25/b.Elapsed().Seconds(), "commands/s")
+}
+
+func BenchmarkReceiveAnswer(b *testing.B) {
+	var list []map[string]any
+	for i := range 10 {
+		body := fmt.Sprintf(`{"type":"put_order","tenant_id":"tenant-0001","order_id":"0192f0a1-7c3e-7000-8000-%012d","user_id":"0192f0a1-7c3e-7111-8111-000000000001","order_amount":"150.00"}`, i)
+		sum := md5.Sum([]byte(body))
+		list = append(list, map[string]any{
+			"MessageId": "00000000-0000-4000-8000-000000000000", "ReceiptHandle": strings.Repeat("h", 400), "Body": body, "MD5OfBody": hex.EncodeToString(sum[:]),
+			"Attributes": map[string]string{"ApproximateReceiveCount": "1", "SentTimestamp": "1700000000000", "MessageGroupId": "tenant-0001"},
+		})
+	}
+	text, _ := json.Marshal(map[string]any{"Messages": list})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := scanMessages(string(text), 10); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)*10/b.Elapsed().Seconds(), "messages/s")
+}

@@ -1,0 +1,132 @@
+// Package doctor looks for what goes wrong in production: settings that lose messages, keys that don't fit,
+// clocks that are off, permissions that are missing. It changes nothing.
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"tributary/internal/aws/awsclient"
+)
+
+// Status is what a check came to.
+type Status string
+
+// The statuses.
+const (
+	OK      Status = "ok"
+	Warning Status = "warning" // the worker works, but not as well or as safely as it could
+	Failed  Status = "failed"  // the worker does not work, or loses what it promises to keep
+	Skipped Status = "skipped" // it could not be looked at
+)
+
+// Check is one thing that was looked at.
+type Check struct {
+	Name   string `json:"name"`
+	Status Status `json:"status"`
+	Found  string `json:"found"`
+	Remedy string `json:"remedy,omitempty"` // how to mend it, where there is something to mend
+}
+
+// QueueAPI is what a doctor asks of SQS.
+type QueueAPI interface {
+	GetQueueUrl(context.Context, *sqs.GetQueueUrlInput, ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error)
+	GetQueueAttributes(context.Context, *sqs.GetQueueAttributesInput, ...func(*sqs.Options)) (*sqs.GetQueueAttributesOutput, error)
+	DeleteMessageBatch(context.Context, *sqs.DeleteMessageBatchInput, ...func(*sqs.Options)) (*sqs.DeleteMessageBatchOutput, error)
+	ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error)
+}
+
+// TableAPI is what a doctor asks about the table.
+type TableAPI interface {
+	DescribeTable(context.Context, *dynamodb.DescribeTableInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeTableOutput, error)
+	DescribeTimeToLive(context.Context, *dynamodb.DescribeTimeToLiveInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeTimeToLiveOutput, error)
+	DescribeContinuousBackups(context.Context, *dynamodb.DescribeContinuousBackupsInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeContinuousBackupsOutput, error)
+}
+
+// ItemAPI is what a doctor tries on the table.
+type ItemAPI interface {
+	GetItem(context.Context, *dynamodb.GetItemInput, ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
+	Query(context.Context, *dynamodb.QueryInput, ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error)
+	PutItem(context.Context, *dynamodb.PutItemInput, ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)
+	BatchWriteItem(context.Context, *dynamodb.BatchWriteItemInput, ...func(*dynamodb.Options)) (*dynamodb.BatchWriteItemOutput, error)
+}
+
+// Doctor examines one worker's surroundings. Its fields are set before Examine and not changed.
+type Doctor struct {
+	Queues QueueAPI
+	Tables TableAPI
+	Items  ItemAPI
+
+	Queue, DeadLetters string // names or URLs
+	Table              string
+	Region             string        // that the clients use
+	DrainTimeout       time.Duration // of the worker
+
+	checks []Check
+}
+
+// Examine makes all checks, in the order in which they are best mended. What can't be looked at, because
+// something before it failed, is skipped.
+func (d *Doctor) Examine(ctx context.Context) []Check {
+	d.checks = nil
+	queue := d.readQueue(ctx, "queue", d.Queue)
+	letters := d.readQueue(ctx, "dead-letter queue", d.DeadLetters)
+	d.queueSettings(queue, letters)
+	d.queuePermissions(ctx, queue)
+	table := d.readTable(ctx)
+	d.tableFeatures(ctx, table != nil)
+	d.tablePermissions(ctx, table)
+	d.clocks(queue, table)
+	return d.checks
+}
+
+func (d *Doctor) add(c Check) { d.checks = append(d.checks, c) }
+
+func (d *Doctor) skip(why string, names ...string) {
+	for _, name := range names {
+		d.add(Check{Name: name, Status: Skipped, Found: why})
+	}
+}
+
+// failed makes a check of a call that failed.
+func failed(name string, err error, remedy string) Check {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return Check{Name: name, Status: Skipped, Found: "not looked at in time", Remedy: "worker doctor again, with a longer --timeout"}
+	}
+	return Check{Name: name, Status: Failed, Found: awsclient.Explain(err).Error(), Remedy: remedy}
+}
+
+// The clock skew that signatures bear: AWS refuses requests that are five minutes off ("Signature Version 4").
+const (
+	skewWarning = 30 * time.Second
+	skewFailed  = 5 * time.Minute
+)
+
+// clockCheck compares the two clocks. The server's has whole seconds.
+func clockCheck(name string, server, local time.Time) Check {
+	c := Check{Name: name, Status: OK}
+	skew := local.Sub(server)
+	switch size := skew.Abs(); {
+	case size <= 2*time.Second:
+		c.Found = "this machine and AWS agree, to the second"
+		return c
+	case size >= skewFailed:
+		c.Status = Failed
+	case size >= skewWarning:
+		c.Status = Warning
+	}
+	direction := "ahead of"
+	if skew < 0 {
+		direction = "behind"
+	}
+	c.Found = fmt.Sprintf("this machine is %s %s AWS", skew.Abs().Round(time.Second), direction)
+	if c.Status != OK {
+		c.Remedy = "run a time service (chrony, systemd-timesyncd); AWS refuses signatures that are 5 minutes off"
+	}
+	return c
+}

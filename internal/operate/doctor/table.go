@@ -1,0 +1,230 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
+
+	"tributary/internal/operate/setup"
+	"tributary/internal/table"
+)
+
+// tableState is what DynamoDB says of the table.
+type tableState struct {
+	description           *types.TableDescription
+	keysFit, indexFits    bool
+	serverTime, localTime time.Time
+}
+
+// The names of the checks of the table.
+const (
+	checkTable      = "table"
+	checkEncryption = "encryption of table"
+	checkKeys       = "keys"
+	checkIndex      = "index"
+	checkTTL        = "TTL"
+	checkRecovery   = "point-in-time recovery"
+	checkRead       = "may read"
+	checkQuery      = "may query"
+	checkByIndex    = "may query the index"
+	checkPut        = "may write conditionally"
+	checkBatch      = "may write in batches"
+)
+
+const noTable = "the table can't be looked at"
+
+// readTable checks that the table is there and fits, and returns nil where it isn't there.
+func (d *Doctor) readTable(ctx context.Context) *tableState {
+	out, err := d.Tables.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &d.Table})
+	if err != nil {
+		if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
+			d.add(Check{Name: checkTable, Status: Failed, Found: d.Table + " does not exist in this account and region", Remedy: "worker setup makes it; or name another"})
+		} else {
+			d.add(failed(checkTable, err, ""))
+		}
+		d.skip(noTable, checkEncryption, checkKeys, checkIndex)
+		return nil
+	}
+	state := &tableState{description: out.Table, localTime: time.Now()}
+	state.serverTime, _ = middleware.GetServerTime(out.ResultMetadata)
+	if at, ok := middleware.GetResponseAt(out.ResultMetadata); ok {
+		state.localTime = at
+	}
+	d.add(tableCheck(d.Table, out.Table))
+	d.add(tableEncryptionCheck(out.Table))
+	keys := keysCheck(out.Table)
+	state.keysFit = keys.Status == OK
+	d.add(keys)
+	index := indexCheck(out.Table)
+	state.indexFits = index.Status == OK
+	d.add(index)
+	return state
+}
+
+func tableCheck(name string, description *types.TableDescription) Check {
+	c := Check{Name: checkTable, Status: OK}
+	billing := "on demand"
+	if t := description.ProvisionedThroughput; t != nil && aws.ToInt64(t.WriteCapacityUnits) > 0 {
+		billing = fmt.Sprintf("provisioned with %d read and %d write units a second", aws.ToInt64(t.ReadCapacityUnits), aws.ToInt64(t.WriteCapacityUnits))
+	}
+	c.Found = fmt.Sprintf("%s: %s, %s", name, description.TableStatus, billing)
+	switch description.TableStatus {
+	case types.TableStatusActive, types.TableStatusUpdating:
+	case types.TableStatusCreating:
+		c.Status, c.Remedy = Failed, "wait: worker setup returns when it can be used"
+	default:
+		c.Status, c.Remedy = Failed, "see the table's state in AWS's console"
+	}
+	return c
+}
+
+// tableEncryptionCheck says whose key it is: DynamoDB encrypts every table ("DynamoDB encryption at rest").
+func tableEncryptionCheck(description *types.TableDescription) Check {
+	c := Check{Name: checkEncryption, Status: OK, Found: "at rest, by a key that AWS owns"}
+	if sse := description.SSEDescription; sse != nil && sse.KMSMasterKeyArn != nil {
+		c.Found = "SSE-KMS, key " + aws.ToString(sse.KMSMasterKeyArn)
+	}
+	return c
+}
+
+func keysCheck(description *types.TableDescription) Check {
+	d := setup.CompareKeys(description)
+	if d == nil {
+		return Check{Name: checkKeys, Status: OK, Found: setup.KeysText(description.KeySchema)}
+	}
+	return Check{Name: checkKeys, Status: Failed, Found: d.Is + "; the worker needs " + d.Want, Remedy: d.Remedy}
+}
+
+func indexCheck(description *types.TableDescription) Check {
+	name := checkIndex
+	d := setup.CompareIndex(description)
+	if d != nil {
+		remedy := d.Remedy
+		if remedy == "" {
+			remedy = "worker setup --update adds it"
+		}
+		return Check{Name: name, Status: Warning, Found: fmt.Sprintf("%s: %s (should be %s)", table.IndexOrdersByUser, d.Is, d.Want), Remedy: remedy}
+	}
+	for _, index := range description.GlobalSecondaryIndexes {
+		if aws.ToString(index.IndexName) == table.IndexOrdersByUser && index.IndexStatus != types.IndexStatusActive {
+			return Check{Name: name, Status: Warning, Found: fmt.Sprintf("%s is %s: a user's orders can't be asked for yet", table.IndexOrdersByUser, index.IndexStatus), Remedy: "wait: worker setup returns when it can be used"}
+		}
+	}
+	return Check{Name: name, Status: OK, Found: table.IndexOrdersByUser + ": " + setup.KeysText(setup.IndexKeys())}
+}
+
+func (d *Doctor) tableFeatures(ctx context.Context, there bool) {
+	if !there {
+		d.skip(noTable, checkTTL, checkRecovery)
+		return
+	}
+	if ttl, err := d.Tables.DescribeTimeToLive(ctx, &dynamodb.DescribeTimeToLiveInput{TableName: &d.Table}); err != nil {
+		d.add(feature(checkTTL, "dynamodb:DescribeTimeToLive", err))
+	} else if difference := setup.CompareTTL(d.Table, ttl.TimeToLiveDescription); difference != nil {
+		remedy := difference.Remedy
+		if remedy == "" {
+			remedy = "worker setup --update turns it on"
+		}
+		d.add(Check{Name: checkTTL, Status: Warning, Found: difference.Is, Remedy: remedy})
+	} else {
+		d.add(Check{Name: checkTTL, Status: OK, Found: "on " + table.TTLAttribute})
+	}
+	if backups, err := d.Tables.DescribeContinuousBackups(ctx, &dynamodb.DescribeContinuousBackupsInput{TableName: &d.Table}); err != nil {
+		d.add(feature(checkRecovery, "dynamodb:DescribeContinuousBackups", err))
+	} else if setup.RecoveryOn(backups) {
+		d.add(Check{Name: checkRecovery, Status: OK, Found: "on"})
+	} else {
+		d.add(Check{
+			Name: checkRecovery, Status: Warning, Found: "off: what an upstream system overwrites or deletes by mistake is gone",
+			Remedy: "worker setup --update --point-in-time-recovery turns it on",
+		})
+	}
+}
+
+// feature makes a check of a description that could not be had: the worker itself does not need it.
+func feature(name, action string, err error) Check {
+	if setup.UnknownOperation(err) {
+		return Check{Name: name, Status: Skipped, Found: "this endpoint does not know it (some emulators don't)"}
+	}
+	c := failed(name, err, "allow "+action+" to these credentials, for this check alone")
+	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "AccessDeniedException" {
+		c.Status = Skipped
+	}
+	return c
+}
+
+// doctorID is in no table: tenants' ids don't begin with _.
+const doctorID = "_doctor"
+
+func doctorKey() map[string]types.AttributeValue {
+	return map[string]types.AttributeValue{
+		table.PKAttribute: &types.AttributeValueMemberS{Value: "tenant#" + doctorID},
+		table.SKAttribute: &types.AttributeValueMemberS{Value: "user#" + doctorID},
+	}
+}
+
+// tablePermissions tries every call that the worker makes, on a key that doesn't exist, so that nothing is
+// written.
+func (d *Doctor) tablePermissions(ctx context.Context, state *tableState) {
+	if state == nil || !state.keysFit {
+		d.skip("the table does not fit, or can't be looked at", checkRead, checkQuery, checkByIndex, checkPut, checkBatch)
+		return
+	}
+	_, err := d.Items.GetItem(ctx, &dynamodb.GetItemInput{TableName: &d.Table, Key: doctorKey(), ConsistentRead: aws.Bool(true)})
+	d.add(permission(checkRead, "GetItem of a key that doesn't exist", "dynamodb:GetItem", err))
+	d.add(permission(checkQuery, "Query of a tenant that doesn't exist", "dynamodb:Query", d.query(ctx, nil)))
+	if state.indexFits {
+		d.add(permission(checkByIndex, "Query of a tenant that doesn't exist", "dynamodb:Query on table/"+d.Table+"/index/*", d.query(ctx, aws.String(table.IndexOrdersByUser))))
+	} else {
+		d.skip("there is no index that fits", checkByIndex)
+	}
+
+	_, err = d.Items.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName: &d.Table, Item: doctorKey(),
+		ConditionExpression:      aws.String("attribute_exists(#pk)"), // it doesn't
+		ExpressionAttributeNames: map[string]string{"#pk": table.PKAttribute},
+	})
+	if _, refused := errors.AsType[*types.ConditionalCheckFailedException](err); refused {
+		err = nil
+	} else if err == nil {
+		err = errors.New("a write whose condition was false was accepted: this is no DynamoDB to rely on")
+	}
+	d.add(permission(checkPut, "PutItem whose condition is false was refused, as it should", "dynamodb:PutItem", err))
+
+	_, err = d.Items.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{
+		d.Table: {{DeleteRequest: &types.DeleteRequest{Key: doctorKey()}}},
+	}})
+	d.add(permission(checkBatch, "BatchWriteItem deleting a key that doesn't exist", "dynamodb:BatchWriteItem", err))
+}
+
+func (d *Doctor) query(ctx context.Context, index *string) error {
+	_, err := d.Items.Query(ctx, &dynamodb.QueryInput{
+		TableName: &d.Table, IndexName: index, Limit: aws.Int32(1),
+		KeyConditionExpression:    aws.String("#pk = :pk"),
+		ExpressionAttributeNames:  map[string]string{"#pk": table.PKAttribute},
+		ExpressionAttributeValues: map[string]types.AttributeValue{":pk": doctorKey()[table.PKAttribute]},
+	})
+	return err
+}
+
+// clocks compares this machine's clock with those of both services.
+func (d *Doctor) clocks(queue *queueState, t *tableState) {
+	const bySQS, byDynamoDB = "clock against SQS", "clock against DynamoDB"
+	if queue == nil || queue.serverTime.IsZero() {
+		d.skip("SQS gave no answer with a date", bySQS)
+	} else {
+		d.add(clockCheck(bySQS, queue.serverTime, queue.localTime))
+	}
+	if t == nil || t.serverTime.IsZero() {
+		d.skip("DynamoDB gave no answer with a date", byDynamoDB)
+	} else {
+		d.add(clockCheck(byDynamoDB, t.serverTime, t.localTime))
+	}
+}

@@ -1,0 +1,195 @@
+// Package metrics declares what the worker tells Prometheus, in one place: docs/metrics.md explains each name.
+package metrics
+
+import (
+	"cmp"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"tributary/internal/base/version"
+	"tributary/internal/messages"
+)
+
+// Metrics are all of the worker's metrics.
+type Metrics struct {
+	Writer
+	Consumer
+	AWS
+}
+
+// Writer are the metrics of the way into the table.
+type Writer struct {
+	BatchCommands prometheus.Histogram
+	Unprocessed   prometheus.Counter
+	ConsumedUnits prometheus.Counter
+	throttled     *top
+}
+
+// TenantThrottled counts a refusal of a tenant's writes.
+func (m *Writer) TenantThrottled(tenant string) { m.throttled.add(tenant, "", 1) }
+
+// Consumer are the metrics of the way from the queue.
+type Consumer struct {
+	Received        prometheus.Counter
+	Settled         *prometheus.CounterVec // outcome
+	Commands        *prometheus.CounterVec // type, outcome
+	DeadLetters     *prometheus.CounterVec // reason
+	CommandDuration prometheus.Histogram
+	OldestAge       prometheus.Gauge
+	InFlight        prometheus.Gauge
+	InFlightBytes   prometheus.Gauge
+	Pollers         prometheus.Gauge
+	QueueMessages   *prometheus.GaugeVec // state
+	commands        *top
+}
+
+// TenantCommands counts n commands of a tenant that came to an outcome. It keeps no reference to tenant, and costs
+// little: BenchmarkTenantCommands.
+func (m *Consumer) TenantCommands(tenant, outcome string, n int) {
+	m.commands.add(tenant, outcome, float64(n))
+}
+
+// AWS are the metrics of calls to AWS.
+type AWS struct {
+	RequestDuration *prometheus.HistogramVec // service, operation, outcome
+}
+
+// Request observes one call.
+func (m *AWS) Request(service, operation, outcome string, took time.Duration) {
+	m.RequestDuration.WithLabelValues(service, operation, outcome).Observe(took.Seconds())
+}
+
+// The values of the labels outcome and state, so that their series are there, at zero, before anything happened: the
+// first dead letter is then an increase that an alert sees.
+var (
+	settledOutcomes = []string{"deleted", "handed_back", "left"}
+	commandOutcomes = []string{"written", "superseded", "stale", "dead_lettered", "handed_back"}
+	commandKinds    = []messages.Kind{messages.PutUser, messages.PutOrder, messages.DeleteUser, messages.DeleteOrder}
+	reasons         = []messages.Reason{
+		messages.ReasonMalformed, messages.ReasonEmpty, messages.ReasonUnknownType, messages.ReasonUnknownField,
+		messages.ReasonDuplicateField, messages.ReasonMissingField, messages.ReasonInvalidField, messages.ReasonTooLarge,
+		messages.ReasonTenantMismatch, messages.ReasonVersionRequired, messages.ReasonRefused,
+	}
+)
+
+// NewRegistry makes a registry that holds the metrics of the Go runtime, of the process and of the build.
+func NewRegistry() *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		buildInfo(),
+	)
+	return reg
+}
+
+func buildInfo() prometheus.GaugeFunc {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tributary_build_info", Help: "Always 1; the labels say which build runs.",
+		ConstLabels: prometheus.Labels{"version": version.String(), "goversion": runtime.Version()},
+	}, func() float64 { return 1 })
+}
+
+// New registers all metrics with reg. mostTenants bounds the values of the label tenant, _other not counted.
+func New(reg prometheus.Registerer, mostTenants int) *Metrics {
+	f := promauto.With(reg)
+	m := &Metrics{
+		Writer: Writer{
+			BatchCommands: f.NewHistogram(Histogram("tributary_batch_commands",
+				"Commands in a BatchWriteItem call.", 1, 2, 5, 10, 15, 20, 24, 25)),
+			Unprocessed: f.NewCounter(prometheus.CounterOpts{
+				Name: "tributary_unprocessed_items_total", Help: "Writes that BatchWriteItem left over."}),
+			ConsumedUnits: f.NewCounter(prometheus.CounterOpts{
+				Name: "tributary_consumed_capacity_units_total", Help: "Write units consumed, by the sizes of the items written."}),
+			throttled: newTop(prometheus.NewDesc("tributary_tenant_throttled_total",
+				"Refusals of a tenant's writes; _other is the tenants without a label of their own.",
+				[]string{"tenant"}, nil), mostTenants, false),
+		},
+		Consumer: Consumer{
+			Received: f.NewCounter(prometheus.CounterOpts{
+				Name: "tributary_messages_received_total", Help: "Messages received."}),
+			Settled: f.NewCounterVec(prometheus.CounterOpts{
+				Name: "tributary_messages_settled_total", Help: "Messages done with, by what became of them."}, []string{"outcome"}),
+			Commands: f.NewCounterVec(prometheus.CounterOpts{
+				Name: "tributary_commands_total", Help: "Commands done with, by type and by what became of them."}, []string{"type", "outcome"}),
+			DeadLetters: f.NewCounterVec(prometheus.CounterOpts{
+				Name: "tributary_dead_letters_total", Help: "Dead letters sent, by reason."}, []string{"reason"}),
+			CommandDuration: f.NewHistogram(Histogram("tributary_command_duration_seconds",
+				"Time from a message's being sent to its commands' being durable.",
+				.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)),
+			OldestAge: f.NewGauge(prometheus.GaugeOpts{
+				Name: "tributary_oldest_message_age_seconds", Help: "Age of the oldest message of those received last."}),
+			InFlight: f.NewGauge(prometheus.GaugeOpts{
+				Name: "tributary_in_flight_commands", Help: "Commands held."}),
+			InFlightBytes: f.NewGauge(prometheus.GaugeOpts{
+				Name: "tributary_in_flight_bytes", Help: "Bytes of the commands held."}),
+			Pollers: f.NewGauge(prometheus.GaugeOpts{
+				Name: "tributary_pollers", Help: "Pollers that receive from the queue."}),
+			QueueMessages: f.NewGaugeVec(prometheus.GaugeOpts{
+				Name: "tributary_queue_messages", Help: "Messages on the queue and the dead-letter queue, as SQS estimates them."}, []string{"state"}),
+			commands: newTop(prometheus.NewDesc("tributary_tenant_commands_total",
+				"Commands done with, by tenant and by what became of them; _other is the tenants without a label of their own.",
+				[]string{"tenant", "outcome"}, nil), mostTenants, true),
+		},
+		AWS: AWS{
+			RequestDuration: f.NewHistogramVec(Histogram("tributary_aws_request_duration_seconds",
+				"Duration of calls to AWS.",
+				.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25), []string{"service", "operation", "outcome"}),
+		},
+	}
+	reg.MustRegister(m.throttled, m.commands)
+	m.throttled.others.add("", 0)
+	for _, o := range settledOutcomes {
+		m.Settled.WithLabelValues(o)
+	}
+	for _, o := range commandOutcomes {
+		m.commands.others.add(o, 0)
+		for _, k := range commandKinds {
+			m.Commands.WithLabelValues(k.String(), o)
+		}
+	}
+	for _, r := range reasons {
+		m.DeadLetters.WithLabelValues(string(r))
+	}
+	return m
+}
+
+// Histogram are the options of every histogram here: classic buckets for every Prometheus, and native ones, within
+// 10 %, for those that scrape them.
+func Histogram(name, help string, buckets ...float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{
+		Name: name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
+	}
+}
+
+// Tenant is what one tenant does, for people.
+type Tenant struct {
+	Tenant             string  `json:"tenant"` // _other is all that are not listed
+	CommandsPerSecond  float64 `json:"commands_per_second"`
+	ThrottledPerSecond float64 `json:"throttled_per_second,omitempty"`
+}
+
+// Busiest lists the tenants that have labels, the busiest first, with their rates over the last minute or more.
+func (m *Metrics) Busiest() []Tenant {
+	now := time.Now()
+	commands, throttled := m.commands.rates(now), m.throttled.rates(now)
+	all := make([]Tenant, 0, len(commands))
+	for id, rate := range commands {
+		all = append(all, Tenant{Tenant: id, CommandsPerSecond: rate, ThrottledPerSecond: throttled[id]})
+	}
+	for id, rate := range throttled {
+		if _, listed := commands[id]; !listed {
+			all = append(all, Tenant{Tenant: id, ThrottledPerSecond: rate})
+		}
+	}
+	slices.SortFunc(all, func(a, b Tenant) int {
+		return cmp.Or(cmp.Compare(b.CommandsPerSecond, a.CommandsPerSecond), cmp.Compare(b.ThrottledPerSecond, a.ThrottledPerSecond), cmp.Compare(a.Tenant, b.Tenant))
+	})
+	return all
+}

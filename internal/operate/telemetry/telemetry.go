@@ -1,0 +1,275 @@
+// Package telemetry traces commands by OpenTelemetry, from the producer through the queue to the table. Everything
+// is set by the standard OTEL_* variables; while they are not set there is no Tracing, and a nil *Tracing does nothing
+// and costs nothing.
+//
+// The spans of a message: the producer's `create` (PRODUCER), whose context travels in the message attributes
+// traceparent and tracestate, and its child, the worker's `process` (CONSUMER), from the receive to the moment at
+// which the message is settled. A batch has commands of many messages and can be the child of none: its span
+// (CLIENT) begins a trace of its own and links to the `process` spans of all of its messages that are sampled.
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"go.opentelemetry.io/contrib/exporters/autoexport"
+	//lint:ignore SA1019 unsupported since this version, and still what names SDK calls by OpenTelemetry's conventions
+	"go.opentelemetry.io/contrib/instrumentation/github.com/aws/aws-sdk-go-v2/otelaws" //nolint:staticcheck // as above
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	"go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	api "go.opentelemetry.io/otel/trace"
+
+	"tributary/internal/base/version"
+)
+
+// Tracing makes spans and sends them. A nil Tracing is off: all of its methods may be called and do nothing.
+type Tracing struct {
+	provider *trace.TracerProvider
+	tracer   api.Tracer // samples by OTEL_TRACES_SAMPLER
+	// batches always samples: a batch has a span when one of its messages has one, and no parent to take that from.
+	batches api.Tracer
+}
+
+// closePatience is how long sending the last spans may take.
+const closePatience = 5 * time.Second
+
+var propagator = propagation.TraceContext{}
+
+// Wanted says whether the environment asks for traces: an exporter or an endpoint is set and the SDK not disabled.
+func Wanted() bool {
+	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
+		return false
+	}
+	if exporter := os.Getenv("OTEL_TRACES_EXPORTER"); exporter != "" {
+		return exporter != "none"
+	}
+	return os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
+}
+
+// Start sets tracing up, or returns nil where the environment doesn't ask for it. Service is the program's name
+// unless OTEL_SERVICE_NAME has another; what can't be sent is told to log. An error names the wrong setting.
+func Start(ctx context.Context, service string, log *slog.Logger) (*Tracing, error) {
+	if !Wanted() {
+		return nil, nil
+	}
+	exporter, err := autoexport.NewSpanExporter(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("set up tracing (OTEL_* variables): %w", err)
+	}
+	host, _ := os.Hostname() // a trace without its host is still a trace
+	about, err := resource.New(ctx,
+		resource.WithTelemetrySDK(),
+		resource.WithAttributes(semconv.ServiceName(service), semconv.ServiceVersion(version.String()), semconv.HostName(host)),
+		resource.WithFromEnv())
+	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
+		return nil, fmt.Errorf("set up tracing (OTEL_RESOURCE_ATTRIBUTES): %w", err)
+	}
+	// The SDK reports from goroutines of its own, and knows one handler for the process.
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("tracing failed", "error", err) }))
+	sender := trace.NewBatchSpanProcessor(exporter) // OTEL_BSP_*
+	const scope = "tributary/internal/operate/telemetry"
+	scoped := api.WithInstrumentationVersion(version.String())
+	provider := trace.NewTracerProvider(trace.WithSpanProcessor(sender), trace.WithResource(about))
+	always := trace.NewTracerProvider(trace.WithSpanProcessor(sender), trace.WithResource(about), trace.WithSampler(trace.AlwaysSample()))
+	return &Tracing{provider: provider, tracer: provider.Tracer(scope, scoped), batches: always.Tracer(scope, scoped)}, nil
+}
+
+// Close sends the spans that are still to be sent. It waits some seconds at most, whatever ctx says, so that a
+// program that was told to stop doesn't lose its last spans.
+func (t *Tracing) Close(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closePatience)
+	defer cancel()
+	if err := t.provider.Shutdown(ctx); err != nil {
+		return fmt.Errorf("send last spans: %w", err)
+	}
+	return nil
+}
+
+// Instrument makes the SDK clients of a configuration trace their calls. What goes past the SDK's operation stack
+// (the worker's hot calls) is not in it: those have the spans of Process and Write.
+func (t *Tracing) Instrument(cfg *aws.Config) {
+	if t == nil {
+		return
+	}
+	// No context goes into messages here: Inject decides what a message carries.
+	otelaws.AppendMiddlewares(&cfg.APIOptions,
+		otelaws.WithTracerProvider(t.provider), otelaws.WithTextMapPropagator(propagation.NewCompositeTextMapPropagator()))
+}
+
+// Span is a span under way. The zero Span does nothing.
+type Span struct{ span api.Span }
+
+// Recorded says whether the span will be sent.
+func (s Span) Recorded() bool { return s.span != nil }
+
+// Command begins the span of one command line. Only commands that send a handful of messages should have one: what
+// is sent under it is one trace.
+func (t *Tracing) Command(ctx context.Context, name string) (context.Context, Span) {
+	if t == nil {
+		return ctx, Span{}
+	}
+	ctx, span := t.tracer.Start(ctx, name)
+	return ctx, recorded(span)
+}
+
+// Fail marks the span as failed with a stable code, such as AWS's error code; "" is no failure.
+func (s Span) Fail(code string) {
+	if s.span != nil && code != "" {
+		fail(s.span, code)
+	}
+}
+
+// End ends the span.
+func (s Span) End() {
+	if s.span != nil {
+		s.span.End()
+	}
+}
+
+// Injector returns what publish.Config.Trace wants: a function that begins and ends the `create` span of a message
+// for the queue and returns its context. Without a span in ctx each message is the root of a trace of its own. It
+// is nil when tracing is off.
+func (t *Tracing) Injector(queue string) func(context.Context) (traceparent, tracestate string) {
+	if t == nil {
+		return nil
+	}
+	options := []api.SpanStartOption{
+		api.WithSpanKind(api.SpanKindProducer),
+		api.WithAttributes(append(destination(queue),
+			semconv.MessagingOperationTypeCreate, semconv.MessagingOperationName("create"))...),
+	}
+	name := "create " + queue
+	return func(ctx context.Context) (string, string) {
+		ctx, span := t.tracer.Start(ctx, name, options...)
+		span.End()
+		carrier := propagation.MapCarrier{}
+		propagator.Inject(ctx, carrier)
+		return carrier["traceparent"], carrier["tracestate"]
+	}
+}
+
+// Message is what a `process` span tells of a message.
+type Message struct {
+	Queue       string // its name
+	ID          string
+	Tenant      string
+	Commands    int
+	Bytes       int
+	Receives    int
+	ReceivedAt  time.Time
+	TraceParent string // W3C trace context
+	TraceState  string
+	XRay        string // the system attribute AWSTraceHeader, used where there is no W3C context
+}
+
+// Process begins the span of a message's processing, in the trace of who sent it. It is recorded when the sender's
+// was, or, without one, as OTEL_TRACES_SAMPLER decides.
+func (t *Tracing) Process(m *Message) Span {
+	if t == nil {
+		return Span{}
+	}
+	ctx := context.Background()
+	if m.TraceParent != "" {
+		ctx = propagator.Extract(ctx, propagation.MapCarrier{"traceparent": m.TraceParent, "tracestate": m.TraceState})
+	} else if m.XRay != "" {
+		ctx = fromXRay(ctx, m.XRay)
+	}
+	_, span := t.tracer.Start(ctx, "process "+m.Queue, api.WithSpanKind(api.SpanKindConsumer), api.WithTimestamp(m.ReceivedAt))
+	if !span.IsRecording() {
+		return Span{}
+	}
+	span.SetAttributes(append(destination(m.Queue),
+		semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"),
+		semconv.MessagingMessageID(m.ID), semconv.MessagingMessageBodySize(m.Bytes),
+		attribute.String("tributary.tenant", m.Tenant), attribute.Int("tributary.commands", m.Commands),
+		attribute.Int("tributary.receives", m.Receives))...)
+	return Span{span}
+}
+
+// Settled ends a `process` span: outcome is that of tributary_messages_settled_total, reason that of the message's
+// first dead letter or "".
+func (s Span) Settled(outcome, reason string) {
+	if s.span == nil {
+		return
+	}
+	s.span.SetAttributes(attribute.String("tributary.outcome", outcome))
+	if reason != "" {
+		fail(s.span, reason)
+	}
+	s.span.End()
+}
+
+// Write begins the span of one write call (BatchWriteItem or PutItem) with so many commands, and returns ctx with
+// it. Of are the spans of the messages that the commands came in, one an entry; the same one may stand there several
+// times, and zero Spans are passed over. If all are zero the call has no span.
+func (t *Tracing) Write(ctx context.Context, operation, table string, of []Span) (context.Context, Span) {
+	if t == nil {
+		return ctx, Span{}
+	}
+	links := make([]api.Link, 0, len(of))
+	for i, s := range of {
+		if s.span == nil || seen(of[:i], s) {
+			continue
+		}
+		links = append(links, api.Link{SpanContext: s.span.SpanContext()})
+	}
+	if len(links) == 0 {
+		return ctx, Span{}
+	}
+	attributes := []attribute.KeyValue{
+		semconv.DBSystemNameAWSDynamoDB, semconv.DBOperationName(operation), semconv.DBCollectionName(table),
+		semconv.AWSDynamoDBTableNames(table),
+	}
+	if len(of) > 1 {
+		attributes = append(attributes, semconv.DBOperationBatchSize(len(of)))
+	}
+	ctx, span := t.batches.Start(ctx, operation+" "+table, api.WithNewRoot(), api.WithSpanKind(api.SpanKindClient),
+		api.WithLinks(links...), api.WithAttributes(attributes...))
+	return ctx, Span{span}
+}
+
+// LeftOver notes on a Write's span how many writes DynamoDB left over.
+func (s Span) LeftOver(n int) {
+	if s.span != nil && n > 0 {
+		s.span.SetAttributes(attribute.Int("tributary.unprocessed", n))
+	}
+}
+
+func seen(before []Span, s Span) bool {
+	for _, b := range before {
+		if b.span == s.span {
+			return true
+		}
+	}
+	return false
+}
+
+func recorded(span api.Span) Span {
+	if !span.IsRecording() {
+		return Span{}
+	}
+	return Span{span}
+}
+
+func fail(span api.Span, code string) {
+	span.SetAttributes(semconv.ErrorTypeKey.String(code))
+	span.SetStatus(codes.Error, code)
+}
+
+func destination(queue string) []attribute.KeyValue {
+	return []attribute.KeyValue{semconv.MessagingSystemAWSSQS, semconv.MessagingDestinationName(queue)}
+}

@@ -1,0 +1,105 @@
+package generator
+
+import (
+	"math"
+	"testing"
+
+	"tributary/internal/messages"
+	"tributary/internal/send/ids"
+)
+
+func all(t *testing.T, cfg Config) []messages.Command {
+	t.Helper()
+	g := New(cfg)
+	var list []messages.Command
+	var c messages.Command
+	for g.Next(&c) {
+		if err := c.Validate(); err != nil {
+			t.Fatalf("%+v: %v", c, err)
+		}
+		list = append(list, c)
+	}
+	if len(list) != g.Total() {
+		t.Fatalf("%d commands, Total says %d", len(list), g.Total())
+	}
+	return list
+}
+
+func TestSameSeedSameCommands(t *testing.T) {
+	cfg := Config{Tenants: 7, Users: 20, Orders: 500, Skew: 1.2, UpdateShare: 0.3, Seed: 9, IDs: ids.UUIDv7}
+	first, second := all(t, cfg), all(t, cfg)
+	differ := 0
+	cfg.Seed++
+	for i, c := range all(t, cfg) {
+		if first[i] != second[i] {
+			t.Fatalf("command %d: %+v and %+v", i, first[i], second[i])
+		}
+		if c.OrderID != first[i].OrderID || c.UserID != first[i].UserID {
+			differ++
+		}
+	}
+	if differ != len(first) {
+		t.Errorf("another seed changes %d of %d commands", differ, len(first))
+	}
+}
+
+func TestSkewUsersAndUpdates(t *testing.T) {
+	const tenants, orders = 50, 40_000
+	for _, skew := range []float64{0, 0.5, 1, 2} {
+		users := map[string]map[string]bool{}
+		byTenant := map[string]int{}
+		versions := map[string]int64{}
+		owner := map[string]string{}
+		updates := 0
+		for _, c := range all(t, Config{Tenants: tenants, Users: 200, Orders: orders, Skew: skew, UpdateShare: 0.25, Versions: true, Seed: 1, IDs: ids.UUIDv4}) {
+			if c.Kind == messages.PutUser {
+				if users[c.TenantID] == nil {
+					users[c.TenantID] = map[string]bool{}
+				}
+				users[c.TenantID][c.UserID] = true
+				continue
+			}
+			byTenant[c.TenantID]++
+			if !users[c.TenantID][c.UserID] {
+				t.Fatalf("an order of %s has a user that the tenant does not have", c.TenantID)
+			}
+			if versions[c.OrderID]++; versions[c.OrderID] != c.Version {
+				t.Fatalf("order %s: version %d, written %d times", c.OrderID, c.Version, versions[c.OrderID])
+			}
+			if c.Version > 1 {
+				updates++
+				if owner[c.OrderID] != c.TenantID+c.UserID {
+					t.Fatalf("order %s moved", c.OrderID)
+				}
+			}
+			owner[c.OrderID] = c.TenantID + c.UserID
+		}
+		if share := float64(updates) / orders; math.Abs(share-0.25) > 0.01 {
+			t.Errorf("skew %v: a share of %.3f is updates", skew, share)
+		}
+		// Zipf: the first tenant has 4^skew times what the fourth has.
+		if got, want := float64(byTenant["tenant-0001"])/float64(byTenant["tenant-0004"]), math.Pow(4, skew); math.Abs(got/want-1) > 0.15 {
+			t.Errorf("skew %v: the first tenant has %.2f times the fourth's orders, not %.2f", skew, got, want)
+		}
+	}
+}
+
+func TestFewerUsersThanTenants(t *testing.T) {
+	orders := map[string]bool{}
+	for _, c := range all(t, Config{Tenants: 30, Users: 0, Orders: 300, Seed: 4, IDs: ids.UUIDv7}) {
+		if orders[c.OrderID] || orders[c.UserID] {
+			t.Fatalf("an id comes twice: %+v", c)
+		}
+		orders[c.OrderID] = true
+	}
+}
+
+func BenchmarkNext(b *testing.B) {
+	g := New(Config{Tenants: 1000, Orders: math.MaxInt, Skew: 1, UpdateShare: 0.5, Seed: 1, IDs: ids.UUIDv7})
+	var c messages.Command
+	b.ReportAllocs()
+	for b.Loop() {
+		g.Next(&c)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commands/s")
+}

@@ -1,0 +1,84 @@
+package importer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"tributary/internal/send/ids"
+)
+
+// checkpointFormat is changed when an older program could not go on from a newer one's checkpoint.
+const checkpointFormat = 2
+
+// checkpoint says how far an import is: SQS has accepted every row before Offset, or it is in the rejected file.
+type checkpoint struct {
+	Format int `json:"format"`
+	// Offset is in bytes of the file, decompressed and without a byte order mark; Line is the line there.
+	Offset int64 `json:"offset"`
+	Line   int64 `json:"line"`
+	// Fingerprint is the XXH64 of all before Offset, so that another file is not taken for this one.
+	Fingerprint string `json:"fingerprint"`
+	// Settings are the flags that decide what becomes of a row, and the queue.
+	Settings string `json:"settings"`
+	// Scope is the import's own, by which a FIFO queue knows again what this import has sent, and nothing else.
+	Scope string `json:"scope"`
+	// Done says that the whole file is done, and that the import went on with another.
+	Done bool `json:"done,omitempty"`
+	// Counts are of what lies before Offset.
+	Counts
+	RejectedBytes int64         `json:"rejected_bytes"`
+	IDs           *ids.Sequence `json:"ids,omitempty"`
+}
+
+// CheckpointPath is where a file's checkpoint is.
+func CheckpointPath(file string) string { return file + ".checkpoint" }
+
+// readCheckpoint returns nil where there is none.
+func readCheckpoint(path string) (*checkpoint, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read checkpoint: %w", err)
+	}
+	var c checkpoint
+	if err := json.Unmarshal(text, &c); err != nil {
+		return nil, &FileError{path, "is no checkpoint (--no-resume begins anew)", err}
+	}
+	if c.Format != checkpointFormat {
+		return nil, &FileError{path, fmt.Sprintf("was written by another version (format %d, not %d): go on with that one, or begin anew with --no-resume", c.Format, checkpointFormat), nil}
+	}
+	return &c, nil
+}
+
+// write replaces the checkpoint at once and wholly: a reader, or a machine that stopped, sees the old or the new.
+func (c *checkpoint) write(path string) error {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("write checkpoint: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("write checkpoint: %w", err)
+	}
+	_, err = f.Write(append(text, '\n'))
+	if err == nil {
+		err = f.Sync()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return fmt.Errorf("write checkpoint: %w", err)
+	}
+	return nil
+}

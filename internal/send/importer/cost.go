@@ -1,0 +1,27 @@
+package importer
+
+import "tributary/internal/send/publish"
+
+// List prices of us-east-1 in dollars a million ("Amazon SQS pricing", "Pricing for On-Demand Capacity" of DynamoDB),
+// as of November 2026. Free tiers, and receiving and deleting the messages, are left out.
+const (
+	PriceRegion        = "us-east-1"
+	priceSQSStandard   = 0.40
+	priceSQSFIFO       = 0.50
+	priceDynamoDBWrite = 0.625
+)
+
+// Cost is what an import costs at list price, in dollars.
+type Cost struct {
+	SQS      float64 `json:"sqs_usd"`
+	DynamoDB float64 `json:"dynamodb_usd"`
+}
+
+// CostOf prices what was sent and what writing it takes.
+func CostOf(sent publish.Stats, writeUnits int64, fifo bool) Cost {
+	price := priceSQSStandard
+	if fifo {
+		price = priceSQSFIFO
+	}
+	return Cost{SQS: float64(sent.Units) * price / 1e6, DynamoDB: float64(writeUnits) * priceDynamoDBWrite / 1e6}
+}

@@ -1,0 +1,308 @@
+// Command chaos proves by violence that nothing is lost: real workers, killed with -9 and stopped with SIGTERM at random
+// and restarted, move commands through a front that fails as AWS does, while a producer sends; and in the end the
+// table and the dead-letter queue must be exactly what was sent.
+//
+//	go run ./localstack/emulators exec -- go run ./test/chaos   # against DynamoDB Local and ElasticMQ
+//	go run ./test/chaos -embedded                                # against the embedded stack
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"golang.org/x/sync/errgroup"
+
+	"tributary/localstack/stack"
+	"tributary/test/faults"
+	"tributary/test/support/standin"
+)
+
+// settings are what a run can be told.
+type settings struct {
+	embedded bool
+	seed     uint64
+	commands int
+	length   time.Duration
+	keep     bool
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var s settings
+	flag.BoolVar(&s.embedded, "embedded", false, "run against the embedded stack, without Java")
+	flag.Uint64Var(&s.seed, "seed", rand.Uint64()>>32, "of commands, faults and kills")
+	flag.IntVar(&s.commands, "commands", 50_000, "how many to send")
+	flag.DurationVar(&s.length, "for", 70*time.Second, "how long to send, and to kill workers")
+	flag.BoolVar(&s.keep, "keep", false, "keep the workers' logs although all went well")
+	flag.Parse()
+	ctx, cancel := context.WithTimeoutCause(ctx, s.length+100*time.Second, errors.New("the run takes too long"))
+	defer cancel()
+	if err := run(ctx, s); err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		fmt.Fprintf(os.Stderr, "chaos: FAILED with seed %d\n", s.seed)
+		cancel()
+		stop()
+		os.Exit(1)
+	}
+}
+
+// rig is a run's queue, table, front and workers.
+type rig struct {
+	settings
+	dir     string
+	sqs     *sqs.Client
+	ddb     *dynamodb.Client
+	queue   string
+	letters string
+	table   string
+	front   *faults.Front
+	env     []string // of workers
+}
+
+func run(ctx context.Context, s settings) error {
+	backends := faults.Backends{DynamoDB: os.Getenv("TRIBUTARY_TEST_DYNAMODB"), SQS: os.Getenv("TRIBUTARY_TEST_SQS")}
+	if !s.embedded && (backends.DynamoDB == "" || backends.SQS == "") {
+		const how = "TRIBUTARY_TEST_DYNAMODB and TRIBUTARY_TEST_SQS are not set (make chaos sets them)"
+		if os.Getenv("CI") == "true" {
+			return errors.New(how)
+		}
+		fmt.Println("chaos:", how+": this runs against the embedded stack instead")
+		s.embedded = true
+	}
+	dir, err := os.MkdirTemp("", "chaos")
+	if err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	if s.embedded {
+		handler := stack.New(stack.Options{})
+		defer handler.Close()
+		url, closeServer, err := serve(ctx, handler)
+		if err != nil {
+			return err
+		}
+		defer closeServer()
+		backends = faults.Backends{DynamoDB: url, SQS: url}
+	}
+	front, err := faults.New(backends, s.seed, faults.Config{})
+	if err != nil {
+		return fmt.Errorf("make the front: %w", err)
+	}
+	defer front.Close()
+	url, closeFront, err := serve(ctx, front)
+	if err != nil {
+		return err
+	}
+	defer closeFront()
+
+	name := fmt.Sprintf("chaos-%d", s.seed)
+	r := &rig{
+		settings: s, dir: dir, front: front, table: name,
+		sqs: sqs.NewFromConfig(standin.Config(backends.SQS)), ddb: dynamodb.NewFromConfig(standin.Config(backends.DynamoDB)),
+		env: standin.Environ(url, url, "TRIBUTARY_QUEUE="+name, "TRIBUTARY_TABLE="+name),
+	}
+	fmt.Printf("chaos: seed %d, %d commands in %v, logs in %s\n", s.seed, s.commands, s.length, dir)
+	if err := r.prepare(ctx, name); err != nil {
+		return err
+	}
+	if err := r.storm(ctx); err != nil {
+		return err
+	}
+	if s.keep {
+		return nil
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove logs: %w", err)
+	}
+	return nil
+}
+
+// serve serves a handler on a free port.
+func serve(ctx context.Context, handler http.Handler) (url string, stop func(), err error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, fmt.Errorf("listen: %w", err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(listener) // ends with Close
+	}()
+	return "http://" + listener.Addr().String(), func() { _ = server.Close(); <-done }, nil
+}
+
+// visibility is short, so that what a killed worker held comes back within the run.
+const visibility = "8"
+
+// prepare builds the worker and makes queue and table.
+func (r *rig) prepare(ctx context.Context, name string) error {
+	build := exec.CommandContext(ctx, "go", "build", "-o", r.worker(), "tributary/cmd/worker")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build worker: %w\n%s", err, out)
+	}
+	setup := exec.CommandContext(ctx, r.worker(), "setup")
+	setup.Env = r.env
+	if out, err := setup.CombinedOutput(); err != nil {
+		return fmt.Errorf("worker setup: %w\n%s", err, out)
+	}
+	for queue, url := range map[string]*string{name: &r.queue, name + "-dlq": &r.letters} {
+		out, err := r.sqs.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: &queue})
+		if err != nil {
+			return fmt.Errorf("find queue %s: %w", queue, err)
+		}
+		*url = *out.QueueUrl
+	}
+	_, err := r.sqs.SetQueueAttributes(ctx, &sqs.SetQueueAttributesInput{QueueUrl: &r.queue, Attributes: map[string]string{"VisibilityTimeout": visibility}})
+	if err != nil {
+		return fmt.Errorf("set visibility timeout: %w", err)
+	}
+	return nil
+}
+
+func (r *rig) worker() string { return filepath.Join(r.dir, "worker") }
+
+// weather is what goes wrong meanwhile.
+func weather(d *rand.Rand) faults.Config {
+	rate := func(most float64) float64 { return most * d.Float64() }
+	ddb := []string{"BatchWriteItem", "PutItem"}
+	queue := []string{"ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch", "SendMessageBatch"}
+	config := faults.Config{
+		WriteUnits: 400 + 600*d.Float64(),
+		Rules: []faults.Rule{
+			{Fault: faults.Delay, Rate: rate(0.05), MaxDelay: 300 * time.Millisecond},
+			{Fault: faults.Unprocessed, Operations: ddb, Rate: rate(0.05)},
+			{Fault: faults.ErrorBefore, Operations: ddb, Rate: rate(0.03)},
+			{Fault: faults.ErrorAfter, Operations: ddb, Rate: rate(0.03)},
+			{Fault: faults.ResetBefore, Operations: ddb, Rate: rate(0.03)},
+			{Fault: faults.ResetAfter, Operations: ddb, Rate: rate(0.03)},
+			{Fault: faults.Cut, Operations: ddb, Rate: rate(0.02)},
+			{Fault: faults.ThrottleKeyRange, Operations: ddb, Rate: rate(0.03)},
+			{Fault: faults.ThrottleTable, Operations: ddb, Rate: rate(0.01)},
+			{Fault: faults.ThrottleAccount, Operations: ddb, Rate: rate(0.01)},
+			{Fault: faults.ThrottleBare, Operations: ddb, Rate: rate(0.01)},
+			{Fault: faults.ErrorBefore, Operations: queue, Rate: rate(0.02)},
+			{Fault: faults.ErrorAfter, Operations: queue, Rate: rate(0.01)},
+			{Fault: faults.ResetAfter, Operations: queue, Rate: rate(0.01)},
+			{Fault: faults.Cut, Operations: queue, Rate: rate(0.01)},
+			{Fault: faults.FailEntry, Operations: queue, Rate: rate(0.03)},
+		},
+	}
+	switch d.IntN(8) {
+	case 0: // an outage
+		config.Rules = append(config.Rules, faults.Rule{Fault: faults.ErrorBefore, Operations: ddb, Rate: 0.9})
+	case 1: // the dead-letter queue is away
+		config.Rules = append(config.Rules, faults.Rule{Fault: faults.ErrorBefore, Operations: []string{"SendMessageBatch"}, Rate: 1})
+	}
+	return config
+}
+
+// storm sends while workers die, lets all come to rest and checks what there is.
+func (r *rig) storm(ctx context.Context) error {
+	d := rand.New(rand.NewPCG(r.seed, 1))
+	began := time.Now()
+	crew := newCrew(r)
+	defer crew.end()
+	var p *plan
+	g, storm := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		p, err = r.produce(storm, rand.New(rand.NewPCG(r.seed, 2)))
+		return err
+	})
+	g.Go(func() error { return crew.shake(storm, rand.New(rand.NewPCG(r.seed, 3))) })
+	g.Go(func() error {
+		for end := began.Add(r.length); time.Now().Before(end); {
+			if err := r.front.Set(weather(d)); err != nil {
+				return err
+			}
+			if !pause(storm, 3*time.Second) {
+				return context.Cause(storm)
+			}
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	counts := r.front.Counts()
+	if err := r.front.Set(faults.Config{}); err != nil {
+		return err
+	}
+	fmt.Printf("chaos: %4.0fs sent %d commands in %d messages, %d of them poison; workers killed %d times, stopped %d times; now waiting for the queue to be empty\n",
+		time.Since(began).Seconds(), p.commands, p.messages, len(p.poison), crew.kills, crew.stops)
+	fmt.Println("chaos: faults:", showCounts(counts))
+	if err := crew.ensure(); err != nil {
+		return err
+	}
+	if err := r.awaitEmpty(ctx); err != nil {
+		return err
+	}
+	if err := crew.stopAll(ctx); err != nil {
+		return err
+	}
+	fmt.Printf("chaos: %4.0fs the queue is empty; checking the table and the dead letters\n", time.Since(began).Seconds())
+	if err := r.check(ctx, p); err != nil {
+		return err
+	}
+	fmt.Printf("chaos: %4.0fs all is as it should be: seed %d\n", time.Since(began).Seconds(), r.seed)
+	return nil
+}
+
+// awaitEmpty waits until nothing is on the queue, neither visible nor in flight.
+func (r *rig) awaitEmpty(ctx context.Context) error {
+	empty := 0
+	for last := ""; ; {
+		out, err := r.sqs.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &r.queue, AttributeNames: []sqstypes.QueueAttributeName{
+			sqstypes.QueueAttributeNameApproximateNumberOfMessages, sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
+		}})
+		if err == nil {
+			visible, hidden := out.Attributes["ApproximateNumberOfMessages"], out.Attributes["ApproximateNumberOfMessagesNotVisible"]
+			last = visible + " visible and " + hidden + " in flight"
+			if empty++; visible != "0" || hidden != "0" {
+				empty = 0
+			}
+			if empty == 3 {
+				return nil
+			}
+		}
+		if !pause(ctx, 500*time.Millisecond) {
+			return fmt.Errorf("the queue still has messages, %s: %w", last, context.Cause(ctx))
+		}
+	}
+}
+
+// pause waits and says whether ctx goes on.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func showCounts(counts faults.Counts) string {
+	sums := map[string]int{}
+	for name, n := range counts {
+		fault, _, _ := strings.Cut(name, " ")
+		sums[fault] += n
+	}
+	return fmt.Sprint(sums)
+}

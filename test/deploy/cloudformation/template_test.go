@@ -1,0 +1,112 @@
+package cloudformation_test
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"tributary/test/support/pytools"
+)
+
+const cfnLint = "cfn-lint==1.58.0"
+
+// mainOfCfnLint is what its command does.
+const mainOfCfnLint = "import sys; from cfnlint.runner import main; sys.exit(main())"
+
+// TestTemplateIsCleanByCfnLint has AWS's own schemas look at the template.
+func TestTemplateIsCleanByCfnLint(t *testing.T) {
+	tool := pytools.Need(t, cfnLint)
+	cmd := exec.CommandContext(t.Context(), tool.Python, "-c", mainOfCfnLint, "--regions", "us-east-1", "--", "../../../deploy/cloudformation/tributary.yaml")
+	cmd.Env = tool.Env()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("cfn-lint: %v\n%s", err, out)
+	}
+}
+
+// TestCfnLintFindsFaults shows that the test above can fail.
+func TestCfnLintFindsFaults(t *testing.T) {
+	tool := pytools.Need(t, cfnLint)
+	template, err := os.ReadFile("../../../deploy/cloudformation/tributary.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := t.TempDir() + "/wrong.yaml"
+	if err := os.WriteFile(wrong, []byte(strings.Replace(string(template), "VisibilityTimeout: 60", "VisibilityTimeout: 60000", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), tool.Python, "-c", mainOfCfnLint, "--", wrong)
+	cmd.Env = tool.Env()
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "VisibilityTimeout") && !strings.Contains(string(out), "60000") {
+		t.Errorf("cfn-lint accepts a visibility timeout of 60000 s: %v\n%s", err, out)
+	}
+}
+
+// part returns a part of the template as YAML, where its functions have their short names.
+func part(t *testing.T, path ...string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../../deploy/cloudformation/tributary.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	at := document.Content[0]
+	for _, name := range path {
+		i := slices.IndexFunc(at.Content, func(n *yaml.Node) bool { return n.Value == name })
+		if i < 0 {
+			t.Fatalf("the template has no %s of %q", name, path)
+		}
+		at = at.Content[i+1]
+	}
+	out, err := yaml.Marshal(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// TestEveryWriteIsWatched: the alarm on the table's errors has an eye on each call by which workers may write.
+func TestEveryWriteIsWatched(t *testing.T) {
+	alarm := part(t, "Resources", "TableErrorsAlarm", "Properties")
+	writes := regexp.MustCompile(`dynamodb:((?:Batch|Put|Update|Delete|Transact)\w*)`).FindAllStringSubmatch(part(t, "Resources", "WorkerPolicy"), -1)
+	if len(writes) < 2 {
+		t.Errorf("workers write by %q", writes)
+	}
+	for _, write := range writes {
+		if !strings.Contains(alarm, "Value: "+write[1]+"}") {
+			t.Errorf("TableErrorsAlarm doesn't watch %s:\n%s", write[1], alarm)
+		}
+	}
+}
+
+// TestQueriesParametersAreAsserted: what the query task takes from a parameter that is empty by default, the rule asks for.
+func TestQueriesParametersAreAsserted(t *testing.T) {
+	rule := part(t, "Rules", "QueriesNeedAuthentication", "Assertions")
+	var parameters map[string]struct {
+		Default any `yaml:"Default"`
+	}
+	if err := yaml.Unmarshal([]byte(part(t, "Parameters")), &parameters); err != nil {
+		t.Fatal(err)
+	}
+	wanted := 0
+	environment := part(t, "Resources", "QueryTask", "Properties", "ContainerDefinitions")
+	for _, value := range regexp.MustCompile(`- \{Name: \w+, Value: !Ref (\w+)\}`).FindAllStringSubmatch(environment, -1) {
+		if parameters[value[1]].Default != "" {
+			continue
+		}
+		wanted++
+		if !strings.Contains(rule, `!Not [!Equals [!Ref `+value[1]+`, ""]]`) {
+			t.Errorf("QueriesNeedAuthentication doesn't ask for %s:\n%s", value[1], rule)
+		}
+	}
+	if wanted < 3 {
+		t.Errorf("only %d such parameters were found", wanted)
+	}
+}

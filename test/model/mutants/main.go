@@ -1,0 +1,172 @@
+// Command mutants is a test of the model test: it plants bugs, one at a time, in the compiler's view of the consumer
+// and the writer (go test -overlay: no file of the tree is touched), and expects the model test to find each.
+//
+//	go run ./test/model/mutants [-for 1m] [-only NAME]
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// mutant is a planted bug: an edit of one file. The old text must be there exactly once.
+type mutant struct{ name, file, old, new string }
+
+var mutants = []mutant{
+	{"acknowledge early", "internal/writer/scheduler.go",
+		"if g.pending--; g.pending == 0 {",
+		"if g.pending--; g.pending == len(g.Writes)-1 {"},
+	{"drop an unprocessed item", "internal/writer/writer.go",
+		"a.verdict, a.refusal = judge(err, 0)\n",
+		"a.verdict, a.refusal = judge(err, 0)\n\t\ta.left = nil\n"},
+	{"swap two writes of a key", "internal/writer/keys.go",
+		"case tail.beats(w):",
+		"case w.beats(tail):"},
+	{"swap two writes of a key in one message", "internal/writer/keys.go",
+		"return w.submitted > other.submitted !=",
+		"return w.submitted < other.submitted !="},
+	{"write over what was received later and is written", "internal/writer/scheduler.go",
+		"w.rank < l.landed {",
+		"w.rank < -l.landed {"},
+	{"two writes of a key in flight", "internal/writer/scheduler.go",
+		"if l.first != nil && l.flying == nil && !l.resting {",
+		"if l.first != nil && !l.resting {"},
+	{"hand back a part-written message", "internal/writer/scheduler.go",
+		"if g.Hold || g.touched || g.flying > 0 {",
+		"if g.Hold || g.flying > 0 {"},
+	{"forget that a lost answer may have been a write", "internal/writer/scheduler.go",
+		"w.group.touched = true // it may have been written",
+		"_ = w // it may have been written"},
+	{"hand back out of a FIFO group", "internal/writer/scheduler.go",
+		"if g.Hold || g.touched || g.flying > 0 {",
+		"if g.touched || g.flying > 0 {"},
+	{"a bad command takes its batch along", "internal/writer/scheduler.go",
+		"if len(c.writes) == 1 {\n\t\t\ts.land(now, c.writes[0], Refused, a.refusal)\n",
+		"if len(c.writes) > 0 {\n\t\t\tfor _, w := range c.writes {\n\t\t\t\ts.land(now, w, Refused, a.refusal)\n\t\t\t}\n"},
+	{"lose what a refused command had overtaken", "internal/writer/scheduler.go",
+		"case o == Refused:\n\t\ts.disinherit(l, w)\n",
+		"case o == Refused:\n"},
+	{"a versioned write without its condition", "internal/writer/scheduler.go",
+		"if l.first.Versioned() {\n\t\t\tlane = laneConditional",
+		"if l.first.Command.Version > 1<<40 {\n\t\t\tlane = laneConditional"},
+	{"delete after the first dead letter of several", "internal/consumer/delivery.go",
+		"case len(refused) == 0:",
+		"case sent > 0:"},
+	{"a dead letter with its neighbour's index", "internal/consumer/delivery.go",
+		"b.position, b.text = d.positions[i], d.texts[i]",
+		"b.position, b.text = i, d.texts[i]"},
+	{"let visibility lapse", "internal/consumer/held.go",
+		"d.deadline.Sub(now) < timeout/2;",
+		"d.deadline.Sub(now) < 0;"},
+	{"abandon a long poll", "internal/consumer/consumer.go",
+		"context.WithTimeout(c.calls, receiveTimeout)",
+		"context.WithTimeout(ctx, receiveTimeout)"},
+	{"receive without room", "internal/consumer/room.go",
+		"if r.usedCommands == 0 ||",
+		"if r.usedCommands >= 0 ||"},
+	{"leave messages invisible at shutdown", "internal/consumer/consumer.go",
+		"case c.draining.Load():\n\t\tc.handBack(d)\n",
+		"case c.draining.Load():\n\t\tc.finish(d, \"handed_back\", &c.handedBack)\n"},
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	bound := flag.Duration("for", time.Minute, "how long the model may look for one bug")
+	only := flag.String("only", "", "plant only the bugs whose names have this in them")
+	flag.Parse()
+	missed, err := run(ctx, *bound, *only)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mutants:", err)
+	}
+	if err != nil || missed > 0 {
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, bound time.Duration, only string) (missed int, err error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return 0, fmt.Errorf("find the module: %w", err)
+	}
+	root := strings.TrimSpace(string(out))
+	dir, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return 0, fmt.Errorf("make folder: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	planted := 0
+	for _, m := range mutants {
+		if !strings.Contains(m.name, only) {
+			continue
+		}
+		planted++
+		found, err := try(ctx, root, dir, m, bound)
+		if err != nil {
+			return missed, fmt.Errorf("%s: %w", m.name, err)
+		}
+		if !found {
+			missed++
+		}
+	}
+	fmt.Printf("%d bugs planted, %d missed\n", planted, missed)
+	return missed, nil
+}
+
+// symptom is the line that says how a bug shows itself.
+var symptom = regexp.MustCompile(`(?m)^.*(?:_test\.go:\d+: +[0-9.]+\S*s .*|panic: .*|deadlock: .*)$`)
+
+// try plants one bug and says whether the model test fails.
+func try(ctx context.Context, root, dir string, m mutant, bound time.Duration) (found bool, err error) {
+	original := filepath.Join(root, filepath.FromSlash(m.file))
+	source, err := os.ReadFile(original)
+	if err != nil {
+		return false, fmt.Errorf("read source: %w", err)
+	}
+	if n := strings.Count(string(source), m.old); n != 1 {
+		return false, fmt.Errorf("%s has %d places that read %q, want 1: change the mutant as the source has changed", m.file, n, m.old)
+	}
+	mutated, overlay := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json")
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{original: mutated}})
+	if err != nil {
+		return false, fmt.Errorf("write overlay: %w", err)
+	}
+	err = errors.Join(
+		os.WriteFile(mutated, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600),
+		os.WriteFile(overlay, replace, 0o600))
+	if err != nil {
+		return false, fmt.Errorf("write mutant: %w", err)
+	}
+	binary := filepath.Join(dir, "model.test")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", binary, "./test/model")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return false, fmt.Errorf("build mutant: %w\n%s", err, out)
+	}
+	began := time.Now()
+	test := exec.CommandContext(ctx, binary, "-test.run=^TestModel$", "-test.timeout="+(2*bound).String(), "-model.for="+bound.String())
+	test.Dir = dir
+	out, err := test.CombinedOutput()
+	took := time.Since(began).Round(10 * time.Millisecond)
+	if exit, failed := errors.AsType[*exec.ExitError](err); failed && exit.ExitCode() > 0 {
+		how := strings.TrimSpace(string(symptom.Find(out)))
+		fmt.Printf("found  in %7v  %s: %.140s\n", took, m.name, how)
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("run model test: %w", err)
+	}
+	fmt.Printf("MISSED in %7v  %s\n", took, m.name)
+	return false, nil
+}

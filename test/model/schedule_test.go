@@ -1,0 +1,408 @@
+package model
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"tributary/internal/consumer"
+	"tributary/internal/messages"
+	"tributary/internal/operate/metrics"
+	"tributary/internal/writer"
+)
+
+// faults are the chances, in a thousand, of what can go wrong, and times until which it does.
+type faults struct {
+	unprocessed, whole, failBefore, failAfter, hang, slow        int // of the table
+	receive, receiveLost, delete, deleteLost, change, changeLost int // of the queue
+	letter, letterLost                                           int // of the dead-letter queue
+	duplicate                                                    int
+
+	outage  time.Duration
+	dlqAway time.Duration
+	hot     map[string]time.Duration // until when a tenant's key range is throttled
+}
+
+// heal ends all faults.
+func (f *faults) heal() { *f = faults{} }
+
+// action is something that a schedule does at a time.
+type action struct {
+	at time.Duration
+	do func(*run)
+}
+
+// run is one schedule under way.
+type run struct {
+	*world
+	metrics   *metrics.Metrics
+	log       *slog.Logger
+	writing   writer.Config
+	consuming consumer.Config
+	alive     []*process
+	all       []*process
+	serial    int
+	versions  map[key]int64    // the highest that a key was given
+	given     map[version]bool // all
+	healed    bool             // no faults any more
+}
+
+// version is a version of a key.
+type version struct {
+	key
+	n int64
+}
+
+// process is a worker: what it holds is lost when it dies.
+type process struct {
+	*world
+	id       int
+	writer   *writer.Writer
+	consumer *consumer.Consumer
+	cancel   context.CancelFunc
+	done     chan struct{}
+	killed   chan struct{}
+	dead     bool // guarded by the world's mutex
+	pollers  int  // receives under way; guarded by the world's mutex
+
+	drain time.Duration // how long it may take to stop
+	asked time.Duration // when it was told to stop
+	calm  bool          // nothing failed from then on
+}
+
+// The few tenants and ids make for hot keys. A key with a v is written with versions, one with a u without.
+var tenants = []string{"red", "green", "blue"}
+
+// start starts a process.
+func (r *run) start() {
+	p := &process{world: r.world, id: len(r.all) + 1, done: make(chan struct{}), killed: make(chan struct{}), drain: r.consuming.DrainTimeout}
+	r.all, r.alive = append(r.all, p), append(r.alive, p)
+	p.writer = writer.New(r.writing, table{p}, &r.metrics.Writer, r.log)
+	p.consumer = consumer.New(r.consuming, sqs{p}, dlq{p}, p.writer, &r.metrics.Consumer, r.log)
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	calls, over := context.WithCancel(context.Background())
+	var writing sync.WaitGroup
+	writing.Go(func() { p.writer.Run(calls) })
+	go func() {
+		defer close(p.done)
+		summary := p.consumer.Run(ctx)
+		p.mu.Lock()
+		at, invisible := p.now(), 0
+		for _, s := range p.queue.stored {
+			if s.owner == p.id && !s.gone && !s.asked && !s.lost && s.visible > at {
+				invisible++
+			}
+		}
+		p.mu.Unlock()
+		writing.Wait()
+		over()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.dead {
+			return
+		}
+		load := p.writer.Stats()
+		p.note(event{kind: stopped, process: p.id, stop: &stop{
+			summary: summary, consumer: p.consumer.Stats(), waiting: load.Waiting, calls: load.Calls,
+			took: at - p.asked, limit: p.drain, invisible: invisible, calm: p.calm,
+		}})
+	}()
+}
+
+// stop tells a process to stop.
+func (r *run) stop(p *process) {
+	r.alive = slices.DeleteFunc(r.alive, func(a *process) bool { return a == p })
+	r.mu.Lock()
+	p.asked, p.calm = r.now(), r.healed
+	r.note(event{kind: stopping, process: p.id})
+	r.mu.Unlock()
+	p.cancel()
+}
+
+// kill ends a process at once. From here on nothing that its remains do has an effect.
+func (r *run) kill(p *process) {
+	r.alive = slices.DeleteFunc(r.alive, func(a *process) bool { return a == p })
+	r.mu.Lock()
+	p.dead = true
+	close(p.killed)
+	r.note(event{kind: died, process: p.id})
+	r.mu.Unlock()
+	p.cancel()
+}
+
+// some is one of the processes that run, or nil.
+func (r *run) some() *process {
+	if len(r.alive) == 0 {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.alive[r.draw.below(len(r.alive))]
+}
+
+// play plays one schedule in a bubble and returns its history, and the rules of AWS that were violated.
+func play(d *draw, m *metrics.Metrics) (*world, consumer.Config, writer.Config) {
+	r := &run{
+		world:    &world{draw: d, began: time.Now(), items: map[key]item{}, refuse: map[messages.Command]bool{}, changed: make(chan struct{})},
+		metrics:  m,
+		log:      slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError + 1})),
+		versions: map[key]int64{}, given: map[version]bool{},
+	}
+	actions := r.plan()
+	for _, a := range actions {
+		if wait := a.at - r.now(); wait > 0 {
+			time.Sleep(wait)
+		}
+		a.do(r)
+	}
+	r.finish()
+	return r.world, r.consuming, r.writing
+}
+
+// finish ends all faults, waits until the queue is empty, and stops what runs.
+func (r *run) finish() {
+	r.mu.Lock()
+	r.faults.heal()
+	r.healed = true
+	r.mu.Unlock()
+	if len(r.alive) == 0 {
+		r.start()
+	}
+	pause := 500 * time.Millisecond
+	for waited := time.Duration(0); waited < 3*time.Hour; waited += pause {
+		time.Sleep(pause)
+		r.mu.Lock()
+		left := r.queue.left()
+		r.mu.Unlock()
+		if left == 0 {
+			break
+		}
+		pause = min(20*time.Second, pause*5/4)
+	}
+	r.late.Wait()
+	for len(r.alive) > 0 {
+		r.stop(r.alive[0])
+	}
+	for _, p := range r.all {
+		<-p.done
+	}
+	time.Sleep(time.Millisecond)
+}
+
+// plan draws a schedule.
+func (r *run) plan() []action {
+	d := r.draw
+	r.queue = queue{fifo: d.below(5) == 0, visibility: visibility, maxReceives: 100, receipts: map[string]*stored{}}
+	r.writing = writer.Config{
+		Writers: 1 + d.below(4), Linger: pick(d, 0, 5*time.Millisecond), MaxInFlight: pick(d, 10, 20, 100, 1000),
+		TenantShare: pick(d, 1, 3, 10), CallTimeout: pick(d, time.Second, 3*time.Second),
+	}.Defaults()
+	r.consuming = consumer.Config{
+		QueueName: "commands", FIFO: r.queue.fifo, VisibilityTimeout: r.queue.visibility, MaxReceives: r.queue.maxReceives,
+		MaxInFlight: r.writing.MaxInFlight, DrainTimeout: pick(d, 45*time.Second, 30*time.Second), RequireVersion: d.below(20) == 0,
+	}.Defaults()
+
+	var actions []action
+	span := pick(d, 0, time.Second, 5*time.Second, 40*time.Second)
+	count := 1 + d.below(pick(d, 4, 12, 30))
+	if d.below(200) == 0 {
+		count = 200
+	}
+	var last *message
+	for i := range count {
+		m := last
+		if m == nil || d.below(12) != 0 {
+			m = r.message(fmt.Sprintf("m%d", i))
+		} else { // the upstream sends it twice
+			again := *m
+			again.id = fmt.Sprintf("m%d", i)
+			m = &again
+		}
+		last = m
+		actions = append(actions, action{d.upTo(span), func(r *run) {
+			r.mu.Lock()
+			r.send(m)
+			r.mu.Unlock()
+		}})
+	}
+	actions = append(actions, action{0, (*run).start})
+	if d.below(5) == 0 {
+		actions = append(actions, action{d.upTo(span), (*run).start})
+	}
+	for range d.below(4) * d.below(2) {
+		at := d.upTo(span + 2*time.Second)
+		end := (*run).kill
+		if d.below(2) == 0 {
+			end = (*run).stop
+		}
+		actions = append(actions,
+			action{at, func(r *run) {
+				if p := r.some(); p != nil {
+					end(r, p)
+				}
+			}},
+			action{at + pick(d, 0, time.Millisecond, time.Second, 40*time.Second), (*run).start})
+	}
+	r.trouble(span)
+	if span > 0 || d.below(2) == 0 {
+		actions = append(actions, action{span + d.upTo(20*time.Second), func(*run) {}}) // faults last so long
+	}
+	slices.SortStableFunc(actions, func(a, b action) int { return int(a.at - b.at) })
+	return actions
+}
+
+// trouble draws the faults.
+func (r *run) trouble(span time.Duration) {
+	d, f := r.draw, &r.faults
+	if d.below(8) == 0 {
+		return
+	}
+	rare := func(of int) int {
+		if d.below(of) != 0 {
+			return 0
+		}
+		return pick(d, 20, 100, 300)
+	}
+	f.unprocessed, f.whole, f.failBefore, f.failAfter, f.hang = rare(3), rare(4), rare(4), rare(4), rare(5)
+	f.slow = rare(4)
+	f.receive, f.receiveLost, f.delete, f.deleteLost = rare(6), rare(6), rare(4), rare(5)
+	f.change, f.changeLost, f.letter, f.letterLost, f.duplicate = rare(4), rare(5), rare(4), rare(5), rare(6)
+	if d.below(6) == 0 {
+		f.outage = d.upTo(span + 5*time.Second)
+	}
+	if d.below(5) == 0 {
+		f.dlqAway = d.upTo(span + 60*time.Second)
+	}
+	if d.below(3) == 0 {
+		f.hot = map[string]time.Duration{}
+		for _, t := range tenants[:1+d.below(2)] {
+			f.hot[t] = d.upTo(span + 60*time.Second)
+		}
+	}
+}
+
+// message draws a message.
+func (r *run) message(id string) *message {
+	d := r.draw
+	m := &message{id: id}
+	tenant := pick(d, tenants...)
+	n := 1
+	if d.below(3) == 0 {
+		n = 2 + d.below(pick(d, 3, 8, 40))
+	}
+	mixed := n > 1 && d.below(4) == 0
+	if d.below(25) == 0 {
+		m.whole = true
+		m.body = pick(d, `{"type":`, `[]`, `"put_user"`, `{"commands":[]}`)
+		reason := messages.ReasonMalformed
+		if m.body == `[]` || m.body == `{"commands":[]}` {
+			reason = messages.ReasonEmpty
+		}
+		m.commands = []command{{fate: poison, text: m.body, reason: reason}}
+	} else {
+		for range n {
+			if mixed {
+				tenant = pick(d, tenants...)
+			}
+			m.commands = append(m.commands, r.command(tenant))
+		}
+		texts := make([]string, n)
+		for i, c := range m.commands {
+			texts[i] = c.text
+		}
+		switch {
+		case n == 1 && strings.HasPrefix(texts[0], "{"):
+			m.body = pick(d, texts[0], texts[0], "["+texts[0]+"]")
+		case d.below(2) == 0:
+			m.body = "[" + strings.Join(texts, ",") + "]"
+		default:
+			m.body = `{"commands":[` + strings.Join(texts, " , ") + "]}"
+		}
+		if !mixed && d.below(3) == 0 {
+			m.tenant = tenant
+			if d.below(10) == 0 {
+				m.tenant = "yellow"
+			}
+			for i := range m.commands {
+				if c := &m.commands[i]; (c.fate != poison || c.reason == messages.ReasonVersionRequired) && c.TenantID != m.tenant {
+					c.fate, c.reason = poison, messages.ReasonTenantMismatch
+				}
+			}
+		}
+	}
+	if r.queue.fifo {
+		m.group = tenant + "#" + string(rune('a'+d.below(2)))
+		if n == 1 && !m.whole && m.commands[0].fate != poison {
+			m.group = messages.GroupID(&m.commands[0].Command, true)
+		}
+	}
+	return m
+}
+
+// command draws a command.
+func (r *run) command(tenant string) command {
+	d := r.draw
+	if d.below(20) == 0 {
+		return pick(d,
+			command{text: `{"type":"put_shop","tenant_id":"` + tenant + `"}`, reason: messages.ReasonUnknownType},
+			command{text: `{"type":"delete_user","tenant_id":"` + tenant + `"}`, reason: messages.ReasonMissingField},
+			command{text: `{"type":"delete_user","tenant_id":"` + tenant + `","user_id":"a#b"}`, reason: messages.ReasonInvalidField},
+			command{text: `{"type":"delete_user","tenant_id":"` + tenant + `","user_id":"a","user_name":"b"}`, reason: messages.ReasonUnknownField},
+			command{text: `{"type":"delete_user", "tenant_id":"` + tenant + `","user_id":"a","shoe_size":46}`, reason: messages.ReasonUnknownField},
+			command{text: `{"type":"delete_user","tenant_id":"` + tenant + `","user_id":"a","user_id":"a"}`, reason: messages.ReasonDuplicateField},
+		).poisoned(tenant)
+	}
+	c := messages.Command{TenantID: tenant}
+	versioned := d.below(2) == 0
+	id := string(rune('a' + d.below(3)))
+	if versioned {
+		id = "v" + id
+	} else {
+		id = "u" + id
+	}
+	r.serial++
+	c.Kind = pick(d, messages.PutUser, messages.PutUser, messages.PutOrder, messages.PutOrder, messages.DeleteUser, messages.DeleteOrder)
+	switch c.Kind {
+	case messages.PutUser:
+		c.UserID, c.UserName, c.UserEmail = id, fmt.Sprint("n", r.serial), "e"
+	case messages.PutOrder:
+		c.OrderID, c.UserID, c.OrderAmount = id, "u", fmt.Sprint(r.serial)
+	case messages.DeleteUser:
+		c.UserID = id
+	case messages.DeleteOrder:
+		c.OrderID = id
+	}
+	if versioned {
+		// Versions mostly rise, and each is given once, so that equal versions are equal commands.
+		k := keyOf(&c)
+		r.versions[k] += 10
+		c.Version = r.versions[k]
+		if d.below(3) == 0 && c.Version > 20 {
+			c.Version = c.Version - 10*int64(1+d.below(2)) - int64(1+d.below(9))
+		}
+		for r.given[version{k, c.Version}] {
+			c.Version++
+		}
+		r.given[version{k, c.Version}] = true
+	}
+	out := command{Command: c, text: string(messages.Append(nil, &c))}
+	switch {
+	case r.consuming.RequireVersion && c.Version == 0:
+		out.fate, out.reason = poison, messages.ReasonVersionRequired
+	case d.below(20) == 0 && !c.IsDelete():
+		out.fate, out.reason = refused, messages.ReasonRefused
+		r.refuse[c] = true
+	}
+	return out
+}
+
+func (c command) poisoned(tenant string) command {
+	c.fate, c.TenantID = poison, tenant
+	return c
+}
