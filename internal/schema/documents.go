@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"tributary/internal/base/decimal"
 )
@@ -16,7 +17,7 @@ var asyncAPIText string
 func (s *Set) AsyncAPI() []byte {
 	var b strings.Builder
 	example := func(name, summary, payload string) {
-		fmt.Fprintf(&b, "        - name: %s\n          summary: %s\n          payload: %s\n", name, text(summary), payload)
+		fmt.Fprintf(&b, "        - name: %s\n          summary: %s\n          payload: %s\n", name, text(summary), yamlText(payload))
 	}
 	for _, t := range s.Types {
 		example(t.Put, capital(article(t.Name))+" is created or replaced.", t.examplePut())
@@ -58,7 +59,7 @@ func (f *Field) Example() (value string, ok bool) {
 	}
 	switch {
 	case f.Type.numeric():
-		candidates = append(candidates, f.Minimum, f.Maximum, "1", "0")
+		candidates = append(candidates, "1", "0", f.Minimum, f.Maximum)
 	case f.Type == Boolean:
 		candidates = append(candidates, "true")
 	case f.Type == Object:
@@ -191,7 +192,7 @@ func (s *Set) YAML() []byte {
 	for _, t := range s.Types {
 		fmt.Fprintf(&b, "  %s:\n    plural: %s\n", yamlName(t.Name), yamlName(t.Plural))
 		if t.Description != "" {
-			fmt.Fprintf(&b, "    description: %s\n", strconv.Quote(t.Description))
+			fmt.Fprintf(&b, "    description: %s\n", yamlText(text(t.Description)))
 		}
 		if len(t.Fields) > 0 {
 			b.WriteString("    fields:\n")
@@ -212,15 +213,26 @@ func yamlName(name string) string {
 	return name
 }
 
+// yamlText returns JSON as YAML, which refuses some characters, or takes them for white space, where they are not escaped.
+func yamlText(json string) string {
+	if !strings.ContainsFunc(json, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return json
+	}
+	var b strings.Builder
+	for _, r := range json {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+	}
+	return b.String()
+}
+
 func (f *Field) yaml() string {
 	words := []string{"type: " + f.Type.String()}
 	add := func(word, value string) { words = append(words, word+": "+value) }
-	value := func(text string) string {
-		if f.Type == String {
-			return strconv.Quote(text)
-		}
-		return text
-	}
+	value := func(text string) string { return yamlText(f.literal(text)) }
 	if f.Required {
 		add("required", "true")
 	}
@@ -253,7 +265,7 @@ func (f *Field) yaml() string {
 		add("default", value(f.Default))
 	}
 	if f.Description != "" {
-		add("description", strconv.Quote(f.Description))
+		add("description", yamlText(text(f.Description)))
 	}
 	return "{" + strings.Join(words, ", ") + "}"
 }

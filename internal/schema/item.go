@@ -68,18 +68,24 @@ func (f *Field) AppendItem(dst []byte, text string) []byte {
 }
 
 // AppendMember appends a valid value as a member of a command: `,"order_amount":"150.00"`. A number goes as a string, so that
-// no library on its way reads it as a float; an integer goes as a number in plain form.
+// no library on its way reads it as a float. An integer goes as a number as long as a float keeps it.
 func (f *Field) AppendMember(dst []byte, text string) []byte {
 	dst = append(dst, f.fragment[:len(`,"":`)+len(f.Name)]...)
 	switch f.Type {
 	case String, Number:
 		return rawjson.AppendString(dst, text)
 	case Integer:
-		dst, _ = decimal.AppendPlain(dst, text)
+		at := len(dst)
+		if dst, _ = decimal.AppendPlain(dst, text); len(dst)-at > floatDigits {
+			dst = rawjson.AppendString(dst[:at], text)
+		}
 		return dst
 	}
 	return append(dst, text...)
 }
+
+// floatDigits is how many characters of an integer a float of 64 bits is sure to keep.
+const floatDigits = 15
 
 // AppendNumber appends a valid number as it stands where DynamoDB is sure to take it so, which is nearly always, and
 // otherwise (zeros to more digits than DynamoDB keeps, exponents) in its plain form.

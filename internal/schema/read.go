@@ -141,6 +141,13 @@ func (r *reader) notYAML(err error) {
 	if m := yamlLine.FindStringSubmatch(text); m != nil {
 		line, _ = strconv.Atoi(m[1])
 		text = text[len(m[0]):]
+		// The library counts lines from 0 in some errors.
+		if strings.HasSuffix(text, "expected key") || strings.Contains(text, "expected ','") {
+			line++
+		}
+	}
+	if strings.HasSuffix(text, "expected key") {
+		text += " (look at the indentation from here on)"
 	}
 	r.fail(line, "", "the file is not YAML: %s", text)
 }
