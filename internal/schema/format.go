@@ -1,6 +1,9 @@
 package schema
 
-import "strings"
+import (
+	"math"
+	"strings"
+)
 
 // Format is a form that a string must have. A value is kept as sent: a format never changes it.
 type Format uint8
@@ -31,6 +34,19 @@ var formatExamples = [...]string{"", "2026-11-24T11:00:00Z", "2026-11-24", "0192
 
 // Example returns a value of the format.
 func (f Format) Example() string { return formatExamples[f] }
+
+// lengths returns the fewest and most characters of a value.
+func (f Format) lengths() (shortest, longest int) {
+	switch f {
+	case DateTime:
+		return len("2026-11-24T11:00:00Z"), math.MaxInt
+	case Date, UUID:
+		return len(f.Example()), len(f.Example())
+	case Email:
+		return len("a@b"), maxEmail
+	}
+	return 0, math.MaxInt
+}
 
 // emailPattern is Email as a regular expression of JSON Schema, but for its lengths.
 const emailPattern = "^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@" +

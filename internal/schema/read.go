@@ -14,6 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"tributary/internal/aws/limits"
 	"tributary/internal/base/decimal"
 	"tributary/internal/base/rawjson"
 )
@@ -507,6 +508,9 @@ func (r *fieldReader) read() {
 			r.fail(w.line, r.path, "format is %s, it must be one of %s", describe(w.node), strings.Join(formatNames[1:], ", "))
 		}
 	}
+	if len(r.problems) == wrong {
+		r.possible()
+	}
 	if w := r.only("references", String); w != nil {
 		if w.node.Kind != yaml.ScalarNode || w.node.Tag != "!!str" {
 			r.fail(w.line, r.path, "references is %s, it must be the name of a type", describe(w.node))
@@ -538,6 +542,29 @@ func (r *fieldReader) read() {
 			return
 		}
 		f.Default, f.HasDefault = text, true
+	}
+}
+
+// possible refuses limits that leave no value, each of which is right for itself.
+func (r *fieldReader) possible() {
+	f := r.f
+	if w := r.words["minLength"]; w != nil && f.MinLength > limits.DynamoDBItemBytes {
+		r.fail(w.line, r.path, "minLength is %d, DynamoDB keeps at most %d bytes of an item", f.MinLength, limits.DynamoDBItemBytes)
+		return
+	}
+	if w := r.words["format"]; w != nil {
+		shortest, longest := f.Format.lengths()
+		if f.MaxLength >= 0 && f.MaxLength < shortest || f.MinLength > longest {
+			r.fail(w.line, r.path, "no %s has the length that minLength and maxLength ask for", f.Format)
+		}
+	}
+	if f.Type == Integer && f.Minimum != "" && f.Maximum != "" {
+		low, _ := decimal.Parse(f.Minimum)
+		high, _ := decimal.Parse(f.Maximum)
+		whole := func(n *decimal.Number) string { return strings.Split(string(n.AppendPlain(nil)), ".")[0] }
+		if !low.IsInteger() && !high.IsInteger() && whole(&low) == whole(&high) {
+			r.fail(r.words["maximum"].line, r.path, "there is no integer from minimum, %s, to maximum, %s", f.Minimum, f.Maximum)
+		}
 	}
 }
 

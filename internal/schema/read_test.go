@@ -162,6 +162,11 @@ var wrongDeclarations = []struct {
 	{"an unknown format", field("{type: string, format: uri}"), 4, "thing.f", "it must be one of date-time, date, uuid, email"},
 	{"format empty", field(`{type: string, format: ""}`), 4, "thing.f", "it must be one of date-time"},
 
+	{"minLength beyond an item", field("{type: string, minLength: 409601}"), 4, "thing.f", "at most 409600 bytes"},
+	{"a uuid that is too short", field("{type: string, format: uuid, maxLength: 35}"), 4, "thing.f", "no uuid has the length"},
+	{"an email that is too long", field("{type: string, format: email, minLength: 255}"), 4, "thing.f", "no email has the length"},
+	{"no integer between the limits", field("{type: integer, minimum: 1.2, maximum: 1.8}"), 4, "thing.f", "there is no integer from minimum, 1.2, to maximum, 1.8"},
+
 	// Enums.
 	{"enum of an object", field("{type: object, enum: [{}]}"), 4, "thing.f", "enum is for the types string, number, integer, boolean"},
 	{"enum is a text", field("{type: string, enum: a}"), 4, "thing.f", "it must be a list"},
@@ -262,6 +267,8 @@ var rightDeclarations = map[string]string{
 	"an empty default":                  field(`{type: string, default: ""}`),
 	"numbers of 38 digits":              field("{type: integer, minimum: -99999999999999999999999999999999999999, maximum: 99999999999999999999999999999999999999}"),
 	"limits that leave one value":       field("{type: number, minimum: 1.0, maximum: 1}"),
+	"no integer but zero":               field("{type: integer, minimum: -0.5, maximum: 0.5}"),
+	"a uuid with its length":            field("{type: string, format: uuid, minLength: 36, maxLength: 36}"),
 	"nothing but the empty string":      field("{type: string, maxLength: 0}"),
 	"a default of all kinds":            field(`{type: object, default: {a: [1, -2.50, true, null, x, "5", 2026-11-24, {}], b: ""}}`),
 	"a description in lines":            "types:\n  a:\n    description: |\n      One.\n      \"Two\": \\ é 😀\n",
