@@ -362,3 +362,63 @@ f.yaml:6: D: a type's name must be 1 to 32 of a-z 0-9 _, and begin with a letter
 		t.Error("the problems are not sorted")
 	}
 }
+
+// TestTutorial: the declarations and commands of the tutorial are right.
+func TestTutorial(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(docs, "types.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []string // blocks that declare types
+	var commands []string
+	block := ""
+	for line := range strings.Lines(string(text) + "end\n") {
+		if code, ok := strings.CutPrefix(line, "    "); ok {
+			if strings.HasPrefix(code, `{"type":`) {
+				commands = append(commands, code)
+			}
+			block += code
+			continue
+		}
+		if strings.TrimSpace(line) == "" && block != "" {
+			block += "\n"
+			continue
+		}
+		if strings.HasPrefix(block, "types:\n") || strings.HasPrefix(block, "# types.yaml\n") {
+			files = append(files, block)
+		}
+		block = ""
+	}
+	if len(files) != 2 || len(commands) != 1 {
+		t.Fatalf("%d declarations, %d commands", len(files), len(commands))
+	}
+	for _, file := range files {
+		checkDocuments(t, mustRead(t, file))
+	}
+	clinic := mustRead(t, files[1])
+	document, err := jsonschema.UnmarshalJSON(strings.NewReader(commands[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := compile(t, clinic).Validate(document); err != nil {
+		t.Errorf("the command is not valid: %v", err)
+	}
+	// The mistake that it shows is told as it says, and it is in that line.
+	wrong := strings.Replace(files[1], "references: patient", "references: pateint", 1)
+	if _, err := Read("types.yaml", []byte(wrong)); err == nil || !strings.Contains(string(text), "    "+err.Error()+"\n") {
+		t.Errorf("the mistake's error is %v", err)
+	}
+	// Every word, format and name that is taken is on the page.
+	names := slices.Concat(typeWords, fieldWords, formatNames[1:], fieldTypeNames[1:])
+	for name := range reservedFields {
+		names = append(names, name)
+	}
+	for name := range reservedTypes {
+		names = append(names, name)
+	}
+	for _, name := range names {
+		if !strings.Contains(string(text), "`"+name+"`") {
+			t.Errorf("%s is not on the page", name)
+		}
+	}
+}
