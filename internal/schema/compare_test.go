@@ -227,8 +227,8 @@ func commandsOf(old, new *Type) []string {
 	rest := func(but *Field) string {
 		var b []byte
 		for _, f := range old.Fields {
-			if value, ok := f.Example(); ok && f != but && f.Needed() {
-				b = f.AppendMember(b, value)
+			if f != but && f.Needed() {
+				b = f.AppendMember(b, f.Example())
 			}
 		}
 		return string(b)

@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
-
-	"tributary/internal/base/decimal"
 )
 
 //go:embed asyncapi.yaml
@@ -39,67 +37,13 @@ func exampleID(t *Type) string { return t.Name[:1] + "1" }
 
 func (t *Type) exampleDelete() string { return t.exampleHead(t.Delete) + "}" }
 
-// examplePut returns a put with all fields for which a value is easy to make up.
+// examplePut returns a put with all fields.
 func (t *Type) examplePut() string {
 	dst := []byte(t.exampleHead(t.Put))
 	for _, f := range t.Fields {
-		if value, ok := f.Example(); ok {
-			dst = f.AppendMember(dst, value)
-		}
+		dst = f.AppendMember(dst, f.Example())
 	}
 	return string(append(dst, '}'))
-}
-
-// Example returns a value that the field can have. It reports false where none comes to mind, as for a reference that must be
-// exactly five characters long.
-func (f *Field) Example() (value string, ok bool) {
-	candidates := []string{f.Default}
-	if len(f.Enum) > 0 {
-		candidates = f.Enum
-	}
-	switch {
-	case f.Type.numeric():
-		candidates = append(candidates, "1", "0", f.Minimum, f.Maximum)
-	case f.Type == Boolean:
-		candidates = append(candidates, "true")
-	case f.Type == Object:
-		candidates = append(candidates, "{}")
-	case f.Type == Array:
-		candidates = append(candidates, "[]")
-	case f.References != nil:
-		candidates = append(candidates, exampleID(f.References), UUID.Example())
-	case f.Format != NoFormat:
-		candidates = append(candidates, f.Format.Example())
-	}
-	if f.Type == String && f.Format == NoFormat {
-		word := "example"
-		if n := f.MaxLength; n >= 0 && n < len(word) {
-			word = word[:n]
-		}
-		if n := f.MinLength - len(word); n > 0 {
-			word += strings.Repeat("x", n)
-		}
-		candidates = append(candidates, word)
-	}
-	for i, value := range candidates {
-		if i == 0 && len(f.Enum) == 0 && !f.HasDefault {
-			continue
-		}
-		if _, err := f.Check(value); err == nil {
-			return value, true
-		}
-		if f.Type == Integer { // a limit with a fraction
-			if n, ok := decimal.Parse(value); ok && !n.IsInteger() {
-				whole, _, _ := strings.Cut(string(n.AppendPlain(nil)), ".")
-				for _, value := range []string{whole, whole + "1"} {
-					if _, err := f.Check(value); err == nil {
-						return value, true
-					}
-				}
-			}
-		}
-	}
-	return "", false
 }
 
 // Shown says whether every answer has the field: it has a default, or it is required and an item without it, which

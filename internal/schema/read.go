@@ -558,6 +558,9 @@ func (r *fieldReader) possible() {
 			r.fail(w.line, r.path, "no %s has the length that minLength and maxLength ask for", f.Format)
 		}
 	}
+	if w := r.words["references"]; w != nil && (f.MaxLength == 0 || f.MinLength > MaxIDBytes) {
+		r.fail(w.line, r.path, "no id has the length that minLength and maxLength ask for")
+	}
 	if f.Type == Integer && f.Minimum != "" && f.Maximum != "" {
 		low, _ := decimal.Parse(f.Minimum)
 		high, _ := decimal.Parse(f.Maximum)

@@ -165,6 +165,7 @@ var wrongDeclarations = []struct {
 	{"minLength beyond an item", field("{type: string, minLength: 409601}"), 4, "thing.f", "at most 409600 bytes"},
 	{"a uuid that is too short", field("{type: string, format: uuid, maxLength: 35}"), 4, "thing.f", "no uuid has the length"},
 	{"an email that is too long", field("{type: string, format: email, minLength: 255}"), 4, "thing.f", "no email has the length"},
+	{"a reference of no length", strings.Replace(twoTypes, "references: user", "references: user, maxLength: 0", 1), 6, "order.user_id", "no id has the length"},
 	{"no integer between the limits", field("{type: integer, minimum: 1.2, maximum: 1.8}"), 4, "thing.f", "there is no integer from minimum, 1.2, to maximum, 1.8"},
 
 	// Enums.

@@ -338,12 +338,11 @@ func TestRandomDeclarations(t *testing.T) {
 		for range 100 {
 			command := map[string]json.RawMessage{"type": json.RawMessage(`"put_thing"`), "tenant_id": json.RawMessage(`"t"`), "thing_id": json.RawMessage(`"i"`)}
 			for _, f := range thing.Fields {
-				example, ok := f.Example()
 				switch {
 				case r.IntN(30) == 0:
 					command[f.Name] = json.RawMessage(randomValues[r.IntN(len(randomValues))])
-				case ok && (f.Needed() || r.IntN(3) > 0):
-					command[f.Name] = json.RawMessage(f.literal(example))
+				case f.Needed() || r.IntN(3) > 0:
+					command[f.Name] = json.RawMessage(f.literal(f.Sample(r)))
 				}
 			}
 			if r.IntN(40) == 0 {
@@ -583,5 +582,41 @@ func TestAllocations(t *testing.T) {
 		}
 	}); n > 1 {
 		t.Errorf("%v allocations for a visit", n)
+	}
+}
+
+// TestSamples: examples and samples are values that the field can have, whatever its limits.
+func TestSamples(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	check := func(f *Field) {
+		t.Helper()
+		for range 20 {
+			for _, value := range []string{f.Example(), f.Sample(r)} {
+				if _, err := f.Check(value); err != nil {
+					t.Errorf("%s: %q: %v", f.yaml(), value, err)
+				}
+			}
+		}
+	}
+	for _, declaration := range []string{
+		"{type: number, minimum: 1e100}", "{type: number, maximum: -1e100}", "{type: number, minimum: 0.001, maximum: 0.002}", "{type: integer, minimum: 1.5}",
+		"{type: integer, maximum: -1.5}", "{type: integer, minimum: 1.5, maximum: 2.5}", "{type: integer, minimum: -2.5, maximum: -1.5}", "{type: integer, minimum: 5, maximum: 5}",
+		"{type: integer, minimum: 99999999999999999999999999999999999998}", "{type: boolean, enum: [false]}",
+		"{type: string, format: email, maxLength: 3}", "{type: string, format: email, minLength: 254}", "{type: string, format: email, minLength: 65, maxLength: 65}",
+		"{type: string, format: email, minLength: 66, maxLength: 66}", "{type: string, format: email, minLength: 67, maxLength: 67}", "{type: string, format: email, minLength: 130, maxLength: 130}",
+		"{type: string, format: date-time, minLength: 21}", "{type: string, format: date-time, minLength: 22}", "{type: string, format: date-time, minLength: 100, maxLength: 100}",
+		"{type: string, minLength: 100}", "{type: string, maxLength: 0}", "{type: string, minLength: 3, maxLength: 3}",
+		"{type: string, references: other}", "{type: string, references: other, minLength: 256}", "{type: string, references: other, maxLength: 1}",
+		"{type: string, references: other, format: date}", "{type: string, references: other, format: email, minLength: 200}", "{type: object}", "{type: array}",
+	} {
+		check(valuesSet(t, declaration).Type("thing").Fields[0])
+	}
+	for email := 3; email <= maxEmail; email++ {
+		check(valuesSet(t, fmt.Sprintf("{type: string, format: email, minLength: %d, maxLength: %d}", email, email)).Type("thing").Fields[0])
+	}
+	for range 100 {
+		for _, f := range mustRead(t, randomDeclaration(r)).Types[0].Fields {
+			check(f)
+		}
 	}
 }
