@@ -11,6 +11,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"tributary/internal/base/rawjson"
+	"tributary/test/support/declarations"
 )
 
 // put reads a command of a set's only type, "thing", as a decoder of commands does, and returns the first error.
@@ -267,59 +268,6 @@ func TestItems(t *testing.T) {
 	}
 }
 
-// randomDeclaration makes a declaration of one type with some fields.
-func randomDeclaration(r *rand.Rand) string {
-	var b strings.Builder
-	for i := range 1 + r.IntN(maxFields) {
-		words := []string{}
-		maybe := func(n int, format string, args ...any) {
-			if r.IntN(n) == 0 {
-				words = append(words, fmt.Sprintf(format, args...))
-			}
-		}
-		kind := FieldType(1 + r.IntN(6))
-		words = append(words, "type: "+kind.String())
-		maybe(3, "required: true")
-		switch kind {
-		case String:
-			switch r.IntN(4) {
-			case 0:
-				words = append(words, "format: "+formatNames[1+r.IntN(4)])
-			case 1:
-				words = append(words, "enum: [a, bb, \"\", é]")
-				maybe(3, "default: bb")
-			case 2:
-				low := r.IntN(4)
-				words = append(words, fmt.Sprintf("minLength: %d", low))
-				maybe(2, "maxLength: %d", low+r.IntN(4))
-			default:
-				maybe(3, "default: \"\"")
-			}
-		case Number, Integer:
-			switch r.IntN(3) {
-			case 0:
-				words = append(words, "enum: [1, 2, -3e1]")
-				maybe(3, "default: 2.0")
-			case 1:
-				low := r.IntN(20) - 10
-				words = append(words, fmt.Sprintf("minimum: %d", low))
-				maybe(2, "maximum: %d.5", max(1, low+r.IntN(10)))
-			default:
-				maybe(3, "default: 0")
-			}
-		case Boolean:
-			maybe(4, "enum: [true]")
-			maybe(4, "default: true")
-		case Object:
-			maybe(4, "default: {a: [1]}")
-		case Array:
-			maybe(4, "default: [{}]")
-		}
-		fmt.Fprintf(&b, "      f%d: {%s}\n", i, strings.Join(words, ", "))
-	}
-	return oneType(b.String())
-}
-
 var randomValues = []string{`null`, `""`, `"a"`, `"bb"`, `"é"`, `"abcd"`, `"2026-11-24"`, `"2026-11-24T11:00:00Z"`, `"0192f0a1-7c3e-7000-8000-000000000042"`, `"alice@example.com"`,
 	`0`, `1`, `1.0`, `2`, `-30`, `5`, `-7.25`, `1e3`, `12.5`, `true`, `false`, `{}`, `{"a":[1,"x"]}`, `[]`, `[1,{"b":null}]`, `[{"":1}]`}
 
@@ -327,15 +275,16 @@ var randomValues = []string{`null`, `""`, `"a"`, `"bb"`, `"é"`, `"abcd"`, `"202
 func TestRandomDeclarations(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	accepted, refused := 0, 0
-	for range 60 {
-		text := randomDeclaration(r)
+	for range 25 {
+		text := declarations.Random(r, 1+r.IntN(5))
 		s, err := Read("types.yaml", []byte(text))
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
 		}
 		schema := compile(t, s)
-		thing := s.Types[0]
-		for range 100 {
+		checkDocuments(t, s)
+		thing := s.Types[len(s.Types)-1]
+		for range 80 {
 			command := map[string]json.RawMessage{"type": json.RawMessage(`"put_thing"`), "tenant_id": json.RawMessage(`"t"`), "thing_id": json.RawMessage(`"i"`)}
 			for _, f := range thing.Fields {
 				switch {
@@ -615,7 +564,7 @@ func TestSamples(t *testing.T) {
 		check(valuesSet(t, fmt.Sprintf("{type: string, format: email, minLength: %d, maxLength: %d}", email, email)).Type("thing").Fields[0])
 	}
 	for range 100 {
-		for _, f := range mustRead(t, randomDeclaration(r)).Types[0].Fields {
+		for _, f := range mustRead(t, declarations.Random(r, 1)).Types[0].Fields {
 			check(f)
 		}
 	}
