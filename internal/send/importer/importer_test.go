@@ -20,7 +20,6 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"tributary/internal/base/cli"
 	"tributary/internal/messages"
 	"tributary/internal/send/ids"
 	"tributary/internal/send/publish"
@@ -309,8 +308,8 @@ func TestRejectedRowsReplaceOnlyTheirOwn(t *testing.T) {
 				}
 				return
 			}
-			status, ok := errors.AsType[*cli.StatusError](err)
-			if !ok || status.Status != cli.StatusUsage || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "\n") {
+			_, ok := errors.AsType[*UsageError](err)
+			if !ok || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%v, want a usage error with %q", err, test.says)
 			}
 			if len(q.Messages()) > 0 || after.Mode() != before.Mode() || string(now) != string(content) {
@@ -442,7 +441,7 @@ func TestObjectsAreChecked(t *testing.T) {
 		`{"order_id":"o","user_id":"u","order_amount":1,"x":"\ud800"}`:   "x",
 		`{"order_id":"o","user_id":"u","order_amount":1,"\n":"\ud800"}`:  `"\n"`,
 		`{"order_id":"o","user_id":"u","order_amount":1,"x":1e999}`:      "attributes",
-		`{"order_id":"o","user_id":"u","order_amount":1} {}`:             "",
+		`{"order_id":"o","user_id":"u","order_amount":1} x`:              "",
 		`"a string"`: "",
 		`{"order_id":"o","user_id":"u","order_amount":1,"x":` + deep(40) + `}`:   "attributes",
 		`{"order_id":"o","user_id":"u","order_amount":1,"x":"` + long() + `"}`:   "",
@@ -464,8 +463,8 @@ func long() string { return strings.Repeat("x", 500_000) }
 
 func TestWrongFilesAndFlags(t *testing.T) {
 	usage := func(err error) bool {
-		status, ok := errors.AsType[*cli.StatusError](err)
-		return ok && status.Status == cli.StatusUsage
+		_, ok := errors.AsType[*UsageError](err)
+		return ok
 	}
 	for name, test := range map[string]struct {
 		file, content string
@@ -674,7 +673,7 @@ func TestBrokenFiles(t *testing.T) {
 		result, err := Files(t.Context(), []string{path}, o)
 		if err != nil { // only where the file as a whole makes no sense, a header that is none, or a quoted field has no end
 			file := &FileError{}
-			if status, ok := errors.AsType[*cli.StatusError](err); (!ok || status.Status != cli.StatusUsage || result.Rows != 0) && !errors.As(err, &file) ||
+			if _, ok := errors.AsType[*UsageError](err); (!ok || result.Rows != 0) && !errors.As(err, &file) ||
 				result.Rows != 0 && !strings.Contains(err.Error(), "does not end within") {
 				t.Fatalf("seed %d file %d: %v after %+v", seed, i, err, result.Counts)
 			}
@@ -1039,7 +1038,7 @@ func TestAFileIsImportedOnce(t *testing.T) {
 	for _, again := range []string{path, filepath.Dir(path) + "/./f.csv", link} {
 		q := &sqstest.Queue{}
 		_, err := Files(t.Context(), []string{path, again}, to(q, Mapping{Kind: messages.DeleteUser}))
-		if _, usage := errors.AsType[*cli.StatusError](err); !usage || len(commands(q)) != 0 {
+		if _, usage := errors.AsType[*UsageError](err); !usage || len(commands(q)) != 0 {
 			t.Errorf("%s and %s: %v, sent %q", path, again, err, commands(q))
 		}
 	}
@@ -1051,7 +1050,7 @@ func TestWriteUnits(t *testing.T) {
 	large.Attributes = `{"x":"` + strings.Repeat("x", 1024) + `"}`
 	user := messages.Command{Kind: messages.PutUser, TenantID: "t", UserID: "u"}
 	gone := messages.Command{Kind: messages.DeleteUser, TenantID: "t", UserID: "u"}
-	for want, list := range map[int64][]messages.Command{1: {user, gone}, 2: {order}, 4: {large}} {
+	for want, list := range map[int64][]messages.Command{2: {order, user, gone}, 4: {large}} {
 		for _, c := range list {
 			if got := writeUnits(&c); got != want {
 				t.Errorf("%v: %d units, want %d", c.Kind, got, want)

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"tributary/internal/base/cli"
 	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
 	"tributary/internal/send/ids"
@@ -72,28 +71,28 @@ func (m *Mapping) Check() error {
 		f := field(slices.Index(fieldNames[:], name))
 		switch {
 		case f < 0 && name == "attributes":
-			return cli.Usage("--map attributes=…: use --attributes COLUMN,COLUMN, or --attributes all")
+			return usage("--map attributes=…: use --attributes COLUMN,COLUMN, or --attributes all")
 		case f < 0:
-			return cli.Usage("--map %s=…: a command has no field %s, only %s", name, name, strings.Join(fieldNames[:], ", "))
+			return usage("--map %s=…: a command has no field %s, only %s", name, name, strings.Join(fieldNames[:], ", "))
 		case f == fieldType && m.Kind != 0:
-			return cli.Usage("--type and --map type=… exclude one another")
+			return usage("--type and --map type=… exclude one another")
 		case f == fieldTenantID && m.Tenant != "":
-			return cli.Usage("--tenant and a column for the tenant (--tenant-column, --map tenant_id=…) exclude one another")
+			return usage("--tenant and a column for the tenant (--tenant-column, --map tenant_id=…) exclude one another")
 		case m.Kind != 0 && f != fieldType && f != fieldVersion && !needs[m.Kind][f]:
-			return cli.Usage("--map %s=…: a %s has no field %s", name, m.Kind, name)
+			return usage("--map %s=…: a %s has no field %s", name, m.Kind, name)
 		}
 	}
 	if m.Tenant != "" {
 		if err := messages.CheckTenantID(m.Tenant); err != nil {
-			return cli.Usage("--tenant: %s", err.Detail)
+			return usage("--tenant: %s", err.Detail)
 		}
 	}
 	if m.Kind == messages.DeleteUser || m.Kind == messages.DeleteOrder {
 		if len(m.Attributes) > 0 || m.AllAttributes {
-			return cli.Usage("--attributes: a %s carries none", m.Kind)
+			return usage("--attributes: a %s carries none", m.Kind)
 		}
 		if m.IDs != "" {
-			return cli.Usage("--id: a %s needs the id of what it deletes", m.Kind)
+			return usage("--id: a %s needs the id of what it deletes", m.Kind)
 		}
 	}
 	return nil
@@ -163,8 +162,8 @@ func (m *Mapping) build(c *messages.Command, v *values, attributes string, made 
 		c.OrderAmount = v.text[fieldOrderAmount]
 	}
 	if text := v.text[fieldVersion]; text != "" {
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || n < 1 {
+		n, ok := messages.ParseVersion(text)
+		if !ok {
 			return &messages.Error{Reason: messages.ReasonInvalidField, Field: "version",
 				Detail: strconv.Quote(shorten(text)) + " is not an integer from 1 to 9223372036854775807"}
 		}
@@ -221,10 +220,10 @@ func (m *Mapping) forColumns(file string, header []string, made *ids.Sequence) (
 	find := func(name, flag string) (int, error) {
 		at := slices.Index(header, name)
 		if at >= 0 && slices.Index(header[at+1:], name) >= 0 {
-			return 0, cli.Usage("%s: two columns are called %s", file, shownColumn(name))
+			return 0, usage("%s: two columns are called %s", file, shownColumn(name))
 		}
 		if at < 0 && flag != "" {
-			return 0, cli.Usage("%s: %s names no column of the file; it has %s", file, flag, listed(header))
+			return 0, usage("%s: %s names no column of the file; it has %s", file, flag, listed(header))
 		}
 		return at, nil
 	}
@@ -248,13 +247,13 @@ func (m *Mapping) forColumns(file string, header []string, made *ids.Sequence) (
 		}
 		switch {
 		case f == fieldType:
-			return nil, cli.Usage("%s: say what its rows are: --type put_order (or put_user, delete_order, delete_user), or --map type=COLUMN; the file has %s", file, listed(header))
+			return nil, usage("%s: say what its rows are: --type put_order (or put_user, delete_order, delete_user), or --map type=COLUMN; the file has %s", file, listed(header))
 		case f == fieldTenantID:
-			return nil, cli.Usage("%s: say whose its rows are: --tenant ID, or --tenant-column COLUMN; the file has %s", file, listed(header))
+			return nil, usage("%s: say whose its rows are: --tenant ID, or --tenant-column COLUMN; the file has %s", file, listed(header))
 		case m.Kind != 0 && f == idOf(m.Kind) && m.IDs == "":
-			return nil, cli.Usage("%s: no column for %s: use --map %s=COLUMN, or --id uuid7 to make new ids; the file has %s", file, fieldNames[f], fieldNames[f], listed(header))
+			return nil, usage("%s: no column for %s: use --map %s=COLUMN, or --id uuid7 to make new ids; the file has %s", file, fieldNames[f], fieldNames[f], listed(header))
 		case m.Kind != 0 && needs[m.Kind][f] && f != idOf(m.Kind):
-			return nil, cli.Usage("%s: no column for %s: use --map %s=COLUMN; the file has %s", file, fieldNames[f], fieldNames[f], listed(header))
+			return nil, usage("%s: no column for %s: use --map %s=COLUMN; the file has %s", file, fieldNames[f], fieldNames[f], listed(header))
 		}
 	}
 	carry := m.Attributes
@@ -272,7 +271,7 @@ func (m *Mapping) forColumns(file string, header []string, made *ids.Sequence) (
 			return nil, err
 		}
 		if name == "" || !utf8.ValidString(name) {
-			return nil, cli.Usage("%s: column %d has no proper name to carry it under in attributes", file, at+1)
+			return nil, usage("%s: column %d has no proper name to carry it under in attributes", file, at+1)
 		}
 		t.attributes = append(t.attributes, attribute{at, string(append(rawjson.AppendString(nil, name), ':'))})
 	}
@@ -304,7 +303,11 @@ func listed(header []string) string {
 // command makes a command of a record.
 func (t *tableMapping) command(c *messages.Command, record []string, number uint64) *messages.Error {
 	if len(record) != t.width {
-		return &messages.Error{Reason: messages.ReasonMalformed, Detail: fmt.Sprintf("the row has %d fields, it must have %d", len(record), t.width)}
+		detail := fmt.Sprintf("the row has %d fields, it must have %d", len(record), t.width)
+		if len(record) == t.width+1 && record[t.width] == "" {
+			detail += "; the last one is empty: where every row ends with a delimiter, name one column more (--columns)"
+		}
+		return &messages.Error{Reason: messages.ReasonMalformed, Detail: detail}
 	}
 	var v values
 	for f, at := range t.column {
