@@ -31,7 +31,7 @@ type importCmd struct {
 	Type          string            `enum:",put_user,put_order,delete_user,delete_order" default:"" placeholder:"TYPE" help:"What rows are: put_user, put_order, delete_user or delete_order (a column type says; JSON Lines: lines are commands)."`
 	Tenant        string            `placeholder:"ID" xor:"tenant" help:"Tenant of all rows."`
 	TenantColumn  string            `placeholder:"COLUMN" xor:"tenant" help:"Column with the tenant (tenant_id)."`
-	Map           map[string]string `placeholder:"FIELD=COLUMN" mapsep:"," help:"Column of a field, for each field whose column has another name; a comma in a name is written \\\\,."`
+	Map           map[string]string `placeholder:"FIELD=COLUMN" mapsep:"," help:"Column of a field, for each field whose column has another name; a comma in a name is written \\,."`
 	Attributes    []string          `placeholder:"COLUMN,…" help:"Columns to carry in attributes exactly as they are, or all."`
 	VersionColumn string            `placeholder:"COLUMN" help:"Column with the version (version)."`
 	ID            ids.Kind          `name:"id" enum:",uuid7,uuid4" default:"" placeholder:"KIND" help:"Make ids, uuid7 or uuid4, for rows that have none."`
