@@ -262,14 +262,15 @@ func (s *summary) talk(w io.Writer, dry bool) {
 
 // talkOfRows says what a person may not expect of the rows.
 func (s *summary) talkOfRows(w io.Writer) {
-	n := importer.Thousands
-	if s.RepeatedKeys > 0 {
-		_, _ = fmt.Fprintf(w, "%s rows have the key of an earlier row: of each key the table keeps one item\n", n(s.RepeatedKeys))
+	say := func(n int64, one, many string) {
+		switch {
+		case n == 1:
+			_, _ = fmt.Fprintln(w, "1 "+one)
+		case n > 1:
+			_, _ = fmt.Fprintln(w, importer.Thousands(n)+" "+many)
+		}
 	}
-	if s.RepeatedHeaders > 0 {
-		_, _ = fmt.Fprintf(w, "%s lines repeat the header; they were passed over\n", n(s.RepeatedHeaders))
-	}
-	if s.BlankRows > 0 {
-		_, _ = fmt.Fprintf(w, "%s rows have no value in any column; they were passed over\n", n(s.BlankRows))
-	}
+	say(s.RepeatedKeys, "row has the key of an earlier row: the table keeps one item of each key", "rows have the key of an earlier row: the table keeps one item of each key")
+	say(s.RepeatedHeaders, "line is the header again: passed over", "lines are the header again: passed over")
+	say(s.BlankRows, "row has no value in any column: passed over", "rows have no value in any column: passed over")
 }

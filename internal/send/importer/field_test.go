@@ -296,7 +296,7 @@ func TestBrokenArrayStopsTheImport(t *testing.T) {
 
 func TestResumeWithinAnArray(t *testing.T) {
 	for name, separator := range map[string]string{"indented": ",\n ", "one after another": " "} {
-		const rows = 2000
+		const rows = 8000
 		var list []string
 		for i := range rows {
 			list = append(list, fmt.Sprintf(`{"user_id":"u%d","note":"%s"}`, i, strings.Repeat("n", 100)))
@@ -310,7 +310,7 @@ func TestResumeWithinAnArray(t *testing.T) {
 		o := to(q, deleteUser)
 		o.Publish = publish.Config{PackCommands: 1, Concurrency: 2}
 		q.Fail = func(call int) (error, bool) {
-			if call >= 100 {
+			if call >= 600 {
 				return sqstest.Denied(), false
 			}
 			return nil, false

@@ -204,7 +204,7 @@ func (r *valueReader) readWhole(dst []messages.Decoded, number uint64) ([]messag
 		}
 		text := r.data()[:n]
 		if s := rawjson.New(string(text)); s.Skip() == "" || s.End() != nil {
-			return dst, nil, r.broken("a value that starts here is not JSON: " + s.End().Error())
+			return dst, nil, r.broken("a value that starts here is not JSON (" + s.End().Error() + ")")
 		}
 		r.raw, r.at = text, r.line
 		r.consume(n, bytes.Count(text, []byte{'\n'}))
@@ -214,7 +214,7 @@ func (r *valueReader) readWhole(dst []messages.Decoded, number uint64) ([]messag
 
 // broken is the error that ends a file which is read as a whole.
 func (r *valueReader) broken(what string) error {
-	return fmt.Errorf("line %d: %s; which values behind it are rows can't be told: mend the file", r.line, what)
+	return fmt.Errorf("line %d: %s: mend it; where the rows behind it begin can't be told", r.line, what)
 }
 
 // skipSpace moves on to the next byte that is not among these and returns it, 0 at the end.
