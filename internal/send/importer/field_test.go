@@ -296,7 +296,7 @@ func TestBrokenArrayStopsTheImport(t *testing.T) {
 
 func TestResumeWithinAnArray(t *testing.T) {
 	for name, separator := range map[string]string{"indented": ",\n ", "one after another": " "} {
-		const rows = 8000
+		const rows = 2000
 		var list []string
 		for i := range rows {
 			list = append(list, fmt.Sprintf(`{"user_id":"u%d","note":"%s"}`, i, strings.Repeat("n", 100)))
@@ -308,9 +308,9 @@ func TestResumeWithinAnArray(t *testing.T) {
 		path := write(t, "f.json", content)
 		q := &sqstest.Queue{}
 		o := to(q, deleteUser)
-		o.Publish = publish.Config{PackCommands: 1, Concurrency: 2}
+		o.Publish = publish.Config{PackCommands: 1, Concurrency: 1}
 		q.Fail = func(call int) (error, bool) {
-			if call >= 600 {
+			if call >= 100 {
 				return sqstest.Denied(), false
 			}
 			return nil, false
