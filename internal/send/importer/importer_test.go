@@ -596,15 +596,25 @@ func TestTPCH(t *testing.T) {
 // broken makes a file of n rows and breaks it.
 func broken(rng *rand.Rand, kind string, n int) string {
 	var b strings.Builder
-	if kind == "csv" {
+	switch kind {
+	case "csv":
 		b.WriteString("tenant_id,order_id,user_id,order_amount,note\n")
+	case "json":
+		b.WriteString("[\n")
 	}
 	for i := range n {
 		if kind == "csv" {
 			fmt.Fprintf(&b, "t%d,o%d,u1,%d.50,\"note, %d\nsecond \"\"line\"\"\"\n", i%3, i, i, i)
 		} else {
-			fmt.Fprintf(&b, `{"type":"put_order","tenant_id":"t%d","order_id":"o%d","user_id":"u1","order_amount":%d.5,"attributes":{"note":"n\u00e9"}}`+"\n", i%3, i, i)
+			fmt.Fprintf(&b, `{"type":"put_order","tenant_id":"t%d","order_id":"o%d","user_id":"u1","order_amount":%d.5,"attributes":{"note":"n\u00e9"}}`, i%3, i, i)
+			if kind == "json" {
+				b.WriteByte(',')
+			}
+			b.WriteByte('\n')
 		}
+	}
+	if kind == "json" {
+		b.WriteString("{}]")
 	}
 	text := []byte(b.String())
 	for range 1 + rng.IntN(6) {
@@ -659,8 +669,11 @@ func TestBrokenFiles(t *testing.T) {
 	for i := range 2_000 {
 		rng := rand.New(rand.NewPCG(seed, uint64(i)))
 		kind, mapping := "csv", putOrder
-		if i%2 == 1 {
+		switch i % 4 {
+		case 1:
 			kind, mapping = "jsonl", Mapping{}
+		case 3:
+			kind, mapping = "json", Mapping{}
 		}
 		path := filepath.Join(folder, "f."+kind)
 		if err := os.WriteFile(path, []byte(broken(rng, kind, 1+rng.IntN(60))), 0o644); err != nil {
@@ -677,7 +690,9 @@ func TestBrokenFiles(t *testing.T) {
 				result.Rows != 0 && !strings.Contains(err.Error(), "can't be told") {
 				t.Fatalf("seed %d file %d: %v after %+v", seed, i, err, result.Counts)
 			}
-			stopped++
+			if kind != "json" { // which stops at its first fault
+				stopped++
+			}
 			_ = os.Remove(CheckpointPath(path))
 			continue
 		}
@@ -692,7 +707,7 @@ func TestBrokenFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if kind == "jsonl" {
+		if kind != "csv" {
 			lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
 			for _, line := range lines {
 				if !json.Valid(line) {

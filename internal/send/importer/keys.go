@@ -6,66 +6,82 @@ import (
 	"tributary/internal/messages"
 )
 
-// maxKeys is how many keys of an import are known again; beyond them new ones are not kept. They take 16 MiB.
-const maxKeys = 3 << 19
+const (
+	keySlots = 1 << 21
+	// maxKeys is how many keys of an import are known again; beyond them new ones are not kept.
+	maxKeys = keySlots / 4 * 3
+)
 
-// keySet knows again the keys of items, by 64 bits of hash, so that one key is hardly ever taken for another. It is a
-// table of open addressing because a Go map takes three times the room.
+// keySet knows again the keys of items, in 8 MiB: a table of open addressing with 32 bits of each key's hash. Of a
+// million keys one is taken for another about once in a thousand imports. Keys of rows with one command are looked up
+// many at a time, so that their cache misses overlap. Its zero value is empty.
 type keySet struct {
-	slots   []uint64 // a power of two of them; 0 is a free one
+	slots   []uint32 // 0 is a free one
 	used    int
+	waiting [64]uint64 // hashes of rows that are not looked up yet
+	waits   int
 	scratch []byte
 }
 
-// addAll adds the keys of a row's commands and says whether one was there before.
-func (s *keySet) addAll(commands []messages.Decoded) (repeated bool) {
+// addRow adds the keys of a row's commands. It returns how many rows with an earlier key were found by that, this one or
+// others before it; flush finds the rest.
+func (s *keySet) addRow(commands []messages.Decoded) (repeated int64) {
+	if len(commands) == 1 {
+		s.waiting[s.waits] = s.hash(&commands[0].Command)
+		if s.waits++; s.waits == len(s.waiting) {
+			return s.flush()
+		}
+		return 0
+	}
+	repeated = s.flush()
+	found := false
 	for i := range commands {
-		c := &commands[i].Command
-		kind, id := byte('o'), c.OrderID
-		if c.Kind == messages.PutUser || c.Kind == messages.DeleteUser {
-			kind, id = 'u', c.UserID
+		if s.add(s.hash(&commands[i].Command)) {
+			found = true
 		}
-		s.scratch = append(append(append(s.scratch[:0], c.TenantID...), 0, kind), id...)
-		if s.add(xxhash.Sum64(s.scratch)) {
-			repeated = true
-		}
+	}
+	if found {
+		repeated++
 	}
 	return repeated
 }
 
+// flush looks up the rows that wait and returns how many of them have an earlier key.
+func (s *keySet) flush() (repeated int64) {
+	for _, hash := range s.waiting[:s.waits] {
+		if s.add(hash) {
+			repeated++
+		}
+	}
+	s.waits = 0
+	return repeated
+}
+
+func (s *keySet) hash(c *messages.Command) uint64 {
+	kind, id := byte('o'), c.OrderID
+	if c.Kind == messages.PutUser || c.Kind == messages.DeleteUser {
+		kind, id = 'u', c.UserID
+	}
+	s.scratch = append(append(append(s.scratch[:0], c.TenantID...), 0, kind), id...)
+	return xxhash.Sum64(s.scratch)
+}
+
 // add adds a hash and says whether it was there.
 func (s *keySet) add(hash uint64) bool {
-	hash = max(hash, 1)
-	if s.used*4 >= len(s.slots)*3 && s.used < maxKeys {
-		s.grow()
+	if s.slots == nil {
+		s.slots = make([]uint32, keySlots)
 	}
-	at := s.find(hash)
-	if s.slots[at] == hash {
-		return true
+	mark := max(uint32(hash>>32), 1)
+	at := hash % keySlots
+	for s.slots[at] != 0 {
+		if s.slots[at] == mark {
+			return true
+		}
+		at = (at + 1) % keySlots
 	}
 	if s.used < maxKeys {
-		s.slots[at] = hash
+		s.slots[at] = mark
 		s.used++
 	}
 	return false
-}
-
-// find returns the slot of a hash, or the free one where it belongs.
-func (s *keySet) find(hash uint64) int {
-	mask := uint64(len(s.slots) - 1)
-	at := hash & mask
-	for s.slots[at] != 0 && s.slots[at] != hash {
-		at = (at + 1) & mask
-	}
-	return int(at)
-}
-
-func (s *keySet) grow() {
-	old := s.slots
-	s.slots = make([]uint64, max(1<<10, 2*len(old)))
-	for _, hash := range old {
-		if hash != 0 {
-			s.slots[s.find(hash)] = hash
-		}
-	}
 }

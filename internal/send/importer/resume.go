@@ -109,6 +109,7 @@ func (r *run) cutWhenDue() error {
 	if err := r.rejects.flush(); err != nil {
 		return err
 	}
+	r.counts.RepeatedKeys += r.keys.flush()
 	j.note(number, r.place())
 	j.sinceCut, j.lastCut = 0, time.Now()
 	return nil

@@ -140,6 +140,7 @@ func (r *run) do() (result Result, err error) {
 	}
 	stop := r.watch()
 	err = r.all()
+	r.counts.RepeatedKeys += r.keys.flush()
 	if closed := r.rejects.close(); err == nil {
 		err = closed
 	}
@@ -246,9 +247,7 @@ func (r *run) send(commands []messages.Decoded) (*messages.Error, error) {
 	}
 	r.counts.Commands += int64(len(commands))
 	r.counts.WriteUnits += units
-	if r.keys.addAll(commands) {
-		r.counts.RepeatedKeys++
-	}
+	r.counts.RepeatedKeys += r.keys.addRow(commands)
 	r.hint(commands)
 	return nil, nil
 }
