@@ -21,16 +21,17 @@ import (
 type importCmd struct {
 	queueFlag
 	output
-	Files []string `arg:"" name:"file" help:"Files: CSV, or JSON Lines of commands or of objects, also .gz and .zst; - is standard input."`
+	Files []string `arg:"" name:"file" help:"Files: CSV, or JSON Lines of commands or of objects, also .gz and .zst, or a JSON array; - is standard input."`
 
 	Format    importer.Format `enum:"auto,csv,jsonl" default:"auto" help:"Format: auto (by name, else by the first byte), csv or jsonl (${default})."`
-	Delimiter string          `placeholder:"CHAR" help:"Between the fields of CSV: a character, or tab (a comma; a tab for .tsv)."`
+	Delimiter string          `placeholder:"CHAR" help:"Between the fields of CSV: a character, or tab (a comma; a tab for .tsv and .tab, | for .tbl)."`
+	Quote     string          `placeholder:"QUOTE" help:"What fields of CSV may stand in: none, double or single, or the character (double; none for .tsv, .tab and .tbl)."`
 	Columns   []string        `placeholder:"NAME,…" help:"Names of the columns of a CSV file that has no header."`
 
 	Type          string            `enum:",put_user,put_order,delete_user,delete_order" default:"" placeholder:"TYPE" help:"What rows are: put_user, put_order, delete_user or delete_order (a column type says; JSON Lines: lines are commands)."`
 	Tenant        string            `placeholder:"ID" xor:"tenant" help:"Tenant of all rows."`
 	TenantColumn  string            `placeholder:"COLUMN" xor:"tenant" help:"Column with the tenant (tenant_id)."`
-	Map           map[string]string `placeholder:"FIELD=COLUMN" mapsep:"," help:"Column of a field, for each field whose column has another name."`
+	Map           map[string]string `placeholder:"FIELD=COLUMN" mapsep:"," help:"Column of a field, for each field whose column has another name; a comma in a name is written \\,."`
 	Attributes    []string          `placeholder:"COLUMN,…" help:"Columns to carry in attributes exactly as they are, or all."`
 	VersionColumn string            `placeholder:"COLUMN" help:"Column with the version (version)."`
 	ID            ids.Kind          `name:"id" enum:",uuid7,uuid4" default:"" placeholder:"KIND" help:"Make ids, uuid7 or uuid4, for rows that have none."`
@@ -87,6 +88,20 @@ func (i *importCmd) options(s *cli.Streams) (*importer.Options, error) {
 	default:
 		return nil, cli.Usage("--delimiter: %q is not one ASCII character other than a quote, or the word tab", d)
 	}
+	switch i.Quote {
+	case "":
+	case "none":
+		o.Quote = importer.QuoteNone
+	case "double", `"`:
+		o.Quote = importer.QuoteDouble
+	case "single", "'":
+		o.Quote = importer.QuoteSingle
+	default:
+		return nil, cli.Usage("--quote: %q is not none, double or single", i.Quote)
+	}
+	if o.Quote == importer.QuoteSingle && o.Delimiter == '\'' {
+		return nil, cli.Usage("--delimiter and --quote are the same character")
+	}
 	for field, column := range i.Map {
 		o.Mapping.Columns[field] = column
 	}
@@ -102,7 +117,7 @@ func (i *importCmd) options(s *cli.Streams) (*importer.Options, error) {
 		o.Mapping.Columns[further.field] = further.column
 	}
 	if err := o.Mapping.Check(); err != nil {
-		return nil, err
+		return nil, cli.Usage("%w", err)
 	}
 	return o, nil
 }
@@ -176,9 +191,11 @@ func (i *importCmd) Run(ctx context.Context, s *cli.Streams) error {
 
 // failure says how to go on after an error.
 func (i *importCmd) failure(err error, total *importer.Result) error {
-	var status *cli.StatusError
-	if errors.As(err, &status) {
+	if _, ok := errors.AsType[*cli.StatusError](err); ok {
 		return err
+	}
+	if _, ok := errors.AsType[*importer.UsageError](err); ok {
+		return cli.Usage("%w", err)
 	}
 	err = explain(err)
 	if total.Resumable {
@@ -223,6 +240,7 @@ func (s *summary) talk(w io.Writer, dry bool) {
 	if dry {
 		_, _ = fmt.Fprintf(w, "%s rows checked in %.1f s: %s commands, %s rows would be rejected; nothing was sent\n",
 			n(s.Rows), s.Seconds, n(s.Commands), n(s.Rejected))
+		s.talkOfRows(w)
 		return
 	}
 	resumed := ""
@@ -231,6 +249,7 @@ func (s *summary) talk(w io.Writer, dry bool) {
 	}
 	_, _ = fmt.Fprintf(w, "%s rows%s: %s commands in %s messages by %s calls, %s rejected; %.1f s, %s rows/s\n",
 		n(s.Rows), resumed, n(s.Commands), n(s.Messages), n(s.Calls), n(s.Rejected), s.Seconds, n(int64(s.RowsASecond)))
+	s.talkOfRows(w)
 	if s.Refused > 0 {
 		_, _ = fmt.Fprintf(w, "SQS refused %s messages at first; they were sent again\n", n(s.Refused))
 	}
@@ -239,4 +258,19 @@ func (s *summary) talk(w io.Writer, dry bool) {
 	for _, path := range s.Rejects {
 		_, _ = fmt.Fprintf(w, "rejected rows, with reasons: %s\n", path)
 	}
+}
+
+// talkOfRows says what a person may not expect of the rows.
+func (s *summary) talkOfRows(w io.Writer) {
+	say := func(n int64, one, many string) {
+		switch {
+		case n == 1:
+			_, _ = fmt.Fprintln(w, "1 "+one)
+		case n > 1:
+			_, _ = fmt.Fprintln(w, importer.Thousands(n)+" "+many)
+		}
+	}
+	say(s.RepeatedKeys, "row has the key of an earlier row: the table keeps one item of each key", "rows have the key of an earlier row: the table keeps one item of each key")
+	say(s.RepeatedHeaders, "line is the header again: passed over", "lines are the header again: passed over")
+	say(s.BlankRows, "row has no value in any column: passed over", "rows have no value in any column: passed over")
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -143,6 +145,10 @@ func TestSingleCommands(t *testing.T) {
 				`{"type":"put_user","tenant_id":"t","user_id":"u1","user_name":"","user_email":"a@x","version":3}`},
 			{[]string{"put-order", "--tenant", "t", "--ids", "uuid4", "--user-id", "u1", "--order-amount", "150.00", "--attributes", `{"n":1.0}`},
 				`{"type":"put_order","tenant_id":"t","order_id":"%s","user_id":"u1","order_amount":"150.00","attributes":{"n":1.0}}`},
+			{[]string{"put-order", "--tenant", "t", "--id", "o1", "--user-id", "u1", "--order-amount", "-5.00"},
+				`{"type":"put_order","tenant_id":"t","order_id":"o1","user_id":"u1","order_amount":"-5.00"}`},
+			{[]string{"put-order", "--tenant", "t", "--id", "o1", "--order-amount=-5", "--user-id", "u1"},
+				`{"type":"put_order","tenant_id":"t","order_id":"o1","user_id":"u1","order_amount":"-5"}`},
 			{[]string{"delete-user", "--tenant", "t", "--id", "u1"}, `{"type":"delete_user","tenant_id":"t","user_id":"u1"}`},
 			{[]string{"delete-order", "--tenant", "t", "--id", "o1", "--item-version", "9"}, `{"type":"delete_order","tenant_id":"t","order_id":"o1","version":9}`},
 		} {
@@ -154,7 +160,7 @@ func TestSingleCommands(t *testing.T) {
 			if strings.Contains(want, "%s") {
 				want = fmt.Sprintf(want, id)
 				version := uuid.Version(7)
-				if test.args[0] == "put-order" {
+				if slices.Contains(test.args, "uuid4") {
 					version = 4
 				}
 				if parsed, err := uuid.Parse(id); err != nil || parsed.Version() != version {
@@ -214,6 +220,9 @@ func TestWrongInput(t *testing.T) {
 		{[]string{"import", csv, "--map", "color=c"}, "--map color"},
 		{[]string{"import", csv, "--delimiter", ";;"}, "--delimiter"},
 		{[]string{"import", csv, "--rate", "-1"}, "--rate"},
+		{[]string{"import", csv, "--quote", "x"}, "--quote"},
+		{[]string{"put-order", "--tenant", "t", "--user-id", "u", "--order-amount", "--id"}, "--order-amount"},
+		{[]string{"put-order", "--tenant", "t", "--user-id", "u", "--order-amount", "-5x"}, "--order-amount"},
 		{[]string{"import", csv, "--pack-bytes", "2000000"}, "--pack-bytes"},
 		{[]string{"import", csv, csv, "--rejected", "x"}, "--rejected"},
 		{[]string{"import", csv, "--dry-run", "--wait"}, "--dry-run"},
@@ -304,6 +313,36 @@ func TestImportFromStandardInput(t *testing.T) {
 	}
 	if text, err := os.ReadFile("stdin.rejected.jsonl"); err != nil || !strings.Contains(string(text), `"text":"nonsense"`) {
 		t.Errorf("rejected %q, %v", text, err)
+	}
+}
+
+// What was passed over, and rows that overwrite one another, are said; bytes behind compressed data fail an import that
+// there is no use in resuming.
+func TestImportSaysWhatIsOdd(t *testing.T) {
+	s := start(t, "tributary-commands")
+	var gz bytes.Buffer
+	z := gzip.NewWriter(&gz)
+	_, _ = z.Write([]byte("user_id,x\nu1,\n,\nuser_id,x\nu1,\nu2,\nu1,\n"))
+	_ = z.Close()
+	path := filepath.Join(t.TempDir(), "f.csv.gz")
+	if err := os.WriteFile(path, append(gz.Bytes(), "garbage"...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	status, out, talk := producer(t, "import", path, "--type", "delete_user", "--tenant", "t", "-o", "json")
+	var sum summary
+	if err := json.Unmarshal([]byte(out), &sum); err != nil || sum.Rows != 4 || sum.RepeatedKeys != 2 || sum.RepeatedHeaders != 1 || sum.BlankRows != 1 {
+		t.Errorf("%v, %s", err, out)
+	}
+	for _, want := range []string{"4 rows: 4 commands", "2 rows have the key of an earlier row", "1 line is the header again", "1 row has no value", path + ": "} {
+		if !strings.Contains(talk, want) {
+			t.Errorf("%q does not say %q", talk, want)
+		}
+	}
+	if status != cli.StatusFailed || strings.Contains(talk, "--resume") || len(s.receiveAll(t, "tributary-commands")) == 0 {
+		t.Errorf("status %d, %q", status, talk)
+	}
+	if status, _, talk := producer(t, "import", path, "--type", "delete_user", "--tenant", "t", "--resume"); status != cli.StatusUsage || len(s.receiveAll(t, "tributary-commands")) > 0 {
+		t.Errorf("resumed: status %d, %q", status, talk)
 	}
 }
 

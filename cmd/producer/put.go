@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/alecthomas/kong"
 	"github.com/google/uuid"
 
 	"tributary/internal/base/cli"
@@ -50,7 +51,26 @@ type putOrderCmd struct {
 	common
 	newID
 	UserID      string `name:"user-id" env:"-" required:"" placeholder:"ID" help:"User whose order it is."`
-	OrderAmount string `env:"-" required:"" placeholder:"NUMBER" help:"Amount, a decimal number of up to 38 digits."`
+	OrderAmount amount `env:"-" required:"" placeholder:"NUMBER" help:"Amount, a decimal number of up to 38 digits."`
+}
+
+// amount is a flag's number. Where it is negative, kong would take "-5" for a short flag.
+type amount string
+
+// Decode is kong's hook: it takes the argument behind the flag as it is, unless that is a flag.
+func (a *amount) Decode(ctx *kong.DecodeContext) error {
+	token := ctx.Scan.Peek()
+	if text, ok := token.Value.(string); ok && isNegative(text) {
+		ctx.Scan.Pop()
+		*a = amount(text)
+		return nil
+	}
+	return ctx.Scan.PopValueInto("number", (*string)(a))
+}
+
+// isNegative says whether an argument begins as a negative number does.
+func isNegative(arg string) bool {
+	return len(arg) > 1 && arg[0] == '-' && (arg[1] == '.' || '0' <= arg[1] && arg[1] <= '9')
 }
 
 // Run sends a put_order.
@@ -60,7 +80,7 @@ func (p *putOrderCmd) Run(ctx context.Context, s *cli.Streams) error {
 		return err
 	}
 	return p.send(ctx, s, &messages.Command{
-		Kind: messages.PutOrder, OrderID: id, UserID: p.UserID, OrderAmount: p.OrderAmount, Attributes: p.Attributes,
+		Kind: messages.PutOrder, OrderID: id, UserID: p.UserID, OrderAmount: string(p.OrderAmount), Attributes: p.Attributes,
 	}, id)
 }
 

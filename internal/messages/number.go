@@ -154,6 +154,15 @@ func (n *number) int64() (int64, bool) {
 	return v, err == nil
 }
 
+// ParseVersion reads a version: an integer from 1 to 2^63-1, however it is written (7, 7.0 or 7e0).
+func ParseVersion(text string) (version int64, ok bool) {
+	n, ok := parseNumber(text)
+	if !ok {
+		return 0, false
+	}
+	return n.int64()
+}
+
 // AppendNumber appends a number in the one form in which equal numbers are equal texts: without exponent, and without
 // zeros that add nothing (150 for 150.00 and 1.5e2). It reports false, and appends nothing, where text is no number
 // that DynamoDB can store.

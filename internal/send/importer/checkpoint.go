@@ -28,6 +28,8 @@ type checkpoint struct {
 	Scope string `json:"scope"`
 	// Done says that the whole file is done, and that the import went on with another.
 	Done bool `json:"done,omitempty"`
+	// InArray says that the row before Offset is an element of a JSON array.
+	InArray bool `json:"in_array,omitempty"`
 	// Counts are of what lies before Offset.
 	Counts
 	RejectedBytes int64         `json:"rejected_bytes"`

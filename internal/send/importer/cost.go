@@ -1,6 +1,10 @@
 package importer
 
-import "tributary/internal/send/publish"
+import (
+	"tributary/internal/aws/limits"
+	"tributary/internal/messages"
+	"tributary/internal/send/publish"
+)
 
 // List prices of us-east-1 in dollars a million ("Amazon SQS pricing", "Pricing for On-Demand Capacity" of DynamoDB),
 // as of November 2026. Free tiers, and receiving and deleting the messages, are left out.
@@ -24,4 +28,13 @@ func CostOf(sent publish.Stats, writeUnits int64, fifo bool) Cost {
 		price = priceSQSFIFO
 	}
 	return Cost{SQS: float64(sent.Units) * price / 1e6, DynamoDB: float64(writeUnits) * priceDynamoDBWrite / 1e6}
+}
+
+// writeUnits is what DynamoDB takes to write a command: a unit for each KiB begun, and the same again for the index
+// orders_by_user, which users are in as well ("DynamoDB read and write operations").
+func writeUnits(c *messages.Command) int64 {
+	if c.IsDelete() {
+		return 2
+	}
+	return 2 * int64((c.ItemBytes()+limits.DynamoDBWriteUnitBytes-1)/limits.DynamoDBWriteUnitBytes)
 }

@@ -9,7 +9,7 @@ import (
 	"tributary/internal/messages"
 )
 
-// csvReader reads records by RFC 4180. It is not encoding/csv because that reads a record of any length into memory,
+// csvReader reads records by RFC 4180, with the quote that it is told or none. It is not encoding/csv because that reads a record of any length into memory,
 // keeps no text of what it refuses, and turns a CR LF within quotes into LF.
 //
 // A record that breaks the rules is read on to its end as if its stray quotes were text, and refused whole. So it costs
@@ -19,6 +19,7 @@ import (
 type csvReader struct {
 	*window
 	delimiter byte
+	quote     byte     // 0: none
 	fields    []string // of the record read last; they share one string
 	raw       []byte   // its text as it stands, without the line ending; valid until next
 	at        int64    // the line that it starts on
@@ -31,6 +32,7 @@ type csvReader struct {
 // nevertheless. The error is io.EOF at the end.
 func (r *csvReader) next() (*messages.Error, error) {
 	for {
+		r.skipMark()
 		line, ending, ok := r.readLine()
 		if !ok {
 			return r.passOver()
@@ -45,7 +47,7 @@ func (r *csvReader) next() (*messages.Error, error) {
 		if text := bytes.TrimSuffix(line, []byte{'\r'}); len(text) == 0 {
 			r.consume(len(line)+ending, ending)
 			continue
-		} else if bytes.IndexByte(text, '"') < 0 {
+		} else if r.quote == 0 || bytes.IndexByte(text, r.quote) < 0 {
 			r.raw = text
 			r.split(string(text))
 			r.consume(len(line)+ending, ending)
@@ -104,19 +106,19 @@ func (r *csvReader) parse(data []byte) (length int, problem *messages.Error, don
 	r.unescaped, r.ends, r.open = r.unescaped[:0], r.ends[:0], -1
 	i := 0
 	for {
-		quoted := i < len(data) && data[i] == '"'
+		quoted := r.quote != 0 && i < len(data) && data[i] == r.quote
 		if quoted {
 			r.open = i
 			i++
 			for {
-				q := bytes.IndexByte(data[i:], '"')
+				q := bytes.IndexByte(data[i:], r.quote)
 				if q < 0 {
 					return 0, problem, false
 				}
 				r.unescaped = append(r.unescaped, data[i:i+q]...)
 				i += q + 1
-				if i < len(data) && data[i] == '"' {
-					r.unescaped = append(r.unescaped, '"')
+				if i < len(data) && data[i] == r.quote {
+					r.unescaped = append(r.unescaped, r.quote)
 					i++
 					continue
 				}
@@ -126,7 +128,7 @@ func (r *csvReader) parse(data []byte) (length int, problem *messages.Error, don
 		}
 		start := i
 		for i < len(data) && data[i] != r.delimiter && data[i] != '\n' {
-			if data[i] == '"' && problem == nil && !quoted {
+			if data[i] == r.quote && r.quote != 0 && problem == nil && !quoted {
 				problem = csvProblem("a quote stands within a field that is not quoted")
 			}
 			i++
@@ -169,7 +171,7 @@ func (r *csvReader) passOver() (*messages.Error, error) {
 	}
 	first := r.offset
 	r.consume(len(r.raw), bytes.Count(r.raw, []byte{'\n'}))
-	if r.skipLine() { // which end of a field is meant can't be told from here
+	if r.skipLine(r.quote) { // which end of a field is meant can't be told from here
 		return nil, endless(r.at)
 	}
 	return tooLong(r.offset - first), nil

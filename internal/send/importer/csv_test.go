@@ -23,7 +23,7 @@ type record struct {
 
 func readCSV(t testing.TB, r io.Reader, delimiter byte) []record {
 	t.Helper()
-	c := &csvReader{window: newWindow(r, 4096), delimiter: delimiter}
+	c := &csvReader{window: newWindow(r, 4096), delimiter: delimiter, quote: '"'}
 	var list []record
 	for {
 		bad, err := c.next()
@@ -99,7 +99,7 @@ func TestCSVRowTooLong(t *testing.T) {
 		"a quote behind the window": {flat + ",\"x\ny\"\nb,c\n", 1},
 		"a quote at its end":        {"\"" + strings.Repeat("x", MaxRowBytes) + "\"" + "\"\nb,c\"\nd,e\n", 1},
 	} {
-		c := &csvReader{window: newWindow(strings.NewReader(test.text), MaxRowBytes), delimiter: ','}
+		c := &csvReader{window: newWindow(strings.NewReader(test.text), MaxRowBytes), delimiter: ',', quote: '"'}
 		bad, err := c.next()
 		if test.line > 0 {
 			if want := fmt.Sprintf("line %d: ", test.line); err == nil || bad != nil || !strings.Contains(err.Error(), want) {
@@ -124,7 +124,7 @@ func TestHalfARowIsNoRow(t *testing.T) {
 	broken := errors.New("broken")
 	for _, text := range []string{"a,15", "a,\"15\"", "a,\"15", "a,\"15\"\r", "a,\"15\n", "a,\"15\nb\"", "a,1\"5"} {
 		r := io.MultiReader(strings.NewReader("b,1\n"+text), iotest.ErrReader(broken))
-		c := &csvReader{window: newWindow(r, 4096), delimiter: ','}
+		c := &csvReader{window: newWindow(r, 4096), delimiter: ',', quote: '"'}
 		if bad, err := c.next(); bad != nil || err != nil {
 			t.Errorf("%q: first row: %v, %v", text, bad, err)
 		}
@@ -143,7 +143,7 @@ func FuzzCSV(f *testing.F) {
 // compareCSV holds the reader against encoding/csv: where that one reads the whole text, the records are the same.
 // Where it doesn't, a record is refused.
 func compareCSV(t *testing.T, text string) {
-	if len(text) > 4096 {
+	if len(text) > 4096 || strings.Contains(text, "\xef\xbb\xbf") { // a byte order mark is no part of a row
 		return
 	}
 	got := readCSV(t, strings.NewReader(text), ';')
@@ -203,7 +203,7 @@ func BenchmarkCSV(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
-		c := &csvReader{window: newWindow(bytes.NewReader(text), MaxRowBytes), delimiter: ','}
+		c := &csvReader{window: newWindow(bytes.NewReader(text), MaxRowBytes), delimiter: ',', quote: '"'}
 		for {
 			if _, err := c.next(); errors.Is(err, io.EOF) {
 				break

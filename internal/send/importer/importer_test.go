@@ -20,7 +20,6 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"tributary/internal/base/cli"
 	"tributary/internal/messages"
 	"tributary/internal/send/ids"
 	"tributary/internal/send/publish"
@@ -309,8 +308,8 @@ func TestRejectedRowsReplaceOnlyTheirOwn(t *testing.T) {
 				}
 				return
 			}
-			status, ok := errors.AsType[*cli.StatusError](err)
-			if !ok || status.Status != cli.StatusUsage || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "\n") {
+			_, ok := errors.AsType[*UsageError](err)
+			if !ok || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%v, want a usage error with %q", err, test.says)
 			}
 			if len(q.Messages()) > 0 || after.Mode() != before.Mode() || string(now) != string(content) {
@@ -442,7 +441,7 @@ func TestObjectsAreChecked(t *testing.T) {
 		`{"order_id":"o","user_id":"u","order_amount":1,"x":"\ud800"}`:   "x",
 		`{"order_id":"o","user_id":"u","order_amount":1,"\n":"\ud800"}`:  `"\n"`,
 		`{"order_id":"o","user_id":"u","order_amount":1,"x":1e999}`:      "attributes",
-		`{"order_id":"o","user_id":"u","order_amount":1} {}`:             "",
+		`{"order_id":"o","user_id":"u","order_amount":1} x`:              "",
 		`"a string"`: "",
 		`{"order_id":"o","user_id":"u","order_amount":1,"x":` + deep(40) + `}`:   "attributes",
 		`{"order_id":"o","user_id":"u","order_amount":1,"x":"` + long() + `"}`:   "",
@@ -464,8 +463,8 @@ func long() string { return strings.Repeat("x", 500_000) }
 
 func TestWrongFilesAndFlags(t *testing.T) {
 	usage := func(err error) bool {
-		status, ok := errors.AsType[*cli.StatusError](err)
-		return ok && status.Status == cli.StatusUsage
+		_, ok := errors.AsType[*UsageError](err)
+		return ok
 	}
 	for name, test := range map[string]struct {
 		file, content string
@@ -597,15 +596,25 @@ func TestTPCH(t *testing.T) {
 // broken makes a file of n rows and breaks it.
 func broken(rng *rand.Rand, kind string, n int) string {
 	var b strings.Builder
-	if kind == "csv" {
+	switch kind {
+	case "csv":
 		b.WriteString("tenant_id,order_id,user_id,order_amount,note\n")
+	case "json":
+		b.WriteString("[\n")
 	}
 	for i := range n {
 		if kind == "csv" {
 			fmt.Fprintf(&b, "t%d,o%d,u1,%d.50,\"note, %d\nsecond \"\"line\"\"\"\n", i%3, i, i, i)
 		} else {
-			fmt.Fprintf(&b, `{"type":"put_order","tenant_id":"t%d","order_id":"o%d","user_id":"u1","order_amount":%d.5,"attributes":{"note":"n\u00e9"}}`+"\n", i%3, i, i)
+			fmt.Fprintf(&b, `{"type":"put_order","tenant_id":"t%d","order_id":"o%d","user_id":"u1","order_amount":%d.5,"attributes":{"note":"n\u00e9"}}`, i%3, i, i)
+			if kind == "json" {
+				b.WriteByte(',')
+			}
+			b.WriteByte('\n')
 		}
+	}
+	if kind == "json" {
+		b.WriteString("{}]")
 	}
 	text := []byte(b.String())
 	for range 1 + rng.IntN(6) {
@@ -660,8 +669,11 @@ func TestBrokenFiles(t *testing.T) {
 	for i := range 2_000 {
 		rng := rand.New(rand.NewPCG(seed, uint64(i)))
 		kind, mapping := "csv", putOrder
-		if i%2 == 1 {
+		switch i % 4 {
+		case 1:
 			kind, mapping = "jsonl", Mapping{}
+		case 3:
+			kind, mapping = "json", Mapping{}
 		}
 		path := filepath.Join(folder, "f."+kind)
 		if err := os.WriteFile(path, []byte(broken(rng, kind, 1+rng.IntN(60))), 0o644); err != nil {
@@ -672,13 +684,15 @@ func TestBrokenFiles(t *testing.T) {
 		var refusals int64
 		o.Refusal = func(string, int64, *messages.Error) { refusals++ }
 		result, err := Files(t.Context(), []string{path}, o)
-		if err != nil { // only where the file as a whole makes no sense, a header that is none, or a quoted field has no end
+		if err != nil { // only where the file as a whole makes no sense, a header that is none, or where rows end can't be told
 			file := &FileError{}
-			if status, ok := errors.AsType[*cli.StatusError](err); (!ok || status.Status != cli.StatusUsage || result.Rows != 0) && !errors.As(err, &file) ||
-				result.Rows != 0 && !strings.Contains(err.Error(), "does not end within") {
+			if _, ok := errors.AsType[*UsageError](err); (!ok || result.Rows != 0) && !errors.As(err, &file) ||
+				result.Rows != 0 && !strings.Contains(err.Error(), "can't be told") {
 				t.Fatalf("seed %d file %d: %v after %+v", seed, i, err, result.Counts)
 			}
-			stopped++
+			if kind != "json" { // which stops at its first fault
+				stopped++
+			}
 			_ = os.Remove(CheckpointPath(path))
 			continue
 		}
@@ -693,7 +707,7 @@ func TestBrokenFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if kind == "jsonl" {
+		if kind != "csv" {
 			lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
 			for _, line := range lines {
 				if !json.Valid(line) {
@@ -1039,7 +1053,7 @@ func TestAFileIsImportedOnce(t *testing.T) {
 	for _, again := range []string{path, filepath.Dir(path) + "/./f.csv", link} {
 		q := &sqstest.Queue{}
 		_, err := Files(t.Context(), []string{path, again}, to(q, Mapping{Kind: messages.DeleteUser}))
-		if _, usage := errors.AsType[*cli.StatusError](err); !usage || len(commands(q)) != 0 {
+		if _, usage := errors.AsType[*UsageError](err); !usage || len(commands(q)) != 0 {
 			t.Errorf("%s and %s: %v, sent %q", path, again, err, commands(q))
 		}
 	}
@@ -1051,7 +1065,7 @@ func TestWriteUnits(t *testing.T) {
 	large.Attributes = `{"x":"` + strings.Repeat("x", 1024) + `"}`
 	user := messages.Command{Kind: messages.PutUser, TenantID: "t", UserID: "u"}
 	gone := messages.Command{Kind: messages.DeleteUser, TenantID: "t", UserID: "u"}
-	for want, list := range map[int64][]messages.Command{1: {user, gone}, 2: {order}, 4: {large}} {
+	for want, list := range map[int64][]messages.Command{2: {order, user, gone}, 4: {large}} {
 		for _, c := range list {
 			if got := writeUnits(&c); got != want {
 				t.Errorf("%v: %d units, want %d", c.Kind, got, want)

@@ -7,53 +7,48 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"tributary/internal/base/cli"
 	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
 	"tributary/internal/send/ids"
 )
 
-// field is a field of a command that a column can be mapped to. Their order is that of fieldNames.
-type field int
+// field is a field of a command that a column can be mapped to: each but attributes.
+type field = messages.Field
 
-const (
-	fieldType field = iota
-	fieldTenantID
-	fieldUserID
-	fieldOrderID
-	fieldUserName
-	fieldUserEmail
-	fieldOrderAmount
-	fieldVersion
-	fields // how many there are
-)
+// fields is how many there are.
+const fields = messages.FieldAttributes
 
-var fieldNames = [fields]string{"type", "tenant_id", "user_id", "order_id", "user_name", "user_email", "order_amount", "version"}
+// mappable are their names.
+func mappable() string {
+	var names []string
+	for f := range fields {
+		names = append(names, f.String())
+	}
+	return strings.Join(names, ", ")
+}
 
 // fieldSet says which fields there are.
 type fieldSet [fields]bool
 
-func setOf(list ...field) (s fieldSet) {
-	for _, f := range list {
-		s[f] = true
+// needs are the fields, beside the type, without which there is no such command.
+var needs = func() map[messages.Kind]fieldSet {
+	all := map[messages.Kind]fieldSet{}
+	for kind := messages.PutUser; kind <= messages.DeleteOrder; kind++ {
+		var set fieldSet
+		for f := messages.FieldTenantID; f < fields; f++ {
+			set[f] = messages.Requires(kind, f)
+		}
+		all[kind] = set
 	}
-	return s
-}
-
-// needs are the fields without which there is no such command. The version is taken by all of them beside.
-var needs = map[messages.Kind]fieldSet{
-	messages.PutUser:     setOf(fieldTenantID, fieldUserID, fieldUserName, fieldUserEmail),
-	messages.PutOrder:    setOf(fieldTenantID, fieldOrderID, fieldUserID, fieldOrderAmount),
-	messages.DeleteUser:  setOf(fieldTenantID, fieldUserID),
-	messages.DeleteOrder: setOf(fieldTenantID, fieldOrderID),
-}
+	return all
+}()
 
 // idOf is the field that is the id of what a put writes.
 func idOf(k messages.Kind) field {
 	if k == messages.PutUser || k == messages.DeleteUser {
-		return fieldUserID
+		return messages.FieldUserID
 	}
-	return fieldOrderID
+	return messages.FieldOrderID
 }
 
 // Mapping says how rows become commands. Its zero value takes columns that have the names of fields.
@@ -69,31 +64,31 @@ type Mapping struct {
 // Check says what is wrong with a mapping before any file is seen.
 func (m *Mapping) Check() error {
 	for name := range m.Columns {
-		f := field(slices.Index(fieldNames[:], name))
+		f, known := messages.FieldOf(name)
 		switch {
-		case f < 0 && name == "attributes":
-			return cli.Usage("--map attributes=…: use --attributes COLUMN,COLUMN, or --attributes all")
-		case f < 0:
-			return cli.Usage("--map %s=…: a command has no field %s, only %s", name, name, strings.Join(fieldNames[:], ", "))
-		case f == fieldType && m.Kind != 0:
-			return cli.Usage("--type and --map type=… exclude one another")
-		case f == fieldTenantID && m.Tenant != "":
-			return cli.Usage("--tenant and a column for the tenant (--tenant-column, --map tenant_id=…) exclude one another")
-		case m.Kind != 0 && f != fieldType && f != fieldVersion && !needs[m.Kind][f]:
-			return cli.Usage("--map %s=…: a %s has no field %s", name, m.Kind, name)
+		case f == messages.FieldAttributes:
+			return usage("--map attributes=…: use --attributes COLUMN,COLUMN, or --attributes all")
+		case !known:
+			return usage("--map %s=…: a command has no field %s, only %s", name, name, mappable())
+		case f == messages.FieldType && m.Kind != 0:
+			return usage("--type and --map type=… exclude one another")
+		case f == messages.FieldTenantID && m.Tenant != "":
+			return usage("--tenant and a column for the tenant (--tenant-column, --map tenant_id=…) exclude one another")
+		case m.Kind != 0 && f != messages.FieldType && f != messages.FieldVersion && !needs[m.Kind][f]:
+			return usage("--map %s=…: a %s has no field %s", name, m.Kind, name)
 		}
 	}
 	if m.Tenant != "" {
 		if err := messages.CheckTenantID(m.Tenant); err != nil {
-			return cli.Usage("--tenant: %s", err.Detail)
+			return usage("--tenant: %s", err.Detail)
 		}
 	}
 	if m.Kind == messages.DeleteUser || m.Kind == messages.DeleteOrder {
 		if len(m.Attributes) > 0 || m.AllAttributes {
-			return cli.Usage("--attributes: a %s carries none", m.Kind)
+			return usage("--attributes: a %s carries none", m.Kind)
 		}
 		if m.IDs != "" {
-			return cli.Usage("--id: a %s needs the id of what it deletes", m.Kind)
+			return usage("--id: a %s needs the id of what it deletes", m.Kind)
 		}
 	}
 	return nil
@@ -101,20 +96,20 @@ func (m *Mapping) Check() error {
 
 // columnOf is where a field's value is found.
 func (m *Mapping) columnOf(f field) string {
-	if name, ok := m.Columns[fieldNames[f]]; ok {
+	if name, ok := m.Columns[f.String()]; ok {
 		return name
 	}
-	return fieldNames[f]
+	return f.String()
 }
 
 // mapped says whether rows are asked for a field at all.
 func (m *Mapping) mapped(f field) bool {
 	switch {
-	case f == fieldType:
+	case f == messages.FieldType:
 		return m.Kind == 0
-	case f == fieldTenantID:
+	case f == messages.FieldTenantID:
 		return m.Tenant == ""
-	case f == fieldVersion || m.Kind == 0:
+	case f == messages.FieldVersion || m.Kind == 0:
 		return true
 	}
 	return needs[m.Kind][f]
@@ -130,12 +125,12 @@ type values struct {
 func (m *Mapping) build(c *messages.Command, v *values, attributes string, made *ids.Sequence, number uint64) *messages.Error {
 	*c = messages.Command{Kind: m.Kind, TenantID: m.Tenant}
 	if c.Kind == 0 {
-		if !v.given[fieldType] {
-			return missing(fieldType, "the row has none, and --type was not given")
+		if !v.given[messages.FieldType] {
+			return missing(messages.FieldType, "the row has none, and --type was not given")
 		}
-		if c.Kind = messages.KindOf(v.text[fieldType]); c.Kind == 0 {
+		if c.Kind = messages.KindOf(v.text[messages.FieldType]); c.Kind == 0 {
 			return &messages.Error{Reason: messages.ReasonUnknownType, Field: "type",
-				Detail: strconv.Quote(shorten(v.text[fieldType])) + " is not one of put_user, put_order, delete_user, delete_order"}
+				Detail: strconv.Quote(shorten(v.text[messages.FieldType])) + " is not one of put_user, put_order, delete_user, delete_order"}
 		}
 	}
 	need := needs[c.Kind]
@@ -143,28 +138,28 @@ func (m *Mapping) build(c *messages.Command, v *values, attributes string, made 
 		v.text[id], v.given[id] = made.At(number), true
 	}
 	for f, needed := range need {
-		if needed && !v.given[f] && (field(f) != fieldTenantID || m.Tenant == "") {
+		if needed && !v.given[f] && (field(f) != messages.FieldTenantID || m.Tenant == "") {
 			return missing(field(f), "the row has none")
 		}
 	}
-	if need[fieldTenantID] && m.Tenant == "" {
-		c.TenantID = v.text[fieldTenantID]
+	if need[messages.FieldTenantID] && m.Tenant == "" {
+		c.TenantID = v.text[messages.FieldTenantID]
 	}
-	if need[fieldUserID] {
-		c.UserID = v.text[fieldUserID]
+	if need[messages.FieldUserID] {
+		c.UserID = v.text[messages.FieldUserID]
 	}
-	if need[fieldOrderID] {
-		c.OrderID = v.text[fieldOrderID]
+	if need[messages.FieldOrderID] {
+		c.OrderID = v.text[messages.FieldOrderID]
 	}
-	if need[fieldUserName] {
-		c.UserName, c.UserEmail = v.text[fieldUserName], v.text[fieldUserEmail]
+	if need[messages.FieldUserName] {
+		c.UserName, c.UserEmail = v.text[messages.FieldUserName], v.text[messages.FieldUserEmail]
 	}
-	if need[fieldOrderAmount] {
-		c.OrderAmount = v.text[fieldOrderAmount]
+	if need[messages.FieldOrderAmount] {
+		c.OrderAmount = v.text[messages.FieldOrderAmount]
 	}
-	if text := v.text[fieldVersion]; text != "" {
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || n < 1 {
+	if text := v.text[messages.FieldVersion]; text != "" {
+		n, ok := messages.ParseVersion(text)
+		if !ok {
 			return &messages.Error{Reason: messages.ReasonInvalidField, Field: "version",
 				Detail: strconv.Quote(shorten(text)) + " is not an integer from 1 to 9223372036854775807"}
 		}
@@ -177,7 +172,7 @@ func (m *Mapping) build(c *messages.Command, v *values, attributes string, made 
 }
 
 func missing(f field, detail string) *messages.Error {
-	return &messages.Error{Reason: messages.ReasonMissingField, Field: fieldNames[f], Detail: detail}
+	return &messages.Error{Reason: messages.ReasonMissingField, Field: f.String(), Detail: detail}
 }
 
 // shorten cuts a value for a message to people.
@@ -221,10 +216,10 @@ func (m *Mapping) forColumns(file string, header []string, made *ids.Sequence) (
 	find := func(name, flag string) (int, error) {
 		at := slices.Index(header, name)
 		if at >= 0 && slices.Index(header[at+1:], name) >= 0 {
-			return 0, cli.Usage("%s: two columns are called %s", file, shownColumn(name))
+			return 0, usage("%s: two columns are called %s", file, shownColumn(name))
 		}
 		if at < 0 && flag != "" {
-			return 0, cli.Usage("%s: %s names no column of the file; it has %s", file, flag, listed(header))
+			return 0, usage("%s: %s names no column of the file; it has %s", file, flag, listed(header))
 		}
 		return at, nil
 	}
@@ -235,8 +230,8 @@ func (m *Mapping) forColumns(file string, header []string, made *ids.Sequence) (
 			continue
 		}
 		flag := ""
-		if m.Columns[fieldNames[f]] != "" {
-			flag = "--map " + fieldNames[f] + "=" + m.Columns[fieldNames[f]]
+		if m.Columns[f.String()] != "" {
+			flag = "--map " + f.String() + "=" + m.Columns[f.String()]
 		}
 		at, err := find(m.columnOf(f), flag)
 		if err != nil {
@@ -247,14 +242,14 @@ func (m *Mapping) forColumns(file string, header []string, made *ids.Sequence) (
 			continue
 		}
 		switch {
-		case f == fieldType:
-			return nil, cli.Usage("%s: say what its rows are: --type put_order (or put_user, delete_order, delete_user), or --map type=COLUMN; the file has %s", file, listed(header))
-		case f == fieldTenantID:
-			return nil, cli.Usage("%s: say whose its rows are: --tenant ID, or --tenant-column COLUMN; the file has %s", file, listed(header))
+		case f == messages.FieldType:
+			return nil, usage("%s: say what its rows are: --type put_order (or put_user, delete_order, delete_user), or --map type=COLUMN; the file has %s", file, listed(header))
+		case f == messages.FieldTenantID:
+			return nil, usage("%s: say whose its rows are: --tenant ID, or --tenant-column COLUMN; the file has %s", file, listed(header))
 		case m.Kind != 0 && f == idOf(m.Kind) && m.IDs == "":
-			return nil, cli.Usage("%s: no column for %s: use --map %s=COLUMN, or --id uuid7 to make new ids; the file has %s", file, fieldNames[f], fieldNames[f], listed(header))
+			return nil, usage("%s: no column for %s: use --map %s=COLUMN, or --id uuid7 to make new ids; the file has %s", file, f.String(), f.String(), listed(header))
 		case m.Kind != 0 && needs[m.Kind][f] && f != idOf(m.Kind):
-			return nil, cli.Usage("%s: no column for %s: use --map %s=COLUMN; the file has %s", file, fieldNames[f], fieldNames[f], listed(header))
+			return nil, usage("%s: no column for %s: use --map %s=COLUMN; the file has %s", file, f.String(), f.String(), listed(header))
 		}
 	}
 	carry := m.Attributes
@@ -272,7 +267,7 @@ func (m *Mapping) forColumns(file string, header []string, made *ids.Sequence) (
 			return nil, err
 		}
 		if name == "" || !utf8.ValidString(name) {
-			return nil, cli.Usage("%s: column %d has no proper name to carry it under in attributes", file, at+1)
+			return nil, usage("%s: column %d has no proper name to carry it under in attributes", file, at+1)
 		}
 		t.attributes = append(t.attributes, attribute{at, string(append(rawjson.AppendString(nil, name), ':'))})
 	}
@@ -304,7 +299,11 @@ func listed(header []string) string {
 // command makes a command of a record.
 func (t *tableMapping) command(c *messages.Command, record []string, number uint64) *messages.Error {
 	if len(record) != t.width {
-		return &messages.Error{Reason: messages.ReasonMalformed, Detail: fmt.Sprintf("the row has %d fields, it must have %d", len(record), t.width)}
+		detail := fmt.Sprintf("the row has %d fields, it must have %d", len(record), t.width)
+		if len(record) == t.width+1 && record[t.width] == "" {
+			detail += "; the last one is empty: where every row ends with a delimiter, name one column more (--columns)"
+		}
+		return &messages.Error{Reason: messages.ReasonMalformed, Detail: detail}
 	}
 	var v values
 	for f, at := range t.column {
@@ -384,7 +383,7 @@ func (o *objectMapping) command(c *messages.Command, text string, number uint64)
 			s.Null()
 		case isField:
 			s.Skip()
-			fail(messages.ReasonInvalidField, fieldNames[f], "%s is neither string nor number", shorten(s.Since(start)))
+			fail(messages.ReasonInvalidField, f.String(), "%s is neither string nor number", shorten(s.Since(start)))
 		default:
 			s.Skip()
 		}

@@ -3,76 +3,89 @@ package importer
 import (
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
 )
 
-// Bar is a Progress for terminals.
+// Bar is a Progress for terminals: a line that is written again and again.
 type Bar struct {
-	out      io.Writer
-	bars     *mpb.Progress
-	bar      *mpb.Bar
-	sized    bool
-	started  time.Time
-	resumed  int64 // rows before the first update
-	updated  bool
-	rows     atomic.Int64 // a second
-	rejected atomic.Int64
+	out     io.Writer
+	file    string
+	size    int64
+	started time.Time
+	drawn   time.Time
+	first   int64 // rows before the first update, by an earlier run
+	read    int64
+	now     Counts
+	updated bool
 }
 
 // NewBar returns a bar that draws on a terminal.
 func NewBar(out io.Writer) *Bar { return &Bar{out: out} }
 
-// Start draws an empty bar.
+// Start draws nothing yet.
 func (b *Bar) Start(file string, size int64) {
-	b.bars = mpb.New(mpb.WithOutput(b.out), mpb.WithWidth(40), mpb.WithRefreshRate(200*time.Millisecond))
-	b.sized, b.started, b.updated = size > 0, time.Now(), false
-	b.rows.Store(0)
-	b.rejected.Store(0)
-	name := decor.Name(shownName(file) + "  ")
-	counts := decor.Any(func(decor.Statistics) string {
-		return fmt.Sprintf("  %s rows/s  %s rejected", Thousands(b.rows.Load()), Thousands(b.rejected.Load()))
-	})
-	if b.sized {
-		b.bar = b.bars.AddBar(size,
-			mpb.PrependDecorators(name, decor.CountersKibiByte("% .1f / % .1f")),
-			mpb.AppendDecorators(decor.Percentage(decor.WCSyncSpace), counts, decor.Name("  "),
-				decor.OnComplete(decor.AverageETA(decor.ET_STYLE_GO), "done"), decor.OnComplete(decor.Name(" left"), "")))
-		return
-	}
-	b.bar = b.bars.New(0, mpb.NopStyle(),
-		mpb.PrependDecorators(name, decor.CurrentKibiByte("% .1f")),
-		mpb.AppendDecorators(counts, decor.Name("  "), decor.Elapsed(decor.ET_STYLE_GO)))
+	*b = Bar{out: b.out, file: shownName(file), size: size, started: time.Now()}
 }
 
-// Update moves the bar.
+// Update draws the line, five times a second at most.
 func (b *Bar) Update(read int64, now Counts) {
 	if !b.updated {
-		b.resumed, b.updated = now.Rows, true
+		b.first, b.updated = now.Rows, true
 	}
-	if seconds := time.Since(b.started).Seconds(); seconds > 0 {
-		b.rows.Store(int64(float64(now.Rows-b.resumed) / seconds))
+	b.read, b.now = read, now
+	if time.Since(b.drawn) >= 200*time.Millisecond {
+		b.draw()
 	}
-	b.rejected.Store(now.Rejected)
-	b.bar.SetCurrent(read)
 }
 
-// Stop leaves the bar as it is.
+// Stop draws the line for the last time.
 func (b *Bar) Stop() {
-	if b.sized && b.bar.Completed() {
-		b.bars.Wait()
-		return
+	b.draw()
+	_, _ = fmt.Fprintln(b.out)
+}
+
+// draw writes over the line that is there, to its end.
+func (b *Bar) draw() {
+	b.drawn = time.Now()
+	line := b.line(b.drawn.Sub(b.started))
+	if f, ok := b.out.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil { // a line that is broken could not be written over
+			line = cutTo(line, width-1)
+		}
 	}
-	if b.sized {
-		b.bar.Abort(false)
-	} else {
-		b.bar.SetTotal(-1, true)
+	_, _ = fmt.Fprintf(b.out, "\r%s\x1b[K", line)
+}
+
+// line is what the bar says after some time.
+func (b *Bar) line(elapsed time.Duration) string {
+	rate := int64(0)
+	if elapsed > 0 {
+		rate = int64(float64(b.now.Rows-b.first) / elapsed.Seconds())
 	}
-	b.bars.Wait()
+	of, end := "", elapsed.Truncate(time.Second).String()
+	switch {
+	case b.size > 0 && b.read >= b.size:
+		of, end = fmt.Sprintf(" of %s (100 %%)", mebibytes(b.size)), "done"
+	case b.size > 0 && b.read > 0:
+		left := time.Duration(float64(elapsed) * float64(b.size-b.read) / float64(b.read))
+		of, end = fmt.Sprintf(" of %s (%d %%)", mebibytes(b.size), 100*b.read/b.size), left.Truncate(time.Second).String()+" left"
+	}
+	return fmt.Sprintf("%s: %s%s, %s rows/s, %s rejected, %s", b.file, mebibytes(b.read), of, Thousands(rate), Thousands(b.now.Rejected), end)
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+
+// cutTo cuts a line to a number of characters.
+func cutTo(line string, width int) string {
+	if width <= 0 || utf8.RuneCountInString(line) <= width {
+		return line
+	}
+	return string([]rune(line)[:width])
 }
 
 // Lines is a Progress for logs: a line every few seconds.

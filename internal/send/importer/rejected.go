@@ -2,6 +2,7 @@ package importer
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +15,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"tributary/internal/base/cli"
 	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
 )
@@ -25,6 +25,7 @@ type rejects struct {
 	path      string
 	format    Format
 	delimiter byte
+	quote     byte   // of CSV; 0: none
 	header    []byte // of CSV, as it stands in the file
 	file      *os.File
 	out       *bufio.Writer
@@ -55,7 +56,7 @@ func (r *rejects) check(file string, inputs []input) error {
 	default:
 		return nil
 	}
-	return cli.Usage("%s: its rejected rows would go to %s, which %s: move that away, or (of one file, not resumed) let --rejected name another place", file, r.path, why)
+	return usage("%s: its rejected rows would go to %s, which %s: move that away, or (of one file, not resumed) let --rejected name another place", file, r.path, why)
 }
 
 // replaceable says whether the file at the path is empty, or begins as only a file of rejected rows does.
@@ -145,8 +146,7 @@ func (r *rejects) add(line int64, raw []byte, why *messages.Error) error {
 	r.line = r.line[:0]
 	if r.format == CSV {
 		r.line = append(strconv.AppendInt(r.line, line, 10), r.delimiter)
-		r.line = append(append(r.line, '"'), strings.ReplaceAll(why.Error(), `"`, `""`)...)
-		r.line = append(append(r.line, '"', r.delimiter), raw...)
+		r.line = append(append(r.appendReason(why.Error()), r.delimiter), raw...)
 	} else {
 		r.line = strconv.AppendInt(append(r.line, rejectedMember...), line, 10)
 		r.line = rawjson.AppendString(append(r.line, `,"rejected_reason":`...), strings.ToValidUTF8(why.Error(), "\uFFFD"))
@@ -155,13 +155,35 @@ func (r *rejects) add(line int64, raw []byte, why *messages.Error) error {
 			text, _ := json.Marshal(raw) // never fails
 			r.line = append(append(r.line, `,"base64":`...), text...)
 		case json.Valid(raw):
-			r.line = append(append(r.line, `,"row":`...), raw...)
+			r.line = append(r.line, `,"row":`...)
+			if bytes.IndexByte(raw, '\n') < 0 {
+				r.line = append(r.line, raw...)
+				break
+			}
+			var compact bytes.Buffer
+			_ = json.Compact(&compact, raw) // it is valid
+			r.line = append(r.line, compact.Bytes()...)
 		default:
 			r.line = rawjson.AppendString(append(r.line, `,"text":`...), string(raw))
 		}
 		r.line = append(r.line, '}')
 	}
 	return r.write(append(r.line, '\n'))
+}
+
+// appendReason appends a field of CSV to the line.
+func (r *rejects) appendReason(text string) []byte {
+	if r.quote == 0 {
+		for _, c := range []byte(text) {
+			if c == r.delimiter || c == '\n' || c == '\r' {
+				c = ' '
+			}
+			r.line = append(r.line, c)
+		}
+		return r.line
+	}
+	quote := string(rune(r.quote))
+	return append(append(append(r.line, r.quote), strings.ReplaceAll(text, quote, quote+quote)...), r.quote)
 }
 
 func (r *rejects) write(b []byte) error {

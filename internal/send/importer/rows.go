@@ -9,38 +9,70 @@ import (
 	"hash/fnv"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
-	"unicode/utf8"
 
-	"tributary/internal/base/cli"
 	"tributary/internal/messages"
 )
 
-// formatOf tells a file's format and delimiter.
-func (r *run) formatOf() (Format, byte) {
+// rowReader reads rows of one format.
+type rowReader interface {
+	// read reads the next row and appends its commands, or says why it is refused. The error is io.EOF at the end.
+	read(dst []messages.Decoded, number uint64) ([]messages.Decoded, *messages.Error, error)
+	// last returns the text of the row read last, valid until the next read, and the line on which it starts.
+	last() (raw []byte, line int64)
+}
+
+// dialect is how a file holds its rows, by flags, name and content.
+type dialect struct {
+	format    Format
+	delimiter byte
+	quote     byte // 0: none
+	bars      bool // a *.tbl of TPC-H: rows may end with a delimiter
+	guarded   bool // nobody said which quote: see recordRows.swallowed
+}
+
+// dialectOf tells a file's dialect. A file of rejected rows has that of the file that they come from.
+func (r *run) dialectOf() dialect {
 	name := strings.ToLower(r.name)
-	for _, suffix := range []string{".gz", ".zst"} {
-		name = strings.TrimSuffix(name, suffix)
+	for before := ""; before != name; {
+		before = name
+		for _, suffix := range []string{".gz", ".zst", ".rejected.csv"} {
+			name = strings.TrimSuffix(name, suffix)
+		}
 	}
-	format, delimiter := r.Format, r.Delimiter
-	if format == Auto || format == "" {
-		switch filepath.Ext(name) {
-		case ".csv", ".tsv", ".tab":
-			format = CSV
+	ext := filepath.Ext(name)
+	d := dialect{format: r.Format, delimiter: r.Delimiter, bars: ext == ".tbl"}
+	if d.format == Auto || d.format == "" {
+		switch ext {
+		case ".csv", ".tsv", ".tab", ".tbl":
+			d.format = CSV
 		case ".json", ".jsonl", ".ndjson":
-			format = JSONLines
+			d.format = JSONLines
 		default:
-			if format = CSV; r.source.peek() == '{' {
-				format = JSONLines
+			if d.format = CSV; r.source.startsAsJSON() {
+				d.format = JSONLines
 			}
 		}
 	}
-	if delimiter == 0 {
-		if delimiter = ','; strings.HasSuffix(name, ".tsv") || strings.HasSuffix(name, ".tab") {
-			delimiter = '\t'
+	tabs := ext == ".tsv" || ext == ".tab"
+	if d.delimiter == 0 {
+		switch d.delimiter = ','; {
+		case tabs:
+			d.delimiter = '\t'
+		case d.bars:
+			d.delimiter = '|'
 		}
 	}
-	return format, delimiter
+	switch {
+	case r.Quote == QuoteSingle:
+		d.quote = '\''
+	case r.Quote == QuoteDouble:
+		d.quote = '"'
+	case r.Quote == QuoteAuto && !tabs && !d.bars:
+		d.quote, d.guarded = '"', true
+	}
+	return d
 }
 
 // open opens the file, makes the reader of its rows and reads the header, if it has one.
@@ -48,37 +80,49 @@ func (r *run) open() (err error) {
 	if r.source, err = openSource(r.ctx, r.input, r.Stdin); err != nil {
 		return err
 	}
-	format, delimiter := r.formatOf()
+	d := r.dialectOf()
 	r.window = newWindow(r.source.bytes, MaxRowBytes)
-	r.rejects = rejects{format: format, delimiter: delimiter, path: r.Rejected}
+	r.rejects = rejects{format: d.format, delimiter: d.delimiter, quote: d.quote, path: r.Rejected}
 	if r.API == nil {
 		r.rejects.path = ""
 	} else if r.rejects.path == "" {
-		r.rejects.path = r.beside + ".rejected." + string(format)
+		r.rejects.path = r.beside + ".rejected." + string(d.format)
 	}
-	if format == JSONLines {
-		objects := r.Mapping.Kind != 0 || r.Mapping.Columns[fieldNames[fieldType]] != ""
-		if !objects && !r.Mapping.isPlain() {
-			return cli.Usage("%s: without --type its lines are taken as commands, to which --tenant, --map, --attributes, --version-column and --id do not apply", r.name)
-		}
-		if len(r.Header) > 0 {
-			return cli.Usage("%s: --columns is for CSV, members of JSON objects have names", r.name)
-		}
-		lines := &lineReader{window: r.window}
-		if objects {
-			lines.objects = r.Mapping.forObjects(&r.sequence)
-		}
-		r.rows = lines
-		return nil
+	if d.format == JSONLines {
+		return r.openJSON()
 	}
-	records := &csvReader{window: r.window, delimiter: delimiter}
+	return r.openCSV(d)
+}
+
+func (r *run) openJSON() error {
+	objects := r.Mapping.Kind != 0 || r.Mapping.Columns[messages.FieldType.String()] != ""
+	if !objects && !r.Mapping.isPlain() {
+		return usage("%s: without --type its lines are taken as commands, to which --tenant, --map, --attributes, --version-column and --id do not apply", r.name)
+	}
+	if len(r.Header) > 0 {
+		return usage("%s: --columns is for CSV, members of JSON objects have names", r.name)
+	}
+	values := &valueReader{window: r.window}
+	if objects {
+		values.objects = r.Mapping.forObjects(&r.sequence)
+	}
+	r.rows = values
+	if what := values.look(); what != "" {
+		return &FileError{r.name, what, nil}
+	}
+	return nil
+}
+
+func (r *run) openCSV(d dialect) error {
+	r.window.endLinesByCR(d.quote)
+	records := &csvReader{window: r.window, delimiter: d.delimiter, quote: d.quote}
 	header := r.Header
 	if len(header) > 0 {
-		r.rejects.header = csvLine(header, delimiter)
+		r.rejects.header = csvLine(header, d.delimiter, d.quote)
 	} else {
 		bad, err := records.next()
 		if errors.Is(err, io.EOF) {
-			r.rows = &lineReader{window: r.window} // there is nothing to read
+			r.rows = &valueReader{window: r.window} // there is nothing to read
 			return nil
 		}
 		if err != nil {
@@ -94,14 +138,36 @@ func (r *run) open() (err error) {
 	}
 	mapping, err := r.Mapping.forColumns(r.name, header, &r.sequence)
 	if err != nil {
-		return err
+		return headerHint(err, header, len(r.Header) > 0, d)
 	}
-	r.rows = &recordRows{csvReader: records, mapping: mapping}
+	r.rows = &recordRows{csvReader: records, mapping: mapping, header: header, dialect: d, counts: &r.counts}
 	return nil
 }
 
-// csvLine writes a record, without a line ending.
-func csvLine(fields []string, delimiter byte) []byte {
+// headerHint adds to an error what may be meant, where the header looks like something else.
+func headerHint(err error, header []string, named bool, d dialect) error {
+	if named {
+		return err
+	}
+	if len(header) == 1 {
+		for _, other := range []struct{ delimiter, name string }{{";", "';'"}, {"\t", "tab"}, {"|", "'|'"}, {",", "','"}} {
+			if other.delimiter != string(rune(d.delimiter)) && strings.Contains(header[0], other.delimiter) {
+				return usage("%w (is --delimiter %s meant?)", err, other.name)
+			}
+		}
+	}
+	data := slices.ContainsFunc(header, func(name string) bool { return name != "" && strings.Trim(name, "0123456789.-") == "" })
+	if data || d.bars {
+		return usage("%w (if its first line is no header, name the columns in their order: --columns NAME,NAME,…)", err)
+	}
+	return err
+}
+
+// csvLine writes a record, without a line ending. Where there are no quotes, names come out as they are.
+func csvLine(fields []string, delimiter, quote byte) []byte {
+	if quote != '"' {
+		return []byte(strings.Join(fields, string(rune(delimiter))))
+	}
 	var line bytes.Buffer
 	w := csv.NewWriter(&line)
 	w.Comma = rune(delimiter)
@@ -117,7 +183,11 @@ func (m *Mapping) isPlain() bool {
 
 // settings is a hash of what decides which commands a row becomes, and of where they go.
 func (o *Options) settings() string {
-	text, _ := json.Marshal([]any{o.Format, o.Delimiter, o.Header, o.Mapping, o.Queue.URL, o.Rejected}) // never fails
+	of := []any{o.Format, o.Delimiter, o.Header, o.Mapping, o.Queue.URL, o.Rejected}
+	if o.Quote != QuoteAuto { // so that checkpoints from before there was a choice stay good
+		of = append(of, o.Quote)
+	}
+	text, _ := json.Marshal(of) // never fails
 	h := fnv.New64a()
 	_, _ = h.Write(text) // never fails
 	return fmt.Sprintf("%016x", h.Sum64())
@@ -126,13 +196,33 @@ func (o *Options) settings() string {
 // recordRows are the rows of a CSV file.
 type recordRows struct {
 	*csvReader
+	dialect dialect
 	mapping *tableMapping
+	header  []string
+	counts  *Counts // of the run: of what is passed over
 }
 
 func (r *recordRows) read(dst []messages.Decoded, number uint64) ([]messages.Decoded, *messages.Error, error) {
-	bad, err := r.next()
-	if bad != nil || err != nil {
-		return dst, bad, err
+	for {
+		bad, err := r.next()
+		if bad != nil || err != nil {
+			return dst, bad, err
+		}
+		if r.isBlank() {
+			r.counts.BlankRows++
+		} else if slices.Equal(r.fields, r.header) { // of another file that was joined to this one
+			r.counts.RepeatedHeaders++
+		} else {
+			break
+		}
+	}
+	if last := len(r.header); r.dialect.bars && len(r.fields) == last+1 && r.fields[last] == "" {
+		r.fields = r.fields[:last]
+	}
+	if r.dialect.guarded && bytes.IndexByte(r.raw, '\n') >= 0 {
+		if bad := r.swallowed(number); bad != nil {
+			return dst, bad, nil
+		}
 	}
 	dst = append(dst, messages.Decoded{})
 	return dst, r.mapping.command(&dst[len(dst)-1].Command, r.fields, number), nil
@@ -140,51 +230,31 @@ func (r *recordRows) read(dst []messages.Decoded, number uint64) ([]messages.Dec
 
 func (r *recordRows) last() ([]byte, int64) { return r.raw, r.at }
 
-// lineReader reads JSON Lines: commands, or objects where there is a mapping for them.
-type lineReader struct {
-	*window
-	objects *objectMapping
-	raw     []byte
-	at      int64
+// isBlank says whether all fields are empty, as of rows that a spreadsheet's user has deleted.
+func (r *recordRows) isBlank() bool {
+	return !slices.ContainsFunc(r.fields, func(field string) bool { return field != "" })
 }
 
-func (r *lineReader) last() ([]byte, int64) { return r.raw, r.at }
-
-func (r *lineReader) read(dst []messages.Decoded, number uint64) ([]messages.Decoded, *messages.Error, error) {
-	for {
-		r.at = r.line
-		line, ending, ok := r.readLine()
-		if !ok {
-			r.raw = bytes.Clone(line)
-			first := r.offset
-			r.skipLine()
-			return dst, tooLong(r.offset - first), nil
-		}
-		if ending == 0 && r.err != nil {
-			return dst, nil, r.err // what is there may be half a row
-		}
-		if len(line)+ending == 0 {
-			return dst, nil, io.EOF
-		}
-		r.raw = bytes.TrimSuffix(line, []byte{'\r'})
-		r.consume(len(line)+ending, ending)
-		if len(bytes.TrimLeft(r.raw, " \t")) == 0 {
-			continue
-		}
-		if !utf8.Valid(r.raw) {
-			return dst, &messages.Error{Reason: messages.ReasonMalformed, Detail: "the line is not UTF-8"}, nil
-		}
-		text := string(r.raw)
-		if r.objects != nil {
-			dst = append(dst, messages.Decoded{})
-			return dst, r.objects.command(&dst[len(dst)-1].Command, text, number), nil
-		}
-		dst, bad := messages.Decode(dst, text, nil)
-		return dst, bad, nil
+// swallowed refuses a record with a field that holds a line which would be a valid row by itself: two quotes that are
+// text, such as those of inches, have taken rows between them for one field.
+func (r *recordRows) swallowed(number uint64) *messages.Error {
+	width := len(r.header)
+	if width < 2 {
+		return nil
 	}
-}
-
-func tooLong(size int64) *messages.Error {
-	return &messages.Error{Reason: messages.ReasonTooLarge,
-		Detail: fmt.Sprintf("the row takes %d bytes, at most %d are allowed; only its start is kept here", size, MaxRowBytes)}
+	fields, sequence := r.fields, string(rune(r.delimiter))
+	for _, field := range fields {
+		_, rest, more := strings.Cut(field, "\n")
+		for more {
+			var line string
+			if line, rest, more = strings.Cut(rest, "\n"); strings.Count(line, sequence) != width-1 {
+				continue
+			}
+			var c messages.Command
+			if r.mapping.command(&c, strings.Split(strings.TrimSuffix(line, "\r"), sequence), number) == nil {
+				return csvProblem("a field within quotes holds a line that would be a row by itself: if the quotes are text, import with --quote none; if they are right, with --quote double")
+			}
+		}
+	}
+	return nil
 }

@@ -5,40 +5,17 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
 	"sync/atomic"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-
-	"tributary/internal/aws/limits"
 )
-
-// MaxRowBytes is the longest row: nothing longer fits a message.
-const MaxRowBytes = limits.SQSMessageBytes
 
 // maxZstdWindow bounds what decompressing takes; files made with zstd --long=25 and above need more.
 const maxZstdWindow = 32 << 20
-
-// FileError says that a file can't be read as what it should be.
-type FileError struct {
-	File    string
-	Problem string
-	Err     error // the cause, or nil
-}
-
-func (e *FileError) Error() string {
-	if e.Err != nil {
-		return fmt.Sprintf("%s: %s: %v", e.File, e.Problem, e.Err)
-	}
-	return e.File + ": " + e.Problem
-}
-
-func (e *FileError) Unwrap() error { return e.Err }
 
 // source is an open input: decompressed, without a byte order mark.
 type source struct {
@@ -46,6 +23,8 @@ type source struct {
 	read  atomic.Int64
 	bytes *bufio.Reader
 	close func()
+	// trailing says, at the end, that bytes follow the compressed data that are none.
+	trailing bool
 }
 
 // countingReader counts what is read of the file, for the progress bar.
@@ -158,7 +137,8 @@ func openSource(ctx context.Context, in input, stdin io.Reader) (*source, error)
 			s.close()
 			return nil, &FileError{name, "is no proper gzip file", err}
 		}
-		plain = bufio.NewReaderSize(z, 64<<10)
+		z.Multistream(false)
+		plain = bufio.NewReaderSize(&gzipReader{z, compressed, s}, 64<<10)
 	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		z, err := zstd.NewReader(compressed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
 		if err != nil {
@@ -167,150 +147,107 @@ func openSource(ctx context.Context, in input, stdin io.Reader) (*source, error)
 		}
 		file := s.close
 		s.close = func() { z.Close(); file() }
-		plain = bufio.NewReaderSize(z, 64<<10)
+		plain = bufio.NewReaderSize(&zstdReader{z, s, false}, 64<<10)
 	}
-	mark, err := plain.Peek(3)
+	start, err := plain.Peek(4)
 	if err != nil && err != io.EOF {
 		s.close()
 		return nil, &FileError{name, "can't read it", err}
 	}
-	switch {
-	case bytes.HasPrefix(mark, []byte{0xff, 0xfe}), bytes.HasPrefix(mark, []byte{0xfe, 0xff}):
+	if err == nil {
+		start, _ = plain.Peek(min(64, plain.Buffered())) // no more than is there: a pipe's writer may wait for an answer
+	}
+	if what := foreign(name, start); what != "" {
 		s.close()
-		return nil, &FileError{name, "is UTF-16: convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)", nil}
-	case bytes.Equal(mark, []byte{0xef, 0xbb, 0xbf}):
-		_, _ = plain.Discard(len(mark)) // they are in the buffer
+		return nil, &FileError{name, what, nil}
+	}
+	if bytes.HasPrefix(start, byteOrderMark) {
+		_, _ = plain.Discard(len(byteOrderMark)) // they are in the buffer
 	}
 	s.bytes = plain
 	return s, nil
 }
 
-// peek returns the first byte that is not white space, without consuming anything; 0 where there is none near. It
-// waits for no more than that byte.
-func (s *source) peek() byte {
+var byteOrderMark = []byte{0xef, 0xbb, 0xbf}
+
+// gzipReader reads the members of a gzip file. Zeros behind the last one, which tapes and block devices leave, are its
+// end; other bytes are as well, and noted.
+type gzipReader struct {
+	z      *gzip.Reader
+	file   *bufio.Reader
+	source *source
+}
+
+func (g *gzipReader) Read(b []byte) (int, error) {
+	for {
+		n, err := g.z.Read(b)
+		if n > 0 && err == io.EOF {
+			return n, nil
+		}
+		if err != io.EOF {
+			return n, err
+		}
+		if err := g.next(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// next goes to the next member; the error is io.EOF where there is none.
+func (g *gzipReader) next() error {
+	for padded := false; ; padded = true {
+		next, err := g.file.Peek(2)
+		if len(next) == 0 {
+			return err
+		}
+		if !padded && len(next) == 2 && next[0] == 0x1f && next[1] == 0x8b {
+			if err := g.z.Reset(g.file); err != nil {
+				return err
+			}
+			g.z.Multistream(false)
+			return nil
+		}
+		if next[0] != 0 {
+			g.source.trailing = true
+			return io.EOF
+		}
+		_, _ = g.file.Discard(1) // it was seen
+	}
+}
+
+// zstdReader notes bytes behind the last frame that are none.
+type zstdReader struct {
+	z      *zstd.Decoder
+	source *source
+	some   bool // was read
+}
+
+func (z *zstdReader) Read(b []byte) (int, error) {
+	n, err := z.z.Read(b)
+	z.some = z.some || n > 0
+	if z.some && errors.Is(err, zstd.ErrMagicMismatch) {
+		z.source.trailing = true
+		err = io.EOF
+	}
+	return n, err
+}
+
+// startsAsJSON says whether the input begins with an object, or an array of them, without consuming anything. It waits
+// for no more than that shows by.
+func (s *source) startsAsJSON() bool {
+	array := false
 	for n := 1; n <= 512; n++ {
 		b, err := s.bytes.Peek(n)
 		if err != nil {
 			break
 		}
-		if c := b[n-1]; strings.IndexByte(" \t\r\n", c) < 0 {
-			return c
+		switch c := b[n-1]; {
+		case strings.IndexByte(" \t\r\n", c) >= 0:
+		case c == '[' && !array:
+			array = true
+		default:
+			return c == '{'
 		}
 	}
-	return 0
-}
-
-// window is a view of the input that moves on row by row. It knows where it is, and a fingerprint of all before.
-type window struct {
-	r          io.Reader
-	buf        []byte // of fixed size: a row and its line ending, and room to read on
-	start, end int    // what of buf was read and not consumed
-	eof        bool
-	err        error // of reading, other than io.EOF
-	offset     int64 // of start within the input
-	line       int64 // of start, counted from 1
-	passed     xxhash.Digest
-}
-
-// newWindow returns a window that shows rows of up to most bytes.
-func newWindow(r io.Reader, most int) *window {
-	w := &window{r: r, buf: make([]byte, most+2), line: 1}
-	w.passed.Reset()
-	return w
-}
-
-// data is what can be seen.
-func (w *window) data() []byte { return w.buf[w.start:w.end] }
-
-// more shows more of the input, or that there is no more. It returns false when that was known, or the row is too long.
-func (w *window) more() bool {
-	if w.eof || w.end-w.start == len(w.buf) {
-		return false
-	}
-	if len(w.buf)-w.end < 64<<10 {
-		w.end = copy(w.buf, w.data())
-		w.start = 0
-	}
-	for range 100 {
-		n, err := w.r.Read(w.buf[w.end:])
-		w.end += n
-		if err != nil {
-			w.eof = true
-			if err != io.EOF {
-				w.err = err
-			}
-			return true
-		}
-		if n > 0 {
-			return true
-		}
-	}
-	w.eof, w.err = true, io.ErrNoProgress
 	return false
 }
-
-// readLine shows the next line, its CR included; ending is 1 when a line feed follows. It is false for a line that is
-// longer than a row may be.
-func (w *window) readLine() (line []byte, ending int, ok bool) {
-	for seen := 0; ; {
-		data := w.data()
-		if i := bytes.IndexByte(data[seen:], '\n'); i >= 0 {
-			return data[:seen+i], 1, true
-		}
-		seen = len(data)
-		if !w.more() {
-			return w.data(), 0, !w.full()
-		}
-	}
-}
-
-// full says that no row that starts here can be shown to its end.
-func (w *window) full() bool { return !w.eof && w.end-w.start == len(w.buf) }
-
-// consume moves on by n bytes, which hold so many line endings.
-func (w *window) consume(n, lines int) {
-	_, _ = w.passed.Write(w.buf[w.start : w.start+n]) // never fails
-	w.start += n
-	w.offset += int64(n)
-	w.line += int64(lines)
-}
-
-// skipLine moves behind the next line ending, however far it is, and says whether it saw quotes.
-func (w *window) skipLine() (quotes bool) {
-	for {
-		line, lines := w.data(), 0
-		if i := bytes.IndexByte(line, '\n'); i >= 0 {
-			line, lines = line[:i+1], 1
-		}
-		quotes = quotes || bytes.IndexByte(line, '"') >= 0
-		w.consume(len(line), lines)
-		if lines == 1 || !w.more() {
-			return quotes
-		}
-	}
-}
-
-// skipTo moves to an offset that lies before a row; line is the line that is there.
-func (w *window) skipTo(offset, line int64) error {
-	for w.offset < offset {
-		if w.start == w.end && !w.more() {
-			if w.err != nil {
-				return w.err
-			}
-			return io.ErrUnexpectedEOF
-		}
-		w.consume(int(min(offset-w.offset, int64(w.end-w.start))), 0)
-	}
-	w.line = line
-	return nil
-}
-
-// ended says that there is nothing more.
-func (w *window) ended() bool {
-	for w.start == w.end && w.more() {
-	}
-	return w.start == w.end
-}
-
-// fingerprint is a hash of all that was consumed.
-func (w *window) fingerprint() string { return fmt.Sprintf("%016x", w.passed.Sum64()) }
