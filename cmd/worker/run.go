@@ -100,10 +100,7 @@ func (c *runCmd) Run(ctx context.Context, s *cli.Streams) error {
 		return err
 	}
 	c.tuneGC()
-	tracing, err := telemetry.Start(ctx, "tributary-worker", log.Logger)
-	if err != nil {
-		return cli.Usage("%w", err)
-	}
+	tracing := telemetry.Start(ctx, "tributary-worker", log.Logger, s.Err)
 	defer func() {
 		if err := tracing.Close(context.WithoutCancel(ctx)); err != nil {
 			log.Error("traces are lost", "error", err)
