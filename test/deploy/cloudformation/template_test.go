@@ -1,6 +1,7 @@
 package cloudformation_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -108,5 +109,69 @@ func TestQueriesParametersAreAsserted(t *testing.T) {
 	}
 	if wanted < 3 {
 		t.Errorf("only %d such parameters were found", wanted)
+	}
+}
+
+// TestTrustIsNarrow: ECS takes the tasks' roles for this account's tasks alone, and the reader role for one tenant and no other
+// tag, as in deploy/iam.
+func TestTrustIsNarrow(t *testing.T) {
+	for _, role := range []string{"WorkerTaskRole", "QueryTaskRole"} {
+		trust := part(t, "Resources", role, "Properties", "AssumeRolePolicyDocument")
+		for _, want := range []string{`'aws:SourceAccount': !Ref 'AWS::AccountId'`, `'aws:SourceArn': !Sub`} {
+			if !strings.Contains(trust, want) {
+				t.Errorf("%s is taken by any account's tasks: it lacks %s:\n%s", role, want, trust)
+			}
+		}
+	}
+	byHand, err := os.ReadFile("../../../deploy/iam/reader-role-trust.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"ReaderRole": part(t, "Resources", "ReaderRole", "Properties", "AssumeRolePolicyDocument"), "deploy/iam": string(byHand)} {
+		var document struct {
+			Statement []struct {
+				Condition map[string]map[string]any `yaml:"Condition"`
+			} `yaml:"Statement"`
+		}
+		if err := yaml.Unmarshal([]byte(text), &document); err != nil || len(document.Statement) != 1 {
+			t.Fatalf("%s: %v\n%s", name, err, text)
+		}
+		condition := document.Statement[0].Condition
+		if condition["StringLike"]["aws:RequestTag/tenant_id"] != "?*" {
+			t.Errorf("%s may be taken for no tenant: %v", name, condition)
+		}
+		if keys, _ := condition["ForAllValues:StringEquals"]["aws:TagKeys"].([]any); len(keys) != 1 || keys[0] != "tenant_id" {
+			t.Errorf("%s may be taken with other tags: %v", name, condition)
+		}
+	}
+}
+
+// TestAdminPortIsClosed: without AdminClientSecurityGroupId nobody reaches it but the load balancer's health checks.
+func TestAdminPortIsClosed(t *testing.T) {
+	for group, others := range map[string][]string{"WorkerSecurityGroup": nil, "QuerySecurityGroup": {"8080 QueryClientSecurityGroupId", "9090 QueryClientSecurityGroupId"}} {
+		var rules []yaml.Node
+		if err := yaml.Unmarshal([]byte(part(t, "Resources", group, "Properties", "SecurityGroupIngress")), &rules); err != nil {
+			t.Fatal(err)
+		}
+		var always []string
+		for _, rule := range rules {
+			if rule.Tag == "!If" && rule.Content[0].Value == "HasAdminClient" {
+				continue
+			}
+			var r struct {
+				ToPort int    `yaml:"ToPort"`
+				From   string `yaml:"SourceSecurityGroupId"`
+			}
+			if err := rule.Decode(&r); err != nil {
+				t.Fatal(err)
+			}
+			always = append(always, fmt.Sprint(r.ToPort, " ", r.From))
+		}
+		if !slices.Equal(always, others) {
+			t.Errorf("%s lets in %q, want %q", group, always, others)
+		}
+	}
+	if trusts := part(t, "Parameters", "AdminClientSecurityGroupId", "Default"); strings.TrimSpace(trusts) != `""` {
+		t.Errorf("AdminClientSecurityGroupId is %s by default", trusts)
 	}
 }
