@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -49,8 +50,10 @@ const maxAttributeBytes = 1024
 // unless OTEL_SERVICE_NAME has another. Console receives the spans of OTEL_TRACES_EXPORTER=console. A setting that can't
 // work is a warning in log: a program without traces still does its job.
 func Start(ctx context.Context, service string, log *slog.Logger, console io.Writer) *Tracing {
-	// The SDK reports what goes wrong later, such as a failed export, through one handler for the process.
+	// The SDK reports what goes wrong later, such as a failed export, through one handler for the process, and variables that it
+	// can't read through one logger.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("tracing failed", "error", err) }))
+	otel.SetLogger(logr.FromSlogHandler(log.With("variables", "OTEL_*").Handler()))
 	exporters := newExporters(ctx, log, console)
 	if len(exporters) == 0 {
 		return nil
