@@ -161,7 +161,7 @@ func TestReportsAreBriefAndTheLogIsNot(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { v.Run(ctx); close(done) }()
-		time.Sleep(4 * ProbeEvery)
+		time.Sleep(4*ProbeEvery + 1) // between two probes
 		expect(t, "refused", v.Ready(), false, "AccessDeniedException")
 		if detail := v.Ready().Checks[1].Detail; strings.Contains(detail, "arn:") || strings.Contains(detail, "User") {
 			t.Errorf("the report says %q", detail)
