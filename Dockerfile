@@ -5,6 +5,8 @@
 # Without pulling anything (programs and certificates come from this machine, which is what `make image` does):
 #   deploy/image/build.sh
 
+# A tag moves. To build from the same bytes each time, give a digest, which `docker buildx imagetools inspect golang:1.26-bookworm`
+# shows: --build-arg GO_IMAGE=golang:1.26-bookworm@sha256:…
 ARG GO_IMAGE=golang:1.26-bookworm
 
 FROM ${GO_IMAGE} AS build

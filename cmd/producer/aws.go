@@ -73,9 +73,7 @@ func (q *queueFlag) connect(ctx context.Context, connections int) (*connection, 
 	}
 	cfg.Logger = logging.Nop{} // what goes wrong comes back as an error
 	c := &connection{log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
-	if c.tracing, err = telemetry.Start(ctx, "tributary-producer", c.log); err != nil {
-		return nil, cli.Usage("%w", err)
-	}
+	c.tracing = telemetry.Start(ctx, "tributary-producer", c.log, os.Stderr)
 	c.tracing.Instrument(&cfg)
 	c.admin, c.send = sqs.NewFromConfig(cfg), publish.Client(cfg)
 	if c.queue, err = publish.Find(ctx, c.admin, q.Queue); err != nil {

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -43,7 +44,9 @@ type runCmd struct {
 	names
 	query.Config
 	Role             string        `enum:"all,consume,query" default:"all" help:"What this process does: all, consume or query (${default})."`
-	AdminListen      string        `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Address of /metrics, /healthz, /readyz, /status and /debug/pprof (${default})."`
+	AdminListen      string        `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Address of /metrics, /healthz, /readyz, /status and /debug/pprof (${default}). Nobody has to authenticate there: let the network decide who may ask."`
+	AdminHosts       []string      `placeholder:"NAME" help:"Public names by which the admin server may be asked. Addresses and private names always may, such as localhost, worker and worker.svc."`
+	Pprof            bool          `help:"Serve /debug/pprof where --admin-listen is not a loopback address. On loopback it always is."`
 	Writers          int           `default:"64" help:"Goroutines that call DynamoDB, at most (${default})."`
 	MaxInFlight      int           `default:"10000" help:"Commands held at once (${default})."`
 	MaxInFlightBytes size          `default:"64MiB" placeholder:"SIZE" help:"And their bytes (${default})."`
@@ -100,10 +103,7 @@ func (c *runCmd) Run(ctx context.Context, s *cli.Streams) error {
 		return err
 	}
 	c.tuneGC()
-	tracing, err := telemetry.Start(ctx, "tributary-worker", log.Logger)
-	if err != nil {
-		return cli.Usage("%w", err)
-	}
+	tracing := telemetry.Start(ctx, "tributary-worker", log.Logger, s.Err)
 	defer func() {
 		if err := tracing.Close(context.WithoutCancel(ctx)); err != nil {
 			log.Error("traces are lost", "error", err)
@@ -164,6 +164,7 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 		return nil, err
 	}
 	vitals := admin.VitalsConfig{
+		Log: log.Logger,
 		Table: func(ctx context.Context) error {
 			_, err := ddb.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &c.Table})
 			return err
@@ -220,7 +221,7 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 	}
 	w.vitals = admin.NewVitals(vitals)
 	server, err := admin.New(ctx, admin.Config{
-		Listen: c.AdminListen, Metrics: registry, Health: w.vitals.Health, Ready: w.vitals.Ready, Log: log.Logger,
+		Listen: c.AdminListen, Hosts: c.AdminHosts, Pprof: c.Pprof, Metrics: registry, Health: w.vitals.Health, Ready: w.vitals.Ready, Log: log.Logger,
 		Status: func() any { return c.status(w, log) },
 	})
 	if err != nil {
@@ -315,7 +316,7 @@ func (w *worker) exitOnSecondSignal(ctx context.Context, s *cli.Streams) {
 func (c *runCmd) status(w *worker, log *logging.Log) any {
 	out := map[string]any{
 		"version":       version.String(),
-		"configuration": c,
+		"configuration": c.shown(),
 		"recent_errors": log.Recent(),
 	}
 	if w.consumer != nil {
@@ -323,6 +324,22 @@ func (c *runCmd) status(w *worker, log *logging.Log) any {
 		out["consumer"], out["writer"], out["messages"] = w.consumer.Stats(), w.writer.Stats(), w.consumer.Summary()
 	}
 	return out
+}
+
+// shown is the configuration for /status. Of files and of the reader role it says only that they are set: where keys lie helps
+// an intruder, and an operator has the command line.
+func (c *runCmd) shown() *runCmd {
+	shown := *c
+	secret := []*string{&shown.TLSCert, &shown.TLSKey, &shown.Auth.Tokens, &shown.ReaderRole}
+	if !strings.Contains(c.Auth.JWKS, "://") {
+		secret = append(secret, &shown.Auth.JWKS)
+	}
+	for _, s := range secret {
+		if *s != "" {
+			*s = "[set]"
+		}
+	}
+	return &shown
 }
 
 // gaugeQueues asks SQS how much is on the queues and tells the metrics, and tell how much of the first is in flight.

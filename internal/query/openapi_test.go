@@ -14,6 +14,8 @@ import (
 	"tributary/internal/query"
 )
 
+//go:generate go test -run=^TestOpenAPIDocumentsAreThoseInDocs$ -update .
+
 var update = flag.Bool("update", false, "write docs/openapi.json and docs/openapi.yaml anew")
 
 func TestOpenAPIDocumentsAreThoseInDocs(t *testing.T) {
@@ -38,7 +40,7 @@ func TestOpenAPIDocumentsAreThoseInDocs(t *testing.T) {
 			t.Fatal(err)
 		}
 		if string(kept) != text {
-			t.Errorf("docs/%s is not what the code describes: run go test ./internal/query -run OpenAPI -update", name)
+			t.Errorf("docs/%s is not what the code describes: run go generate ./internal/query", name)
 		}
 		if a := get(t, base+"/"+name); a.status != 200 || a.body != text {
 			t.Errorf("/%s serves something else than docs/%s", name, name)

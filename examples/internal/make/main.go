@@ -1,6 +1,8 @@
-// Make writes the example files, always the same ones: go run ./examples/internal/make from the repository's root. The names in
+// Make writes the example files, always the same ones, in the folder that it is given: go generate ./examples/... The names in
 // them are made up, and a few rows are wrong on purpose.
 package main
+
+//go:generate go run . ../..
 
 import (
 	"bytes"
@@ -13,8 +15,11 @@ import (
 )
 
 func main() {
+	if len(os.Args) != 2 {
+		log.Fatal("usage: make FOLDER")
+	}
 	for name, content := range files() {
-		if err := os.WriteFile(filepath.Join("examples", name), content, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(os.Args[1], name), content, 0o644); err != nil {
 			log.Fatal(err)
 		}
 	}

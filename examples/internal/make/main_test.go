@@ -14,7 +14,7 @@ func TestFilesAreAsMade(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(got, want) {
-			t.Errorf("%s differs: go run ./examples/internal/make writes it anew", name)
+			t.Errorf("%s differs: go generate ./examples/... writes it anew", name)
 		}
 	}
 }

@@ -1,5 +1,9 @@
 // Package admin serves what operators and orchestrators ask of a running worker: /metrics, /healthz, /readyz,
-// /status and /debug/pprof.
+// /status and, where it is allowed, /debug/pprof.
+//
+// Nothing here authenticates anybody: the network decides who may ask (docs/adr/0022). So answers carry no secrets, profiles
+// are served to this machine alone unless a flag says otherwise, and a browser that was led here by somebody else's name gets
+// no answer.
 package admin
 
 import (
@@ -11,17 +15,23 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"os"
+	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"tributary/internal/base/loopback"
+	"tributary/internal/operate/logging"
 )
 
 // Config is what the server shows. All functions are called from many goroutines at once and must not block.
 type Config struct {
-	Listen  string // host:port; port 0 picks a free one
+	Listen  string   // host:port; port 0 picks a free one
+	Hosts   []string // further names by which requests may ask for the server: see host.go
+	Pprof   bool     // serve /debug/pprof where Listen is not a loopback address; on loopback it always is
 	Metrics prometheus.Gatherer
 	Health  func() Report // /healthz: false asks for a restart
 	Ready   func() Report // /readyz: false asks for no traffic
@@ -58,6 +68,15 @@ type Server struct {
 	server   *http.Server
 }
 
+const (
+	// readTimeout and writeTimeout bound a request and its answer, so that slow callers can't hold connections. The profiler
+	// extends its own answers by the seconds asked for.
+	readTimeout  = 10 * time.Second
+	writeTimeout = 30 * time.Second
+	// maxScrapes is how many requests for /metrics are served at once. Each encodes all series; Prometheus makes one at a time.
+	maxScrapes = 8
+)
+
 // shutdownGrace is how long the requests of the moment may take to end; a CPU profile takes longer and is cut off.
 const shutdownGrace = 2 * time.Second
 
@@ -68,13 +87,12 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("listen for admin requests: %w", err)
 	}
 	s := &Server{cfg: cfg, listener: listener}
-	handler := s.routes()
-	if host, _, err := net.SplitHostPort(s.Addr()); err == nil && loopback.Is(host) {
-		handler = ownOnly(handler)
-	}
+	host, _, _ := net.SplitHostPort(s.Addr()) // a listener's address has both
 	s.server = &http.Server{
-		Handler:           handler,
+		Handler:           s.handler(loopback.Is(host)),
 		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
@@ -105,19 +123,34 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) routes() http.Handler {
+// handler is all that the server answers, on a loopback address or on another.
+func (s *Server) handler(own bool) http.Handler {
+	return onlyFor(newHosts(own, s.cfg.Hosts), s.routes(own || s.cfg.Pprof))
+}
+
+func (s *Server) routes(profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintln(w, "tributary worker: /metrics /healthz /readyz /status /debug/pprof/")
+		pages := "tributary worker: /metrics /healthz /readyz /status"
+		if profiles {
+			pages += " /debug/pprof/"
+		}
+		_, _ = fmt.Fprintln(w, pages)
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.cfg.Metrics, promhttp.HandlerOpts{
-		ErrorLog: scrapeLog{s.cfg.Log}, ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true,
+		ErrorLog: scrapeLog{s.cfg.Log}, ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true, MaxRequestsInFlight: maxScrapes,
 	}))
 	mux.HandleFunc("GET /healthz", report(s.cfg.Health))
 	mux.HandleFunc("GET /readyz", report(s.cfg.Ready))
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, s.cfg.Status()) })
+	if !profiles {
+		mux.HandleFunc("GET /debug/pprof/", func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "Profiles are off: give --pprof, or let --admin-listen be a loopback address.", http.StatusForbidden)
+		})
+		return mux
+	}
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/cmdline", cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
@@ -125,15 +158,10 @@ func (s *Server) routes() http.Handler {
 	return mux
 }
 
-// ownOnly turns away who asks for another host than this machine.
-func ownOnly(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Host != "" && !loopback.Asked(r.Host) { // a browser always says it, an old probe doesn't
-			http.Error(w, "This server answers only to localhost.", http.StatusMisdirectedRequest)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+// cmdline names the program, as pprof's own handler does, but not its arguments: they may name keys, roles and files.
+func cmdline(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = fmt.Fprint(w, filepath.Base(os.Args[0]))
 }
 
 func report(ask func() Report) http.HandlerFunc {
@@ -155,8 +183,31 @@ func answer(w http.ResponseWriter, status int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n'))
+	_, _ = w.Write(append(public(body), '\n'))
+}
+
+// jsonStrings are the string literals of a JSON text.
+var jsonStrings = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
+// public takes out of a JSON text what its callers have no need of, whatever value it stands in.
+func public(body []byte) []byte {
+	return jsonStrings.ReplaceAllFunc(body, func(literal []byte) []byte {
+		var text string
+		if json.Unmarshal(literal, &text) != nil {
+			return literal
+		}
+		shown := logging.Public(text)
+		if shown == text {
+			return literal
+		}
+		cleaned, err := json.Marshal(shown)
+		if err != nil {
+			return literal
+		}
+		return cleaned
+	})
 }
 
 // scrapeLog tells of metrics that could not be gathered.

@@ -2,9 +2,13 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/aws/smithy-go"
 
 	"tributary/internal/aws/awsclient"
 )
@@ -51,6 +55,8 @@ type VitalsConfig struct {
 	Moved func() uint64
 	// Outage says whether the writer takes DynamoDB for unable to write.
 	Outage func() bool
+	// Log is told in full, once, when a service begins to fail, and when it answers again. Reports carry less. Nil: nobody is.
+	Log *slog.Logger
 }
 
 // service is what the probes of a service saw.
@@ -69,7 +75,12 @@ type stillness struct {
 }
 
 // NewVitals makes vitals that know nothing yet: not ready, and healthy.
-func NewVitals(cfg VitalsConfig) *Vitals { return &Vitals{cfg: cfg} }
+func NewVitals(cfg VitalsConfig) *Vitals {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Vitals{cfg: cfg}
+}
 
 // Run probes until ctx ends.
 func (v *Vitals) Run(ctx context.Context) {
@@ -113,6 +124,8 @@ func (v *Vitals) probe(ctx context.Context) {
 	now := time.Now()
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.tell("queue", &v.queue, queue)
+	v.tell("table", &v.table, table)
 	v.queue.saw(now, queue)
 	v.table.saw(now, table)
 	if v.cfg.Outage != nil {
@@ -125,6 +138,16 @@ func (v *Vitals) probe(ctx context.Context) {
 	}
 	if v.cfg.Held != nil {
 		v.still.saw(now, v.cfg.Held(), v.cfg.Moved(), table == nil && v.outage.IsZero())
+	}
+}
+
+// tell logs that a service begins to fail, or answers again; s is what was seen before.
+func (v *Vitals) tell(name string, s *service, err error) {
+	switch {
+	case err != nil && s.since.IsZero():
+		v.cfg.Log.Warn("a probe failed: the worker is not ready if this lasts", "service", name, "error", awsclient.Explain(err))
+	case err == nil && !s.since.IsZero():
+		v.cfg.Log.Info("a probe is answered again", "service", name)
 	}
 }
 
@@ -183,12 +206,21 @@ func (s *service) check(now time.Time, name string) Check {
 	case s.err == nil:
 		c.OK, c.Detail = true, "answers"
 	case !s.answered:
-		c.Detail = fmt.Sprintf("has never answered: %v", awsclient.Explain(s.err))
+		c.Detail = fmt.Sprintf("has never answered: %s", brief(s.err))
 	default:
 		c.OK = now.Sub(s.since) < failingAfter
-		c.Detail = fmt.Sprintf("has failed for %s: %v", ago(now, s.since), awsclient.Explain(s.err))
+		c.Detail = fmt.Sprintf("has failed for %s: %s", ago(now, s.since), brief(s.err))
 	}
 	return c
+}
+
+// brief is what a report says of an error: AWS's code alone where there is one, for AWS's texts name accounts, roles and
+// resources. The log has the rest.
+func brief(err error) string {
+	if refusal, ok := errors.AsType[smithy.APIError](err); ok {
+		return refusal.ErrorCode() + " (the log says more)"
+	}
+	return awsclient.Explain(err).Error()
 }
 
 // Health is the report for /healthz.

@@ -1,13 +1,17 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/aws/smithy-go"
 )
 
 // world is what a worker's vitals look at.
@@ -136,5 +140,39 @@ func TestHangingProbeTimesOut(t *testing.T) {
 		expect(t, "hanging", v.Ready(), false, "has never answered")
 		cancel()
 		<-done
+	})
+}
+
+// TestReportsAreBriefAndTheLogIsNot: AWS's texts name accounts and roles.
+func TestReportsAreBriefAndTheLogIsNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := &smithy.OperationError{ServiceID: "DynamoDB", OperationName: "DescribeTable", Err: &smithy.GenericAPIError{
+			Code: "AccessDeniedException", Message: "User: arn:aws:sts::123456789012:assumed-role/worker/i-1 is not authorized",
+		}}
+		var failing atomic.Bool
+		failing.Store(true)
+		var said bytes.Buffer
+		v := NewVitals(VitalsConfig{Log: slog.New(slog.NewTextHandler(&said, nil)), Table: func(context.Context) error {
+			if failing.Load() {
+				return refused
+			}
+			return nil
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { v.Run(ctx); close(done) }()
+		time.Sleep(4*ProbeEvery + 1) // between two probes
+		expect(t, "refused", v.Ready(), false, "AccessDeniedException")
+		if detail := v.Ready().Checks[1].Detail; strings.Contains(detail, "arn:") || strings.Contains(detail, "User") {
+			t.Errorf("the report says %q", detail)
+		}
+		failing.Store(false)
+		time.Sleep(ProbeEvery)
+		expect(t, "allowed", v.Ready(), true, "answers")
+		cancel()
+		<-done
+		if text := said.String(); strings.Count(text, "assumed-role/worker") != 1 || strings.Count(text, "answered again") != 1 {
+			t.Errorf("the log should say once what AWS says, and once that it is over:\n%s", text)
+		}
 	})
 }

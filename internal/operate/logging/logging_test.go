@@ -175,6 +175,48 @@ func TestNoSecretsAndNoBodies(t *testing.T) {
 	}
 }
 
+func TestWithoutSecrets(t *testing.T) {
+	for _, c := range []struct{ text, log, public string }{
+		{"plain text?with=nothing", "plain text?with=nothing", ""},
+		{`Get "https://keys.example/jwks.json?apikey=SECRETKEY&v=2": EOF`, `Get "https://keys.example/jwks.json?apikey=[redacted]&v=2": EOF`, ""},
+		{"https://keys.example/a?SECRETKEY", "https://keys.example/a?[redacted]", ""},
+		{"https://keys.example/a?k=SECRET=KEY#x", "https://keys.example/a?k=[redacted]", ""},
+		{"http://user:PASS@host:80/path", "http://host:80/path", ""},
+		{"http://user:PA@SS@host/path and ftp://u@h", "http://host/path and ftp://h", ""},
+		{"https://sqs.eu-west-1.amazonaws.com/000000000000/orders", "https://sqs.eu-west-1.amazonaws.com/000000000000/orders", ""},
+		{"https://example.com/@tenant?x=1", "https://example.com/@tenant?x=1", ""},
+		{
+			"User: arn:aws:sts::123456789012:assumed-role/worker/i-1 is not authorized on resource: arn:aws-cn:dynamodb:cn-north-1:1:table/T, sorry",
+			"User: arn:aws:sts::123456789012:assumed-role/worker/i-1 is not authorized on resource: arn:aws-cn:dynamodb:cn-north-1:1:table/T, sorry",
+			"User: [arn] is not authorized on resource: [arn], sorry",
+		},
+	} {
+		if c.public == "" {
+			c.public = c.log
+		}
+		if got := clean(c.text); got != c.log {
+			t.Errorf("the log has %q of %q, want %q", got, c.text, c.log)
+		}
+		if got := Public(c.text); got != c.public {
+			t.Errorf("pages have %q of %q, want %q", got, c.text, c.public)
+		}
+	}
+	if long := Public(strings.Repeat("é", 5000)); len(long) > publicBytes+40 || !strings.HasSuffix(long, "bytes more)") {
+		t.Errorf("a long text becomes %q", long)
+	}
+}
+
+func TestGroupsHideSecretsToo(t *testing.T) {
+	var out bytes.Buffer
+	log := newLog(t, &out)
+	log.Warn("refused", slog.Group("request", "token", "SECRET1", slog.Group("of", "url", "https://u:SECRET2@h/")))
+	log.With(slog.Group("request", "password", "SECRET3")).Warn("again")
+	log.Close()
+	if text := out.String() + fmt.Sprint(log.Recent()); strings.Contains(text, "SECRET") || !strings.Contains(text, "https://h/") {
+		t.Errorf("there is a secret in %s", text)
+	}
+}
+
 func TestRecent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

@@ -30,6 +30,19 @@ var secretTexts = regexp.MustCompile(`(?i)\b(bearer\s+)[^\s"',;]+` +
 	`|\b(X-Amz-(?:Signature|Security-Token|Credential)=)[^&\s"']+` +
 	`|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b`)
 
+// secretURLs are the parts of a URL in which people put passwords and keys: what stands before the host, and the query.
+var secretURLs = regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*://)(?:[^\s/?#"'<>]*@)?([^\s?#"'<>@]*)(\?[^\s"'<>]*)?`)
+
+// queryValues are the values of a query, which may be keys whatever their names are. Names are shown, and values that are too
+// short to be a secret.
+var queryValues = regexp.MustCompile(`([?&][^=&\s]*=)[^&\s]{4,}|([?&])[^=&\s]{4,}`)
+
+// resourceNames are ARNs, which name accounts and roles.
+var resourceNames = regexp.MustCompile(`\barn:aws[a-z-]*:[a-z0-9-]*:[a-z0-9-]*:[0-9]*:[^\s"',;)]+`)
+
+// publicBytes is the longest text of Public.
+const publicBytes = 400
+
 // redact is slog's ReplaceAttr: it keeps secrets and tenants' data out of a line.
 func redact(_ []string, a slog.Attr) slog.Attr {
 	name := strings.ToLower(a.Key)
@@ -41,6 +54,12 @@ func redact(_ []string, a slog.Attr) slog.Attr {
 		return slog.String(a.Key, redacted)
 	}
 	switch v := a.Value.Resolve(); v.Kind() {
+	case slog.KindGroup: // slog itself hands the members over one by one; Recent doesn't
+		members := make([]slog.Attr, 0, len(v.Group()))
+		for _, member := range v.Group() {
+			members = append(members, redact(nil, member))
+		}
+		return slog.Attr{Key: a.Key, Value: slog.GroupValue(members...)}
 	case slog.KindString:
 		return slog.String(a.Key, clean(v.String()))
 	case slog.KindAny:
@@ -59,14 +78,32 @@ func redact(_ []string, a slog.Attr) slog.Attr {
 }
 
 // clean takes credentials out of a text and cuts it short.
-func clean(text string) string {
+func clean(text string) string { return cut(withoutSecrets(text), valueBytes) }
+
+// Public is the text for a page that is shown to anybody who reaches it: without credentials, as in the log, without ARNs,
+// and cut short.
+func Public(text string) string {
+	return cut(resourceNames.ReplaceAllString(withoutSecrets(text), "[arn]"), publicBytes)
+}
+
+func withoutSecrets(text string) string {
 	text = secretTexts.ReplaceAllString(text, "${1}${2}"+redacted)
-	if len(text) <= valueBytes {
+	if !strings.Contains(text, "://") {
 		return text
 	}
-	cut := valueBytes
-	for !utf8.RuneStart(text[cut]) {
-		cut--
+	return secretURLs.ReplaceAllStringFunc(text, func(url string) string {
+		part := secretURLs.FindStringSubmatch(url)
+		return part[1] + part[2] + queryValues.ReplaceAllString(part[3], "${1}${2}"+redacted)
+	})
+}
+
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
 	}
-	return fmt.Sprintf("%s… (%d bytes more)", text[:cut], len(text)-cut)
+	at := most
+	for !utf8.RuneStart(text[at]) {
+		at--
+	}
+	return fmt.Sprintf("%s… (%d bytes more)", text[:at], len(text)-at)
 }

@@ -10,17 +10,14 @@ package telemetry
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"go.opentelemetry.io/contrib/exporters/autoexport"
-	//lint:ignore SA1019 unsupported since this version, and still what names SDK calls by OpenTelemetry's conventions
-	"go.opentelemetry.io/contrib/instrumentation/github.com/aws/aws-sdk-go-v2/otelaws" //nolint:staticcheck // as above
+	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -46,43 +43,42 @@ const closePatience = 5 * time.Second
 
 var propagator = propagation.TraceContext{}
 
-// Wanted says whether the environment asks for traces: an exporter or an endpoint is set and the SDK not disabled.
-func Wanted() bool {
-	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
-		return false
-	}
-	if exporter := os.Getenv("OTEL_TRACES_EXPORTER"); exporter != "" {
-		return exporter != "none"
-	}
-	return os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
-}
+// maxAttributeBytes bounds the text of an attribute, because a stranger chooses some of it.
+const maxAttributeBytes = 1024
 
 // Start sets tracing up, or returns nil where the environment doesn't ask for it. Service is the program's name
-// unless OTEL_SERVICE_NAME has another; what can't be sent is told to log. An error names the wrong setting.
-func Start(ctx context.Context, service string, log *slog.Logger) (*Tracing, error) {
-	if !Wanted() {
-		return nil, nil
-	}
-	exporter, err := autoexport.NewSpanExporter(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("set up tracing (OTEL_* variables): %w", err)
+// unless OTEL_SERVICE_NAME has another. Console receives the spans of OTEL_TRACES_EXPORTER=console. A setting that can't
+// work is a warning in log: a program without traces still does its job.
+func Start(ctx context.Context, service string, log *slog.Logger, console io.Writer) *Tracing {
+	// The SDK reports what goes wrong later, such as a failed export, through one handler for the process, and variables that it
+	// can't read through one logger.
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("tracing failed", "error", err) }))
+	otel.SetLogger(logr.FromSlogHandler(log.With("variables", "OTEL_*").Handler()))
+	exporters := newExporters(ctx, log, console)
+	if len(exporters) == 0 {
+		return nil
 	}
 	host, _ := os.Hostname() // a trace without its host is still a trace
 	about, err := resource.New(ctx,
 		resource.WithTelemetrySDK(),
 		resource.WithAttributes(semconv.ServiceName(service), semconv.ServiceVersion(version.String()), semconv.HostName(host)),
 		resource.WithFromEnv())
-	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
-		return nil, fmt.Errorf("set up tracing (OTEL_RESOURCE_ATTRIBUTES): %w", err)
+	if err != nil { // about holds the rest
+		log.Warn("traces lack attributes: OTEL_RESOURCE_ATTRIBUTES is partly unreadable", "error", err)
 	}
-	// The SDK reports from goroutines of its own, and knows one handler for the process.
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("tracing failed", "error", err) }))
-	sender := trace.NewBatchSpanProcessor(exporter) // OTEL_BSP_*
+	limits := trace.NewSpanLimits() // OTEL_SPAN_*_LIMIT
+	if limits.AttributeValueLengthLimit < 0 {
+		limits.AttributeValueLengthLimit = maxAttributeBytes
+	}
+	options := []trace.TracerProviderOption{trace.WithResource(about), trace.WithRawSpanLimits(limits)}
+	for _, e := range exporters {
+		options = append(options, trace.WithSpanProcessor(trace.NewBatchSpanProcessor(e))) // OTEL_BSP_*
+	}
 	const scope = "tributary/internal/operate/telemetry"
 	scoped := api.WithInstrumentationVersion(version.String())
-	provider := trace.NewTracerProvider(trace.WithSpanProcessor(sender), trace.WithResource(about))
-	always := trace.NewTracerProvider(trace.WithSpanProcessor(sender), trace.WithResource(about), trace.WithSampler(trace.AlwaysSample()))
-	return &Tracing{provider: provider, tracer: provider.Tracer(scope, scoped), batches: always.Tracer(scope, scoped)}, nil
+	provider := trace.NewTracerProvider(options...)
+	always := trace.NewTracerProvider(append(options, trace.WithSampler(trace.AlwaysSample()))...)
+	return &Tracing{provider: provider, tracer: provider.Tracer(scope, scoped), batches: always.Tracer(scope, scoped)}
 }
 
 // Close sends the spans that are still to be sent. It waits some seconds at most, whatever ctx says, so that a
@@ -97,17 +93,6 @@ func (t *Tracing) Close(ctx context.Context) error {
 		return fmt.Errorf("send last spans: %w", err)
 	}
 	return nil
-}
-
-// Instrument makes the SDK clients of a configuration trace their calls. What goes past the SDK's operation stack
-// (the worker's hot calls) is not in it: those have the spans of Process and Write.
-func (t *Tracing) Instrument(cfg *aws.Config) {
-	if t == nil {
-		return
-	}
-	// No context goes into messages here: Inject decides what a message carries.
-	otelaws.AppendMiddlewares(&cfg.APIOptions,
-		otelaws.WithTracerProvider(t.provider), otelaws.WithTextMapPropagator(propagation.NewCompositeTextMapPropagator()))
 }
 
 // Span is a span under way. The zero Span does nothing.
@@ -195,7 +180,7 @@ func (t *Tracing) Process(m *Message) Span {
 	span.SetAttributes(append(destination(m.Queue),
 		semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"),
 		semconv.MessagingMessageID(m.ID), semconv.MessagingMessageBodySize(m.Bytes),
-		attribute.String("tributary.tenant", m.Tenant), attribute.Int("tributary.commands", m.Commands),
+		attribute.String("tributary.tenant", valid(m.Tenant)), attribute.Int("tributary.commands", m.Commands),
 		attribute.Int("tributary.receives", m.Receives))...)
 	return Span{span}
 }
@@ -264,6 +249,10 @@ func recorded(span api.Span) Span {
 	}
 	return Span{span}
 }
+
+// valid makes a text of a stranger's fit for export: a single byte that isn't UTF-8 would make OTLP refuse the whole batch
+// of spans.
+func valid(text string) string { return strings.ToValidUTF8(text, "\ufffd") }
 
 func fail(span api.Span, code string) {
 	span.SetAttributes(semconv.ErrorTypeKey.String(code))

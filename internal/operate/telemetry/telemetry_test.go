@@ -2,7 +2,9 @@ package telemetry
 
 import (
 	"bytes"
-	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	spans "go.opentelemetry.io/proto/otlp/trace/v1"
 
 	"tributary/test/support/otlpstub"
@@ -23,7 +26,7 @@ func unset(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{
 		"OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-		"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES",
+		"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES",
 	} {
 		t.Setenv(name, "")
 	}
@@ -31,10 +34,7 @@ func unset(t *testing.T) {
 
 func begin(t *testing.T, service string) *Tracing {
 	t.Helper()
-	tracing, err := Start(t.Context(), service, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	tracing := Start(t.Context(), service, slog.New(slog.DiscardHandler), io.Discard)
 	if tracing == nil {
 		t.Fatal("tracing is off")
 	}
@@ -137,39 +137,108 @@ func TestOneTraceFromProducerToProcessing(t *testing.T) {
 	}
 }
 
-func TestOffUnlessAskedFor(t *testing.T) {
-	unset(t)
+func TestWantedExporters(t *testing.T) {
 	for _, c := range []struct {
-		name, value string
-		on          bool
+		env  string
+		want string
 	}{
-		{"OTEL_SERVICE_NAME", "x", false},
-		{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318", true},
-		{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:4318/v1/traces", true},
-		{"OTEL_TRACES_EXPORTER", "otlp", true},
-		{"OTEL_TRACES_EXPORTER", "none", false},
+		{"", ""},
+		{"OTEL_SERVICE_NAME=x", ""},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318", "otlp"},
+		{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://127.0.0.1:4318/v1/traces", "otlp"},
+		{"OTEL_TRACES_EXPORTER=otlp", "otlp"},
+		{"OTEL_TRACES_EXPORTER=otlp,console", "otlp console"},
+		{"OTEL_TRACES_EXPORTER= Console , otlp,,console", "console otlp"},
+		{"OTEL_TRACES_EXPORTER=none", ""},
+		{"OTEL_TRACES_EXPORTER=none OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318", ""},
+		{"OTEL_TRACES_EXPORTER=, OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318", "otlp"},
+		{"OTEL_TRACES_EXPORTER=zipkin,otlp", "zipkin otlp"},
+		{"OTEL_TRACES_EXPORTER=otlp OTEL_SDK_DISABLED=TRUE", ""},
 	} {
-		t.Run(c.name+"="+c.value, func(t *testing.T) {
-			t.Setenv(c.name, c.value)
-			if Wanted() != c.on {
-				t.Errorf("wanted is %v, want %v", Wanted(), c.on)
+		env := map[string]string{}
+		for _, setting := range strings.Split(c.env, " OTEL_") {
+			if name, value, ok := strings.Cut(setting, "="); ok {
+				env["OTEL_"+strings.TrimPrefix(name, "OTEL_")] = value
 			}
-			t.Setenv("OTEL_SDK_DISABLED", "true")
-			if Wanted() {
-				t.Error("wanted though the SDK is disabled")
-			}
-		})
-	}
-	if tracing, err := Start(t.Context(), "x", slog.New(slog.DiscardHandler)); tracing != nil || err != nil {
-		t.Errorf("Start returned %v, %v", tracing, err)
+		}
+		if got := strings.Join(wanted(func(name string) string { return env[name] }), " "); got != c.want {
+			t.Errorf("%q asks for %q, want %q", c.env, got, c.want)
+		}
 	}
 }
 
-func TestWrongSetting(t *testing.T) {
+// TestWrongSettingsAreWarnings: what can't work is named with its variable and value, the rest works.
+func TestWrongSettingsAreWarnings(t *testing.T) {
+	for _, c := range []struct {
+		env  map[string]string
+		on   bool
+		want string
+	}{
+		{map[string]string{"OTEL_SERVICE_NAME": "x"}, false, ""},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "zipkin"}, false, "OTEL_TRACES_EXPORTER=zipkin"},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "zipkin,console"}, true, "OTEL_TRACES_EXPORTER=zipkin,console"},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, false, "OTEL_EXPORTER_OTLP_PROTOCOL=http/json"},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "otlp,console", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "udp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+			true, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=udp"},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, true, ""},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "console", "OTEL_RESOURCE_ATTRIBUTES": "a=b,c"}, true, "OTEL_RESOURCE_ATTRIBUTES"},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "console", "OTEL_TRACES_SAMPLER": "sometimes"}, true, "sometimes"},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://%zz"}, true, "%zz"},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_TIMEOUT": "soon"}, true, "soon"},
+	} {
+		t.Run(fmt.Sprint(c.env), func(t *testing.T) {
+			unset(t)
+			for name, value := range c.env {
+				t.Setenv(name, value)
+			}
+			var said bytes.Buffer
+			tracing := Start(t.Context(), "x", slog.New(slog.NewTextHandler(&said, nil)), io.Discard)
+			if (tracing != nil) != c.on {
+				t.Errorf("tracing is on: %v, want %v", tracing != nil, c.on)
+			}
+			if got := said.String(); !strings.Contains(got, c.want) || (c.want == "") != (got == "") {
+				t.Errorf("the log says %q, want %q", got, c.want)
+			}
+			end(t, tracing)
+		})
+	}
+}
+
+func TestConsoleAndCollectorBothGetSpans(t *testing.T) {
 	unset(t)
-	t.Setenv("OTEL_TRACES_EXPORTER", "carrier-pigeon")
-	if _, err := Start(t.Context(), "x", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "OTEL_") {
-		t.Errorf("error is %v, want one that names the variables", err)
+	c := otlpstub.Start(t)
+	t.Setenv("OTEL_TRACES_EXPORTER", "otlp,console")
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", c.URL)
+	var console bytes.Buffer
+	tracing := Start(t.Context(), "x", slog.New(slog.DiscardHandler), &console)
+	_, command := tracing.Command(t.Context(), "producer put_user")
+	command.End()
+	end(t, tracing)
+	one(t, c, "producer put_user")
+	if !strings.Contains(console.String(), `"producer put_user"`) {
+		t.Errorf("the console has %q", console.String())
+	}
+}
+
+// TestStrangersTextsDoNotHarmExports: a tenant id is taken from the message before anything has checked it.
+func TestStrangersTextsDoNotHarmExports(t *testing.T) {
+	unset(t)
+	c := otlpstub.Start(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", c.URL)
+	worker := begin(t, "w")
+	for id, tenant := range map[string]string{"long": strings.Repeat("é", 1<<19), "broken": "a\xffb", "good": "tenantA"} {
+		worker.Process(&Message{Queue: "q", ID: id, Tenant: tenant}).Settled("deleted", "")
+	}
+	end(t, worker)
+	tenants := map[any]string{}
+	for _, s := range c.Spans("process q") {
+		tenants[s.Attributes()["messaging.message.id"]], _ = s.Attributes()["tributary.tenant"].(string)
+	}
+	if len(tenants) != 3 || tenants["good"] != "tenantA" || tenants["broken"] != "a\ufffdb" {
+		t.Errorf("%d spans arrived, of %.100q", len(tenants), tenants)
+	}
+	if n := len(tenants["long"]); n == 0 || n > 4*maxAttributeBytes {
+		t.Errorf("the long tenant id takes %d bytes in a span", n)
 	}
 }
 
@@ -228,24 +297,52 @@ func TestUnsampledMessagesHaveNoSpans(t *testing.T) {
 }
 
 func TestXRayHeader(t *testing.T) {
-	unset(t)
-	c := otlpstub.Start(t)
-	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", c.URL)
-	worker := begin(t, "w")
-	for _, header := range []string{
-		"Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1", "Root=1-5759e988", "Root=1-zzzzzzzz-bd862e3fe1be46a994272793;Parent=1", "",
+	const trace, parent = "5759e988bd862e3fe1be46a994272793", "53995c3f42cd8ad8"
+	const root = "Root=1-5759e988-bd862e3fe1be46a994272793"
+	for _, c := range []struct {
+		header        string
+		sampler       string
+		recorded      bool
+		trace, parent string // "": any trace, no parent
+	}{
+		{root + ";Parent=" + parent + ";Sampled=1", "always_on", true, trace, parent},
+		{root + ";Parent=" + parent + ";Sampled=0", "parentbased_always_on", false, "", ""},
+		{" Self=1-1-1; " + root + " ; Parent=" + parent + ";Sampled=1;Lineage=a:1|b:2", "parentbased_always_off", true, trace, parent},
+		// Load balancers and API Gateway.
+		{root, "parentbased_always_on", true, trace, ""},
+		{root, "parentbased_always_off", false, "", ""},
+		{root + ";Sampled=1", "parentbased_always_off", true, trace, trace[16:]},
+		{root + ";Sampled=0", "parentbased_always_on", false, "", ""},
+		{root + ";Parent=" + parent + ";Sampled=?", "parentbased_always_on", true, trace, ""},
+		{root + ";Parent=" + parent, "parentbased_always_on", true, trace, ""},
+		// Unreadable.
+		{"Root=1-5759e988", "parentbased_always_on", true, "", ""},
+		{"Root=1-zzzzzzzz-bd862e3fe1be46a994272793;Parent=1", "parentbased_always_on", true, "", ""},
+		{"Parent=" + parent + ";Sampled=1", "parentbased_always_on", true, "", ""},
+		{"Root=1-00000000-000000000000000000000000;Parent=" + parent + ";Sampled=1", "parentbased_always_on", true, "", ""},
+		{"", "parentbased_always_on", true, "", ""},
 	} {
-		worker.Process(&Message{Queue: "q", ID: header, XRay: header}).Settled("deleted", "")
-	}
-	end(t, worker)
-	found := c.Spans("process q")
-	if len(found) != 4 {
-		t.Fatalf("%d spans, want 4", len(found))
-	}
-	for i, s := range found {
-		if inTrace := strings.HasPrefix(string(s.GetTraceId()), "\x57\x59\xe9\x88") && string(s.GetParentSpanId()) == "\x53\x99\x5c\x3f\x42\xcd\x8a\xd8"; inTrace != (i == 0) {
-			t.Errorf("message with header %q: in X-Ray's trace is %v", s.Attributes()["messaging.message.id"], inTrace)
-		}
+		t.Run(c.header+" "+c.sampler, func(t *testing.T) {
+			unset(t)
+			collector := otlpstub.Start(t)
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+			t.Setenv("OTEL_TRACES_SAMPLER", c.sampler)
+			worker := begin(t, "w")
+			worker.Process(&Message{Queue: "q", XRay: c.header}).Settled("deleted", "")
+			end(t, worker)
+			if found := collector.Spans("process q"); (len(found) == 1) != c.recorded {
+				t.Fatalf("%d spans, recorded should be %v", len(found), c.recorded)
+			} else if !c.recorded {
+				return
+			}
+			s := one(t, collector, "process q")
+			if got := hex.EncodeToString(s.GetTraceId()); (got == trace) != (c.trace == trace) {
+				t.Errorf("it is in the trace %s, want %q", got, c.trace)
+			}
+			if got := hex.EncodeToString(s.GetParentSpanId()); got != c.parent {
+				t.Errorf("its parent is %q, want %q", got, c.parent)
+			}
+		})
 	}
 }
 
@@ -255,16 +352,48 @@ func TestInstrumentedClient(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", c.URL)
 	t.Setenv("OTEL_SERVICE_NAME", "mine")
 	tracing := begin(t, "w")
-	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{}`)) }))
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Amzn-Requestid", "R1")
+		if strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".GetItem") {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"__type":"com.amazon.coral.service#AccessDeniedException","message":"User: arn:aws:iam::1:user/u is not authorized"}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{}`))
+	}))
 	defer service.Close()
 	cfg := aws.Config{Region: "eu-west-1", Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""), BaseEndpoint: &service.URL}
 	tracing.Instrument(&cfg)
-	if _, err := dynamodb.NewFromConfig(cfg).DescribeTable(context.Background(), &dynamodb.DescribeTableInput{TableName: aws.String("t")}); err != nil {
+	ctx, command := tracing.Command(t.Context(), "worker doctor")
+	client := dynamodb.NewFromConfig(cfg)
+	if _, err := client.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: aws.String("t")}); err != nil {
 		t.Fatal(err)
 	}
+	key := map[string]types.AttributeValue{"PK": &types.AttributeValueMemberS{Value: "k"}}
+	if _, err := client.GetItem(ctx, &dynamodb.GetItemInput{TableName: aws.String("t"), Key: key}); err == nil {
+		t.Fatal("no error")
+	}
+	command.End()
 	end(t, tracing)
-	if s := one(t, c, "DynamoDB.DescribeTable"); s.Service != "mine" {
-		t.Errorf("service is %q, want that of OTEL_SERVICE_NAME", s.Service)
+	parent := one(t, c, "worker doctor")
+	good, bad := one(t, c, "DynamoDB.DescribeTable"), one(t, c, "DynamoDB.GetItem")
+	if good.Service != "mine" {
+		t.Errorf("service is %q, want that of OTEL_SERVICE_NAME", good.Service)
+	}
+	for _, s := range []otlpstub.Span{good, bad} {
+		if !bytes.Equal(s.GetParentSpanId(), parent.GetSpanId()) || s.GetKind() != spans.Span_SPAN_KIND_CLIENT {
+			t.Errorf("%s is a %v under %x", s.GetName(), s.GetKind(), s.GetParentSpanId())
+		}
+	}
+	for name, want := range map[string]any{
+		"rpc.system.name": "aws-api", "rpc.method": "DynamoDB/DescribeTable", "cloud.region": "eu-west-1", "aws.request_id": "R1", "http.response.status_code": int64(200),
+	} {
+		if got := good.Attributes()[name]; got != want {
+			t.Errorf("the call has %s = %v, want %v", name, got, want)
+		}
+	}
+	if s := bad.GetStatus(); s.GetCode() != spans.Status_STATUS_CODE_ERROR || s.GetMessage() != "AccessDeniedException" || bad.Attributes()["error.type"] != "AccessDeniedException" {
+		t.Errorf("the refused call has the status %v and %v", s, bad.Attributes())
 	}
 }
 
@@ -278,10 +407,7 @@ func BenchmarkProcess(b *testing.B) {
 				b.Setenv("OTEL_TRACES_EXPORTER", "otlp")
 				b.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
 				b.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-				var err error
-				if tracing, err = Start(b.Context(), "w", slog.New(slog.DiscardHandler)); err != nil {
-					b.Fatal(err)
-				}
+				tracing = Start(b.Context(), "w", slog.New(slog.DiscardHandler), io.Discard)
 			}
 			m := &Message{Queue: "q", ID: "x", ReceivedAt: time.Now(), TraceParent: ""}
 			b.ReportAllocs()

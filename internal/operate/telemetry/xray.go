@@ -8,10 +8,16 @@ import (
 	api "go.opentelemetry.io/otel/trace"
 )
 
-// fromXRay reads X-Ray's trace header ("AWS X-Ray concepts": Root=1-8 digits-24 digits;Parent=16 digits;Sampled=1).
-// What is no such header is as none.
+// fromXRay takes up the trace of X-Ray's header ("AWS X-Ray concepts": Root=1-8 digits-24 digits;Parent=16 digits;Sampled=1).
+// It leaves ctx as it is when the header can't be read.
+//
+// Load balancers and API Gateway send headers without Parent, and without Sampled: the trace is known, but no span of it, or
+// nobody has decided yet whether it is recorded. A header that decides gets a parent made of its trace id, since samplers
+// heed the decision of a parent only. For a header that doesn't decide, the span becomes a root within the trace, and the
+// program's own sampler decides.
 func fromXRay(ctx context.Context, header string) context.Context {
 	var cfg api.SpanContextConfig
+	decided := false
 	for field := range strings.SplitSeq(header, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(field), "=")
 		switch name {
@@ -31,15 +37,20 @@ func fromXRay(ctx context.Context, header string) context.Context {
 				return ctx
 			}
 		case "Sampled":
+			decided = value == "0" || value == "1"
 			if value == "1" {
 				cfg.TraceFlags = api.FlagsSampled
 			}
 		}
 	}
-	cfg.Remote = true
-	parent := api.NewSpanContext(cfg)
-	if !parent.IsValid() {
+	switch {
+	case !cfg.TraceID.IsValid():
 		return ctx
+	case !decided:
+		cfg.SpanID = api.SpanID{}
+	case !cfg.SpanID.IsValid():
+		copy(cfg.SpanID[:], cfg.TraceID[len(cfg.TraceID)-len(cfg.SpanID):])
 	}
-	return api.ContextWithRemoteSpanContext(ctx, parent)
+	cfg.Remote = true
+	return api.ContextWithRemoteSpanContext(ctx, api.NewSpanContext(cfg))
 }

@@ -130,7 +130,8 @@ func TestLint(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	got := names(render(t))
 	want := []string{
-		"Deployment demo-tributary-consume", "PodDisruptionBudget demo-tributary-consume", "Service demo-tributary-consume", "ServiceAccount demo-tributary-consume",
+		"Deployment demo-tributary-consume", "NetworkPolicy demo-tributary-consume", "PodDisruptionBudget demo-tributary-consume", "Service demo-tributary-consume",
+		"ServiceAccount demo-tributary-consume",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("objects are %q, want %q", got, want)
@@ -268,11 +269,80 @@ func TestEveryRoleIsScraped(t *testing.T) {
 	}
 }
 
+// TestAdminPortIsClosed: nothing in the cluster reaches the admin port until somebody is named, and then they alone do.
+func TestAdminPortIsClosed(t *testing.T) {
+	query := []string{"--set", "query.enabled=true,query.auth.tokensSecret=tokens"}
+	from := []string{"--set", "networkPolicy.adminFrom[0].namespaceSelector.matchLabels.name=monitoring"}
+	for name, c := range map[string]struct {
+		arguments []string
+		peers     int // that may ask the admin port
+	}{
+		"defaults": {query, 0}, "named": {append(slices.Clone(query), from...), 1}, "everything": {[]string{"--values", everything}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := render(t, c.arguments...)
+			for _, role := range []string{"consume", "query"} {
+				policy, _ := all["NetworkPolicy demo-tributary-"+role].(*networking.NetworkPolicy)
+				if policy == nil || !slices.Contains(policy.Spec.PolicyTypes, networking.PolicyTypeIngress) {
+					t.Fatalf("%s has the policy %+v", role, policy)
+				}
+				peers, queries := 0, 0
+				for _, rule := range policy.Spec.Ingress {
+					if len(rule.Ports) != 1 {
+						t.Fatalf("a rule lets %d ports in", len(rule.Ports))
+					}
+					switch port := rule.Ports[0].Port.String(); port {
+					case "admin":
+						if len(rule.From) == 0 {
+							t.Errorf("%s: everybody may ask the admin port", role)
+						}
+						peers += len(rule.From)
+					case "query":
+						queries++
+					default:
+						t.Errorf("%s: port %s is open", role, port)
+					}
+				}
+				if peers != c.peers || (queries == 1) != (role == "query") {
+					t.Errorf("%s: %d peers reach the admin port, want %d; %d rules are for queries", role, peers, c.peers, queries)
+				}
+			}
+		})
+	}
+}
+
+// TestPodsReachWhatTheyAreToldTo: the ports of the addresses in the values are open outwards, and no others.
+func TestPodsReachWhatTheyAreToldTo(t *testing.T) {
+	for set, want := range map[string][]string{
+		"log.level=info": {"53", "53", "443", "80"}, // the last is EKS's agent
+		"tracing.endpoint=http://collector.observability:4318":                                          {"53", "53", "443", "4318", "80"},
+		"tracing.endpoint=https://collector.example/v1:9":                                               {"53", "53", "443", "80"},
+		"tracing.endpoint=http://collector,aws.endpointURL=http://localstack:4566/x":                    {"53", "53", "443", "80", "4566", "80"},
+		"aws.endpointURL=http://a:4566,tracing.endpoint=http://b:4566":                                  {"53", "53", "443", "4566", "80"},
+		"query.enabled=true,query.auth.jwks=https://a:8443/k,query.auth.issuer=i,query.auth.audience=u": {"53", "53", "443", "80"}, // of consume
+	} {
+		policy, _ := render(t, "--set", set)["NetworkPolicy demo-tributary-consume"].(*networking.NetworkPolicy)
+		var ports []string
+		for _, rule := range policy.Spec.Egress {
+			for _, port := range rule.Ports {
+				ports = append(ports, port.Port.String())
+			}
+		}
+		if !slices.Equal(ports, want) {
+			t.Errorf("with %s pods may connect to the ports %q, want %q", set, ports, want)
+		}
+	}
+	policy, _ := render(t, "--set", "query.enabled=true,query.auth.jwks=https://a:8443/k,query.auth.issuer=i,query.auth.audience=u")["NetworkPolicy demo-tributary-query"].(*networking.NetworkPolicy)
+	if text := fmt.Sprint(policy.Spec.Egress); !strings.Contains(text, "8443") {
+		t.Errorf("the query pods can't reach the keys of their tokens: %s", text)
+	}
+}
+
 // TestWrongValues: the schema refuses what would only fail in the cluster.
 func TestWrongValues(t *testing.T) {
 	for _, set := range []string{
 		"consume.writers=0", "consume.writes=3", "query.enabled=true", "autoscaling.enabled=true", "log.level=loud", "image.digest=latest", "consume.drainTimeoutSeconds=5",
-		"podDisruptionBudget.maxUnavailable=many", "query.readerRole=reader", "consume.maxInFlightBytes=64", "query.lameDuck=5", "query.lameDuck=1500ms", "consume.maxInFlightBytes=64Mi",
+		"serviceMonitor.enabled=true", "pprof=maybe", "podDisruptionBudget.maxUnavailable=many", "query.readerRole=reader", "consume.maxInFlightBytes=64", "query.lameDuck=5", "query.lameDuck=1500ms", "consume.maxInFlightBytes=64Mi",
 	} {
 		if _, err := helm(t, "template", "demo", chart, "--kube-version", "1.34.0", "--set", set); err == nil {
 			t.Errorf("%s was accepted", set)

@@ -110,3 +110,59 @@ func TestQueriesParametersAreAsserted(t *testing.T) {
 		t.Errorf("only %d such parameters were found", wanted)
 	}
 }
+
+// TestTrustIsNarrow: ECS takes the tasks' roles for this account's tasks alone, and the reader role for one tenant and no other
+// tag, as in deploy/iam.
+func TestTrustIsNarrow(t *testing.T) {
+	for _, role := range []string{"WorkerTaskRole", "QueryTaskRole"} {
+		trust := part(t, "Resources", role, "Properties", "AssumeRolePolicyDocument")
+		for _, want := range []string{`'aws:SourceAccount': !Ref 'AWS::AccountId'`, `'aws:SourceArn': !Sub`} {
+			if !strings.Contains(trust, want) {
+				t.Errorf("%s is taken by any account's tasks: it lacks %s:\n%s", role, want, trust)
+			}
+		}
+	}
+	byHand, err := os.ReadFile("../../../deploy/iam/reader-role-trust.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"ReaderRole": part(t, "Resources", "ReaderRole", "Properties", "AssumeRolePolicyDocument"), "deploy/iam": string(byHand)} {
+		var document struct {
+			Statement []struct {
+				Condition map[string]map[string]any `yaml:"Condition"`
+			} `yaml:"Statement"`
+		}
+		if err := yaml.Unmarshal([]byte(text), &document); err != nil || len(document.Statement) != 1 {
+			t.Fatalf("%s: %v\n%s", name, err, text)
+		}
+		condition := document.Statement[0].Condition
+		if condition["StringLike"]["aws:RequestTag/tenant_id"] != "?*" {
+			t.Errorf("%s may be taken for no tenant: %v", name, condition)
+		}
+		if keys, _ := condition["ForAllValues:StringEquals"]["aws:TagKeys"].([]any); len(keys) != 1 || keys[0] != "tenant_id" {
+			t.Errorf("%s may be taken with other tags: %v", name, condition)
+		}
+	}
+}
+
+// TestAdminPortIsClosed: without AdminClientSecurityGroupId nobody reaches it but the load balancer's health checks.
+func TestAdminPortIsClosed(t *testing.T) {
+	if workers := part(t, "Resources", "WorkerSecurityGroup", "Properties"); strings.Contains(workers, "SecurityGroupIngress") {
+		t.Errorf("workers let somebody in:\n%s", workers)
+	}
+	queries := part(t, "Resources", "QuerySecurityGroup", "Properties", "SecurityGroupIngress")
+	if n := strings.Count(queries, "SourceSecurityGroupId: !Ref QueryClientSecurityGroupId"); n != 2 || strings.Count(queries, "FromPort") != n {
+		t.Errorf("the query API lets in others than the load balancer:\n%s", queries)
+	}
+	for resource, condition := range map[string]string{"WorkerAdminIngress": "OpensWorkers", "QueryAdminIngress": "OpensQueries"} {
+		if got := strings.TrimSpace(part(t, "Resources", resource, "Condition")); got != condition {
+			t.Errorf("%s is there if %s, want %s", resource, got, condition)
+		}
+		if got := part(t, "Conditions", condition); !strings.Contains(got, `!Not [!Equals [!Ref AdminClientSecurityGroupId, ""]]`) {
+			t.Errorf("%s is %s", condition, got)
+		}
+	}
+	if trusts := part(t, "Parameters", "AdminClientSecurityGroupId", "Default"); strings.TrimSpace(trusts) != `""` {
+		t.Errorf("AdminClientSecurityGroupId is %s by default", trusts)
+	}
+}

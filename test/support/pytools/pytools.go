@@ -45,7 +45,7 @@ func install(t testing.TB, requirement string) (Tool, error) {
 		return Tool{}, fmt.Errorf("%s is wanted, and python3 was not found: install Python 3.10 or newer", requirement)
 	}
 	_, here, _, _ := runtime.Caller(0)
-	root := filepath.Join(filepath.Dir(here), "..", "..", "localstack", ".emulators", "python")
+	root := filepath.Join(filepath.Dir(here), "..", "..", "..", "localstack", ".emulators", "python")
 	tool := Tool{Python: python, Folder: filepath.Join(root, strings.NewReplacer("[", "-", "]", "", "==", "-").Replace(requirement))}
 	if _, err := os.Stat(tool.Folder); err == nil {
 		return tool, nil

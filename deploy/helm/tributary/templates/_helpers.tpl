@@ -139,6 +139,9 @@ spec:
             - {name: TRIBUTARY_ROLE, value: {{ .role }}}
             - {name: TRIBUTARY_TABLE, value: {{ .root.Values.table | quote }}}
             - {name: TRIBUTARY_ADMIN_LISTEN, value: "0.0.0.0:9090"}
+            {{- if .root.Values.pprof }}
+            - {name: TRIBUTARY_PPROF, value: "true"}
+            {{- end }}
             - {name: TRIBUTARY_DRAIN_TIMEOUT, value: {{ printf "%ds" (int .of.drainTimeoutSeconds) }}}
             - {name: TRIBUTARY_LOG_LEVEL, value: {{ .root.Values.log.level }}}
             - {name: TRIBUTARY_LOG_FORMAT, value: {{ .root.Values.log.format }}}
@@ -297,33 +300,47 @@ spec:
     matchLabels:
       {{- include "tributary.selector" . | nindent 6 }}
   policyTypes: [Ingress, Egress]
+  {{- $admin := .root.Values.networkPolicy.adminFrom }}
+  {{- if or $admin (eq .role "query") }}
   ingress:
+    {{- with $admin }}
     - ports:
         - {port: admin, protocol: TCP}
-      {{- with .root.Values.networkPolicy.adminFrom }}
       from:
         {{- toYaml . | nindent 8 }}
-      {{- else }}
-      from:
-        - namespaceSelector: {}
-      {{- end }}
+    {{- end }}
     {{- if eq .role "query" }}
     - ports:
         - {port: query, protocol: TCP}
       {{- with .root.Values.networkPolicy.queryFrom }}
       from:
         {{- toYaml . | nindent 8 }}
-      {{- else }}
-      from:
-        - namespaceSelector: {}
       {{- end }}
     {{- end }}
+  {{- else }}
+  ingress: []
+  {{- end }}
   egress:
     - ports:
         - {port: 53, protocol: UDP}
         - {port: 53, protocol: TCP}
     - ports:
         - {port: 443, protocol: TCP}
+    {{- $urls := list .root.Values.tracing.endpoint .root.Values.aws.endpointURL }}
+    {{- if eq .role "query" }}{{ $urls = append $urls .of.auth.jwks }}{{ end }}
+    {{- $ports := list }}
+    {{- range $urls }}
+    {{- with . | regexFind "^https?://[^/?#]+" }}
+    {{- $port := regexFind "[0-9]+$" (regexFind ":[0-9]+$" .) | default (ternary "443" "80" (hasPrefix "https:" .)) }}
+    {{- if ne $port "443" }}{{ $ports = append $ports $port }}{{ end }}
+    {{- end }}
+    {{- end }}
+    {{- with uniq $ports }}
+    - ports:
+        {{- range . }}
+        - {port: {{ . }}, protocol: TCP}
+        {{- end }}
+    {{- end }}
     # EKS Pod Identity's agent ("Understand how EKS Pod Identity works").
     - ports:
         - {port: 80, protocol: TCP}

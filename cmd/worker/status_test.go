@@ -1,0 +1,30 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// TestStatusNamesNoFilesAndRoles: /status is shown to anybody who reaches the admin port.
+func TestStatusNamesNoFilesAndRoles(t *testing.T) {
+	c := runCmd{AdminListen: "127.0.0.1:9090"}
+	c.Queue, c.Table = "orders", "Shared"
+	c.TLSCert, c.TLSKey, c.Auth.Tokens, c.Auth.JWKS = "/run/SECRET.pem", "/run/SECRET.key", "SECRET.tokens", "SECRET.jwks"
+	c.ReaderRole = "arn:aws:iam::123456789012:role/SECRET"
+	text, err := json.Marshal(c.shown())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "SECRET") || strings.Count(string(text), `"[set]"`) != 5 {
+		t.Errorf("/status shows %s", text)
+	}
+	for _, kept := range []string{"orders", "Shared", "127.0.0.1:9090"} {
+		if !strings.Contains(string(text), kept) {
+			t.Errorf("/status lacks %s: %s", kept, text)
+		}
+	}
+	if c.Auth.Tokens != "SECRET.tokens" {
+		t.Error("the configuration itself was changed")
+	}
+}
