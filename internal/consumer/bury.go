@@ -30,7 +30,7 @@ func (c *Consumer) bury(d *delivery) {
 	} else {
 		c.room.release(before-d.commands, 0)
 	}
-	if !d.waits && d.commands > c.waiting.commands {
+	if !d.waits && d.commands > c.waiting.commands && c.mayGoBack(d) {
 		c.giveBack(d) // or it alone would keep the worker from receiving for long
 		return
 	}
@@ -56,6 +56,10 @@ func (c *Consumer) lettersFit(d *delivery) bool {
 	}
 	return true
 }
+
+// mayGoBack says whether a message may go back although part of it is written: not to a FIFO queue, which would give it out again after
+// later ones of its group that are written.
+func (c *Consumer) mayGoBack(d *delivery) bool { return !c.cfg.FIFO || !d.Touched() }
 
 // giveBack hands a message back whose letters can't be sent.
 func (c *Consumer) giveBack(d *delivery) {
@@ -275,7 +279,7 @@ func (c *Consumer) roundOver(d *delivery) {
 	case c.calls.Err() != nil || !time.Now().Before(c.held.deadline(d)):
 		// It could not be extended any more: somebody receives it again, and sends its letters.
 		c.finish(d, "left", &c.left)
-	case !d.waits && !c.enterWaiting(d):
+	case !d.waits && !c.enterWaiting(d) && c.mayGoBack(d):
 		c.giveBack(d)
 	case !c.retries.add(d, backoff(failed), c.sendNext):
 		c.giveBack(d)
