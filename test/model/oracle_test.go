@@ -66,16 +66,17 @@ type line struct {
 
 // delivery is a message as a process holds it.
 type delivery struct {
-	message  *message
-	receipt  int
-	at       time.Duration
-	position int // the least of its first command
-	touched  string
-	redone   bool // the process held the message twice at once
-	stale    bool // the message was received again since
-	away     bool // it was handed back
-	awayAt   time.Duration
-	failures int // extensions in a row that failed
+	message    *message
+	receipt    int
+	at         time.Duration
+	position   int // the least of its first command
+	touched    string
+	redone     bool // the process held the message twice at once
+	stale      bool // the message was received again since
+	away       bool // it was handed back
+	awayAt     time.Duration
+	waitsSince time.Duration // it was seen to wait for letters alone
+	failures   int           // extensions in a row that failed
 }
 
 // observed is a process.
@@ -192,15 +193,26 @@ func (o *oracle) see(n int, e *event) {
 // bounded checks what a process holds when it asks for more: at most the bound, and a receive for each other poller. What only waits
 // for its letters has a bound of its own, of a quarter; one message always has its place.
 func (o *oracle) bounded(e *event, p *observed) {
-	held, waiting := 0, 0
+	const soon = 30 * time.Second // a letter's first call and its pause are over by then
+	held, waiting, long, messages := 0, 0, 0, 0
 	for _, d := range p.held {
 		switch {
 		case d.stale || d.away:
 		case o.waits(d, e.process):
 			waiting += d.message.bad()
+			if d.waitsSince == 0 {
+				d.waitsSince = e.at
+			}
+			if e.at-d.waitsSince > soon && !d.message.barred { // what is barred is left, which nobody sees
+				long += d.message.bad()
+				messages++
+			}
 		default:
 			held += len(d.message.commands)
 		}
+	}
+	if !o.fifo && messages > 1 && long > o.share() {
+		o.fail("process %d holds %d messages whose %d commands wait for letters alone, and may hold %d", e.process, messages, long, o.share())
 	}
 	held += max(0, waiting-o.share()-o.largest)
 	if most := o.maxInFlight + e.call*10*o.largest; held > most {

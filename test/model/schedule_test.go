@@ -254,6 +254,10 @@ func (r *run) plan() []action {
 			action{at + pick(d, 0, time.Millisecond, time.Second, 40*time.Second), (*run).start})
 	}
 	r.trouble(span)
+	if r.hostile > 5 && d.below(2) == 0 { // and no letter can be sent
+		r.faults.dlqAway = time.Hour
+		actions = append(actions, action{span + 90*time.Second, func(*run) {}})
+	}
 	if span > 0 || d.below(2) == 0 {
 		actions = append(actions, action{span + d.upTo(20*time.Second), func(*run) {}}) // faults last so long
 	}
