@@ -58,15 +58,17 @@ bench-query: build ## What the API adds to a bare SDK read
 	cd bench/query && $(GO) build -o $(CURDIR)/$(BIN)/bench-query .
 	$(GO) run ./localstack/emulators exec -- $(BIN)/bench-query -worker $(BIN)/worker
 
-.PHONY: model model-mutants chaos chaos-embedded
+.PHONY: model model-mutants chaos chaos-embedded hostile
 model: ## A minute of random schedules against the six promises
 	$(GO) test ./test/model -v -run TestModel -model.for=1m
-model-mutants: ## Plants eighteen bugs; the model test must find each
+model-mutants: ## Plants twenty-one bugs; the model test must find each
 	$(GO) run ./test/model/mutants
 chaos: ## Workers killed and stopped at random, 50,000 commands, nothing lost (two minutes)
 	$(GO) run ./localstack/emulators exec -- $(GO) run ./test/chaos
 chaos-embedded: ## The same, shorter, without Java
 	$(GO) run ./test/chaos -embedded -commands 10000 -for 25s
+hostile: ## What hostile messages cost the others: latency, memory, and where each ends (FOR=1m)
+	$(GO) run ./test/hostile -for $(FOR)
 
 .PHONY: deploy-test image image-test
 deploy-test: ## Chart, rules, dashboard, CloudFormation, each against the real thing
@@ -84,6 +86,7 @@ image-test: ## And runs it (root, buildah)
 clean: ## Removes what was built
 	rm -rf $(BIN)
 
+FOR       ?= 1m
 BENCHTIME ?= 1s
 BASE      ?= main
 ROUNDS    ?= 5

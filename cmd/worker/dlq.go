@@ -75,7 +75,7 @@ func (n *names) explain(err error) error {
 type filters struct {
 	ID     []string `name:"id" env:"TRIBUTARY_DLQ_ID" placeholder:"ID" help:"Only these: ids of letters or of the messages that they come from."`
 	Reason []string `env:"TRIBUTARY_DLQ_REASON" placeholder:"REASON" help:"Only letters with one of these reasons."`
-	Tenant []string `env:"TRIBUTARY_DLQ_TENANT" placeholder:"TENANT" help:"Only letters of these tenants."`
+	Tenant []string `env:"TRIBUTARY_DLQ_TENANT" placeholder:"TENANT" help:"Only letters of these tenants: the one that sent the message, or the command's where the message does not say."`
 	Since  moment   `env:"TRIBUTARY_DLQ_SINCE" placeholder:"TIME" help:"Only letters sent since: 90m, 24h, 7d, 2026-01-31 or 2026-01-31T15:04:05Z."`
 }
 
@@ -317,6 +317,9 @@ func writeLetter(out io.Writer, l *deadletters.Letter) error {
 	line("field", l.Field)
 	line("detail", l.Detail)
 	line("tenant", l.TenantID)
+	if l.CommandTenantID != l.TenantID {
+		line("command's tenant", l.CommandTenantID)
+	}
 	line("source message", l.SourceMessageID)
 	if l.SourceIndex != nil {
 		line("source index", fmt.Sprint(*l.SourceIndex))
@@ -332,12 +335,17 @@ func writeLetter(out io.Writer, l *deadletters.Letter) error {
 		}
 		line("attribute", name+" = "+value)
 	}
+	body := l.Body
+	if command, ok := l.Enclosed(); ok {
+		line("body", "an envelope, for SQS does not take the command as it is; the command:")
+		body = command
+	}
 	_, _ = fmt.Fprintf(buffered, "\n%s\n", strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' {
 			return r
 		}
 		return harmless(r)
-	}, l.Body))
+	}, body))
 	if err := buffered.Flush(); err != nil {
 		return fmt.Errorf("write letter: %w", err)
 	}
@@ -355,7 +363,8 @@ type dlqRedriveCmd struct {
 // Help is what `worker dlq redrive --help` says below the flags' list.
 func (*dlqRedriveCmd) Help() string {
 	return "A letter is removed from the dead-letter queue only after the queue accepted it. What is sent is the body as it " +
-		"is, with its tenant_id and message group. Letters that arrive meanwhile, such as those that fail again, are left. The " +
+		"is, with the attributes and message group that its message had: a command that was refused for its tenant is refused " +
+		"again. Letters that arrive meanwhile, such as those that fail again, are left. The " +
 		"exit status is 3 where the queue refused some, which stay."
 }
 
@@ -369,7 +378,9 @@ func (c *dlqRedriveCmd) Run(ctx context.Context, s *cli.Streams) error {
 		return err
 	}
 	if c.DryRun {
-		summary, walked, err := box.Summarize(ctx, c.filter(), 0)
+		filter := c.filter()
+		filter.Redrivable = true
+		summary, walked, err := box.Summarize(ctx, filter, 0)
 		if err != nil {
 			return c.explain(err)
 		}

@@ -51,7 +51,7 @@ type runCmd struct {
 	MaxInFlight      int           `default:"10000" help:"Commands held at once (${default})."`
 	MaxInFlightBytes size          `default:"64MiB" placeholder:"SIZE" help:"And their bytes (${default})."`
 	Linger           time.Duration `default:"5ms" help:"How long a part-filled batch may wait while others are under way (${default})."`
-	DrainTimeout     time.Duration `default:"45s" help:"How long stopping may take (${default}; longer than one long poll of 20s)."`
+	DrainTimeout     time.Duration `default:"45s" help:"How long stopping may take (${default}; longer than one long poll of 20s). The exit status is 3 where messages were not finished by then."`
 	LameDuck         time.Duration `default:"0s" help:"How long to go on answering queries when told to stop, while /readyz says no already: for load balancers that hear of it late (${default})."`
 	RequireVersion   bool          `help:"Dead-letter commands that have no version."`
 	MetricsTenants   int           `default:"50" help:"Tenants with metrics of their own, at most (${default})."`
@@ -205,6 +205,7 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 		}
 		vitals.Held = func() int { return w.consumer.Stats().Commands }
 		vitals.Moved = func() uint64 { return w.writer.Answers() + w.consumer.Answers() }
+		vitals.LettersFail = w.consumer.LettersFail
 		vitals.Outage = func() bool { return w.writer.Stats().Outage }
 	}
 	if c.Role != "consume" {
@@ -260,12 +261,13 @@ func (w *worker) run(ctx context.Context, s *cli.Streams) error {
 		})
 	}
 	var parts sync.WaitGroup
+	var summary consumer.Summary // of the consumer; parts.Wait comes before its reading
 	if w.consumer != nil {
 		calls, giveUp := context.WithCancel(background)
 		defer giveUp()
 		parts.Go(func() { w.writer.Run(calls) })
 		parts.Go(func() {
-			summary := w.consumer.Run(ctx)
+			summary = w.consumer.Run(ctx)
 			giveUp() // of what hangs nothing can be settled any more
 			_, _ = fmt.Fprintln(s.Err, "worker:", summary)
 		})
@@ -290,6 +292,10 @@ func (w *worker) run(ctx context.Context, s *cli.Streams) error {
 	others.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
+	}
+	if summary.Unfinished > 0 {
+		return &cli.StatusError{Status: cli.StatusPartial, Err: fmt.Errorf("%d messages were not finished within --drain-timeout %v: they come back after the queue's visibility timeout",
+			summary.Unfinished, w.drainTimeout)}
 	}
 	return nil
 }

@@ -15,12 +15,14 @@ type batcher[T any] struct {
 	send   func([]T) // owns the slice
 
 	mu      sync.Mutex
-	pending []T         // guarded by mu
+	pending []T         // what waits is pending[next:]; guarded by mu
+	next    int         // guarded by mu
 	active  int         // goroutines that send; guarded by mu
 	overdue bool        // linger has passed for what is pending; guarded by mu
 	armed   bool        // the timer runs; guarded by mu
 	timer   *time.Timer // guarded by mu
 	closed  bool        // nothing waits any more; guarded by mu
+	dropped bool        // nothing is taken any more; guarded by mu
 	wg      sync.WaitGroup
 }
 
@@ -31,9 +33,28 @@ func newBatcher[T any](size, most int, linger time.Duration, send func([]T)) *ba
 func (b *batcher[T]) add(entries ...T) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.dropped {
+		return
+	}
 	b.pending = append(b.pending, entries...)
 	b.run()
 }
+
+// take removes the first n entries. Entries move down only when as many have been taken as are left, so that each moves
+// once on average however many wait.
+func (b *batcher[T]) take(n int) []T {
+	batch := make([]T, n)
+	copy(batch, b.pending[b.next:])
+	clear(b.pending[b.next : b.next+n])
+	if b.next += n; b.next >= len(b.pending)-b.next {
+		rest := copy(b.pending, b.pending[b.next:])
+		clear(b.pending[rest:])
+		b.pending, b.next = b.pending[:rest], 0
+	}
+	return batch
+}
+
+func (b *batcher[T]) waiting() int { return len(b.pending) - b.next }
 
 // run starts a goroutine if a batch is due, or sees to it that one is started when it will be.
 func (b *batcher[T]) run() {
@@ -43,7 +64,7 @@ func (b *batcher[T]) run() {
 			b.active++
 			b.wg.Go(b.loop)
 		}
-	case len(b.pending) > 0 && !b.armed:
+	case b.waiting() > 0 && !b.armed:
 		b.armed = true
 		if b.timer == nil {
 			b.timer = time.AfterFunc(b.linger, b.ring)
@@ -54,7 +75,7 @@ func (b *batcher[T]) run() {
 }
 
 func (b *batcher[T]) due() bool {
-	return len(b.pending) >= b.size || len(b.pending) > 0 && (b.overdue || b.closed)
+	return b.waiting() >= b.size || b.waiting() > 0 && (b.overdue || b.closed)
 }
 
 func (b *batcher[T]) ring() {
@@ -68,12 +89,7 @@ func (b *batcher[T]) loop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for b.due() {
-		n := min(len(b.pending), b.size)
-		batch := make([]T, n)
-		copy(batch, b.pending)
-		rest := copy(b.pending, b.pending[n:])
-		clear(b.pending[rest:])
-		b.pending = b.pending[:rest]
+		batch := b.take(min(b.waiting(), b.size))
 		b.overdue = false // what is left has not waited long
 		if b.armed && b.timer.Stop() {
 			b.armed = false
@@ -98,4 +114,11 @@ func (b *batcher[T]) close() {
 	}
 	b.mu.Unlock()
 	b.wg.Wait()
+}
+
+// drop forgets what is pending, and whatever is added from here on. What is being sent goes on.
+func (b *batcher[T]) drop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dropped, b.pending, b.next = true, nil, 0
 }

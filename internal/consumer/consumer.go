@@ -110,6 +110,8 @@ type Summary struct {
 	Left        int64 `json:"left"` // their receipt was lost, or the end came first: they come back after the visibility timeout
 	DeadLetters int64 `json:"dead_letters"`
 	Commands    int64 `json:"commands"` // settled: written, overtaken, stale or dead-lettered
+	// Unfinished are those of Left that were held when the time for draining was over.
+	Unfinished int64 `json:"unfinished,omitempty"`
 }
 
 func (s Summary) String() string {
@@ -131,16 +133,21 @@ type Consumer struct {
 	outcomes [messages.DeleteOrder + 1][writer.HandedBack + 1]prometheus.Counter
 
 	room      *room
+	waiting   *waiting
 	held      held
 	deletes   *batcher[*delivery]
 	handBacks *batcher[*delivery]
 	letters   *batcher[Letter]
+	apart     *batcher[[]Letter] // calls that letters of other messages are kept out of
+	retries   retries
+	trouble   trouble
 	calls     context.Context // of calls to SQS: ends when draining is over, not when it begins
 
 	mu     sync.Mutex
 	crew   crew   // guarded by mu
 	parked parked // guarded by mu
 	latest int64  // the latest time of a first receive, in milliseconds by SQS's clock; guarded by mu
+	clock  clock  // guarded by mu
 
 	draining atomic.Bool
 	closing  atomic.Bool // what can't be settled at once is handed back
@@ -154,7 +161,7 @@ type Consumer struct {
 
 // New makes a consumer. Nothing happens before Run.
 func New(cfg Config, q Queue, dlq DeadLetterQueue, w Writer, m *metrics.Consumer, log *slog.Logger) *Consumer {
-	c := &Consumer{cfg: cfg, queue: q, dlq: dlq, writer: w, metrics: m, log: log, room: newRoom(cfg.MaxInFlight, cfg.MaxInFlightBytes)}
+	c := &Consumer{cfg: cfg, queue: q, dlq: dlq, writer: w, metrics: m, log: log, room: newRoom(cfg.MaxInFlight, cfg.MaxInFlightBytes), waiting: newWaiting(cfg.MaxInFlight, cfg.MaxInFlightBytes)}
 	for kind := range c.outcomes {
 		name := messages.Kind(kind).String()
 		if name == "" {
@@ -168,6 +175,8 @@ func New(cfg Config, q Queue, dlq DeadLetterQueue, w Writer, m *metrics.Consumer
 	c.deletes = newBatcher(limits.SQSBatchEntries, mostSends, deleteLinger, c.delete)
 	c.handBacks = newBatcher(limits.SQSBatchEntries, mostSends, handBackLinger, c.changeBack)
 	c.letters = newBatcher(limits.SQSBatchEntries, mostSends, letterLinger, c.sendLetters)
+	c.apart = newBatcher(1, mostSends/4, 0, func(calls [][]Letter) { c.sendLetters(calls[0]) })
+	c.clock.base = time.Now()
 	return c
 }
 
@@ -182,7 +191,8 @@ func (c *Consumer) Trace(t *telemetry.Tracing) { c.tracing = t }
 //  3. Shortly before DrainTimeout is over the writer is closed: what it has not written is handed back.
 //  4. Deletes, dead letters and hand-backs are flushed. Visibility is extended up to here.
 //
-// It returns when every message is settled, or DrainTimeout after ctx has ended.
+// When DrainTimeout is over, calls under way are cancelled, and what has not begun is dropped: its messages are left.
+// Run returns when every message is settled, or then.
 func (c *Consumer) Run(ctx context.Context) Summary {
 	calls, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -193,51 +203,59 @@ func (c *Consumer) Run(ctx context.Context) Summary {
 	extender.Go(func() { c.extend(extending) })
 
 	var pollers sync.WaitGroup
+	c.mu.Lock()
 	c.crew.pollers = 1
+	c.mu.Unlock()
 	pollers.Go(func() { c.poll(ctx, &pollers) })
 
 	<-ctx.Done()
 	c.draining.Store(true)
 	c.log.Info("draining", "messages", c.held.len())
-	over := time.NewTimer(c.cfg.DrainTimeout)
-	defer over.Stop()
-	last := time.NewTimer(c.cfg.DrainTimeout - c.cfg.DrainTimeout/8)
+	last := time.AfterFunc(c.cfg.DrainTimeout-c.cfg.DrainTimeout/8, func() {
+		c.closing.Store(true)
+		for _, d := range c.retries.close() {
+			c.giveBack(d)
+		}
+	})
 	defer last.Stop()
+	over := time.AfterFunc(c.cfg.DrainTimeout, func() {
+		stop()
+		c.letters.drop()
+		c.apart.drop()
+		c.deletes.drop()
+		c.handBacks.drop()
+	})
+	defer over.Stop()
 
 	c.writer.Drain()
 	received := make(chan struct{})
 	go func() { pollers.Wait(); close(received) }() // ends with the polls, which calls ends at the latest
 	settled := make(chan struct{})
-	go func() { <-received; c.held.drain(); close(settled) }()
+	go func() { <-received; c.held.drain(); close(settled) }() // or with held.close
+	closing := time.NewTimer(c.cfg.DrainTimeout - c.cfg.DrainTimeout/8)
+	defer closing.Stop()
 	select {
 	case <-settled:
-	case <-last.C:
-		c.closing.Store(true)
+	case <-closing.C:
 	}
 	c.writer.Close()
 	select {
 	case <-settled:
-	case <-over.C:
-		stop() // whoever still waits for AWS gives up
+	case <-calls.Done():
 		<-received
 	}
-	flushed := make(chan struct{})
-	go func() {
-		c.letters.close()
-		c.deletes.close()
-		c.handBacks.close()
-		close(flushed)
-	}()
-	select {
-	case <-flushed:
-	case <-over.C:
-		stop()
-		<-flushed
-	}
+	c.letters.close()
+	c.apart.close()
+	c.deletes.close()
 	stopExtending()
-	extender.Wait()
-	c.left.Add(int64(c.held.len()))
-	return c.Summary()
+	extender.Wait() // it may hand back what it was extending
+	c.handBacks.close()
+	unfinished := int64(c.held.close())
+	c.metrics.Settled.WithLabelValues("left").Add(float64(unfinished))
+	summary := c.Summary()
+	summary.Left += unfinished
+	summary.Unfinished = unfinished
+	return summary
 }
 
 // Summary says what became of the messages so far; what is held is in none of its parts but Received.
@@ -370,12 +388,13 @@ func (c *Consumer) order(received []Message, before int64, deliveries []delivery
 	if c.cfg.FIFO {
 		return
 	}
+	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range received {
 		m, at := &received[i], int64(0) // unknown
 		if !m.FirstReceivedAt.IsZero() {
-			at = m.FirstReceivedAt.UnixMilli()
+			at = c.clock.plausible(m.FirstReceivedAt.UnixMilli(), now, m.ReceiveCount <= 1)
 		}
 		if m.ReceiveCount <= 1 && at > 0 {
 			at = max(at, before)

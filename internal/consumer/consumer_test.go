@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -132,17 +133,45 @@ func (q *fakeQueue) ChangeVisibility(_ context.Context, changes []Visibility) (f
 type fakeLetters struct {
 	mu      sync.Mutex
 	down    bool
+	latency time.Duration
+	judge   func([]Letter) ([]Failure, error) // nil: all are taken
 	letters []Letter
 }
 
-func (f *fakeLetters) Send(_ context.Context, letters []Letter) ([]Failure, error) {
+func (f *fakeLetters) Send(ctx context.Context, letters []Letter) ([]Failure, error) {
+	select {
+	case <-time.After(f.latency):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.down {
 		return nil, errors.New("the dead-letter queue is out of reach")
 	}
-	f.letters = append(f.letters, letters...)
-	return nil, nil
+	var failures []Failure
+	var err error
+	if f.judge != nil {
+		failures, err = f.judge(letters)
+	}
+	for i := range letters {
+		if !slices.ContainsFunc(failures, func(f Failure) bool { return f.Index == i }) {
+			f.letters = append(f.letters, letters[i])
+		}
+	}
+	return failures, err
+}
+
+// of counts the letters of a message.
+func (f *fakeLetters) of(id string) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, l := range f.letters {
+		if l.Attributes["source_message_id"] == id {
+			n++
+		}
+	}
+	return n
 }
 
 // fakeTable takes latency for every call.

@@ -164,12 +164,12 @@ func TestBatcher(t *testing.T) {
 func TestLetters(t *testing.T) {
 	m := &Message{ID: "m-1", GroupID: "group"}
 	why := &messages.Error{Reason: messages.ReasonInvalidField, Field: "order_id", Detail: "has a\x00bell\x07 and a \uFFFE"}
-	l, ok := newLetter(m, "commands", 3, "acme", `{"type":"put_order"}`, why, 1<<20)
+	l, ok := newLetter(m, "commands", &badCommand{position: 3, tenant: "acme", text: `{"type":"put_order"}`, why: why}, 1<<20)
 	if !ok || l.Body != `{"type":"put_order"}` || l.DeduplicationID != "m-1-3" || l.GroupID != "group" {
 		t.Errorf("letter: %+v", l)
 	}
 	want := map[string]string{
-		"reason": "invalid_field", "field": "order_id", "tenant_id": "acme", "source_message_id": "m-1", "source_index": "3",
+		"reason": "invalid_field", "field": "order_id", "command_tenant_id": "acme", "source_message_id": "m-1", "source_index": "3",
 		"source_queue": "commands", "detail": "has a\uFFFDbell\uFFFD and a \uFFFD",
 	}
 	for name, value := range want {
@@ -182,8 +182,8 @@ func TestLetters(t *testing.T) {
 	}
 
 	// A whole body that could not be decoded: no index, no tenant, and no empty attribute.
-	l, _ = newLetter(m, "commands", -1, "", "{", &messages.Error{Reason: messages.ReasonMalformed}, 1<<20)
-	for _, name := range []string{"source_index", "tenant_id", "field", "detail"} {
+	l, _ = newLetter(m, "commands", &badCommand{position: -1, text: "{", why: &messages.Error{Reason: messages.ReasonMalformed}}, 1<<20)
+	for _, name := range []string{"source_index", "tenant_id", "command_tenant_id", "field", "detail"} {
 		if _, there := l.Attributes[name]; there {
 			t.Errorf("attribute %s is there and empty", name)
 		}
@@ -192,10 +192,10 @@ func TestLetters(t *testing.T) {
 	// The detail goes first where a letter is too large, then the letter itself.
 	body := strings.Repeat("x", 1000)
 	why.Detail = strings.Repeat("y", 5000)
-	if l, ok := newLetter(m, "q", 0, "acme", body, why, 1300); !ok || l.Attributes["detail"] != "" || l.Body != body {
+	if l, ok := newLetter(m, "q", &badCommand{tenant: "acme", text: body, why: why}, 1300); !ok || l.Attributes["detail"] != "" || l.Body != body {
 		t.Errorf("%v, detail %q", ok, l.Attributes["detail"])
 	}
-	if _, ok := newLetter(m, "q", 0, "acme", body, why, 1000); ok {
+	if _, ok := newLetter(m, "q", &badCommand{tenant: "acme", text: body, why: why}, 1000); ok {
 		t.Error("a letter over the limit")
 	}
 }

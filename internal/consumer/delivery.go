@@ -3,12 +3,10 @@ package consumer
 import (
 	"context"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"tributary/internal/messages"
-	"tributary/internal/operate/metrics"
 	"tributary/internal/operate/telemetry"
 	"tributary/internal/writer"
 )
@@ -25,8 +23,9 @@ type delivery struct {
 	positions  []int
 	text       string
 	bad        []badCommand
-	commands   int // what it counts against the room
+	commands   int // what it counts against the room, or against waiting; the held list's mutex guards it from when it is buried
 	bytes      int
+	waits      bool // it has left the room for waiting; bury and those that settle its letters' rounds use it, one after the other
 	receivedAt time.Time
 
 	deadline     time.Time // when the message becomes visible; the held list's mutex guards it
@@ -54,11 +53,14 @@ type badCommand struct {
 func (c *Consumer) decode(d *delivery, m *Message, scratch []messages.Decoded) []messages.Decoded {
 	d.consumer, d.message = c, *m
 	d.Owner, d.Hold = d, c.cfg.FIFO
-	d.bytes = len(m.Body) + len(m.ReceiptHandle)
+	d.bytes = len(m.Body) + len(m.ReceiptHandle) + len(m.TraceHeader) + len(m.Attributes.TenantID) + len(m.Attributes.TraceParent) + len(m.Attributes.TraceState)
+	for i := range m.Others {
+		d.bytes += m.Others[i].size()
+	}
 	decoded, err := messages.Decode(scratch, m.Body, &d.message.Attributes)
 	if err != nil {
 		d.commands = 1
-		d.bad = []badCommand{{position: -1, tenant: m.Attributes.TenantID, text: m.Body, why: err}}
+		d.bad = []badCommand{{position: -1, text: m.Body, why: err}}
 		return decoded[:0]
 	}
 	d.commands = len(decoded)
@@ -141,22 +143,18 @@ func (d *delivery) refused(i int) badCommand {
 	return b
 }
 
-// count tells the metrics of the outcomes of a message's commands.
+// count tells the metrics of the outcomes of a message's commands, but for those that end as dead letters: those count when
+// their letters are sent.
 func (c *Consumer) count(d *delivery) {
-	for i := range d.bad {
-		c.outcomes[d.bad[i].kind][writer.Refused].Inc()
-		tenant := d.bad[i].tenant
-		if messages.CheckTenantID(tenant) != nil {
-			tenant = metrics.OtherTenants // it may be anything
-		}
-		c.metrics.TenantCommands(tenant, writer.Refused.String(), 1)
-	}
-	settled := len(d.bad)
+	settled := 0
 	for i := range d.Writes {
 		w := &d.Writes[i]
 		outcome := w.Outcome
 		if outcome == writer.Pending { // the writer never took it
 			outcome = writer.HandedBack
+		}
+		if outcome == writer.Refused {
+			continue
 		}
 		if outcome != writer.HandedBack {
 			settled++
@@ -185,7 +183,11 @@ func (c *Consumer) finish(d *delivery, outcome string, counter *atomic.Int64) {
 		d.Span.Settled(outcome, reason)
 	}
 	c.metrics.Settled.WithLabelValues(outcome).Inc()
-	c.room.release(d.commands, d.bytes)
+	if d.waits {
+		c.waiting.leave(d.commands, d.bytes)
+	} else {
+		c.room.release(d.commands, d.bytes)
+	}
 	c.gauge()
 }
 
@@ -196,7 +198,8 @@ func (d *delivery) forget() {
 		d.Writes[i].Command, d.Writes[i].Refusal = messages.Command{}, nil
 	}
 	d.Writes, d.texts, d.positions, d.bad = nil, nil, nil, nil
-	d.text, d.message.Body = "", ""
+	d.text, d.message.Body, d.message.Others = "", "", nil
+	d.letters.forget()
 }
 
 // delete deletes a batch of messages, and tries again while their receipts are valid.
@@ -275,15 +278,12 @@ func (c *Consumer) handBack(d *delivery) {
 func (c *Consumer) changeBack(batch []*delivery) {
 	changes := make([]Visibility, len(batch))
 	now := time.Now()
-	c.mu.Lock()
 	for i, d := range batch {
 		changes[i].ReceiptHandle = d.message.ReceiptHandle
 		if !c.draining.Load() {
 			changes[i].Timeout = handBackDelay(d.message.ReceiveCount, c.cfg.MaxReceives, rand.Float64())
-			c.parked.add(now.Add(changes[i].Timeout))
 		}
 	}
-	c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(c.calls, sendTimeout)
 	failures, err := c.queue.ChangeVisibility(ctx, changes)
 	cancel()
@@ -304,131 +304,16 @@ func (c *Consumer) changeBack(batch []*delivery) {
 	}
 	for i, d := range batch {
 		if !failed[i] {
+			c.park(now.Add(changes[i].Timeout))
 			c.finish(d, "handed_back", &c.handedBack)
 		}
 	}
 	c.tryAgain(again, func() { c.handBacks.add(again...) })
 }
 
-// bury sends a message's dead letters; the message is deleted when the last has been accepted.
-func (c *Consumer) bury(d *delivery) {
-	letters := make([]Letter, 0, len(d.bad))
-	for i := range d.bad {
-		b := &d.bad[i]
-		l, ok := newLetter(&d.message, c.cfg.QueueName, b.position, b.tenant, b.text, b.why, c.cfg.LetterBytes)
-		if !ok {
-			c.log.Warn("dead letter exceeds SQS's limit; the message is left to the queue's redrive policy",
-				"message_id", d.message.ID, "bytes", l.Size(), "limit", c.cfg.LetterBytes, "reason", b.why.Reason)
-			c.finish(d, "left", &c.left)
-			return
-		}
-		l.delivery = d
-		letters = append(letters, l)
-	}
-	d.letters.out = len(letters)
-	c.letters.add(letters...)
-}
-
-// letterRound is how far a message's letters are. They go in rounds: what was refused is sent again when the last of
-// the round has its answer, so that a message is never settled while a letter of it is under way.
-type letterRound struct {
-	mu      sync.Mutex
-	out     int      // letters without an answer in this round; guarded by mu
-	refused []Letter // guarded by mu
-	sent    int      // in all rounds; guarded by mu
-	rounds  int      // over; guarded by mu
-}
-
-// answered notes what became of a letter. over says that it was the round's last; again is then what was refused.
-func (r *letterRound) answered(l Letter, accepted bool) (over bool, again []Letter) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if accepted {
-		r.sent++
-	} else {
-		r.refused = append(r.refused, l)
-	}
-	if r.out--; r.out > 0 {
-		return false, nil
-	}
-	again, r.refused = r.refused, nil
-	r.out = len(again)
-	r.rounds++
-	return true, again
-}
-
-// progress is how many letters were accepted, in how many rounds.
-func (r *letterRound) progress() (sent, rounds int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.sent, r.rounds
-}
-
-// sendLetters sends a batch of letters in calls of no more bytes than SQS takes.
-func (c *Consumer) sendLetters(batch []Letter) {
-	for len(batch) > 0 {
-		n, bytes := 0, 0
-		for n < len(batch) && (n == 0 || bytes+batch[n].Size() <= c.cfg.LetterBytes) {
-			bytes += batch[n].Size()
-			n++
-		}
-		c.sendSome(batch[:n])
-		batch = batch[n:]
-	}
-}
-
-// sendSome sends letters by one call. Of messages whose round is over, it goes on with the next round after a pause;
-// what nothing was sent or written of goes back to the queue after some, and everything does while closing.
-func (c *Consumer) sendSome(batch []Letter) {
-	ctx, cancel := context.WithTimeout(c.calls, sendTimeout)
-	failures, err := c.dlq.Send(ctx, batch)
-	cancel()
-	c.answers.Add(1)
-	if err != nil {
-		c.log.Error("dead letters can't be sent", "letters", len(batch), "error", err)
-		failures = all(len(batch))
-	}
-	failed := make([]bool, len(batch))
-	for _, f := range failures {
-		failed[f.Index] = true
-	}
-	var again []Letter
-	pause := 0
-	for i, l := range batch {
-		if !failed[i] {
-			c.deadLetters.Add(1)
-			c.metrics.DeadLetters.WithLabelValues(l.Attributes["reason"]).Inc()
-		}
-		d := l.delivery
-		over, refused := d.letters.answered(l, !failed[i])
-		if !over {
-			continue
-		}
-		sent, rounds := d.letters.progress()
-		switch {
-		case len(refused) == 0:
-			c.deletes.add(d)
-		case c.closing.Load() || rounds >= lettersGiveBack && sent == 0 && !d.Touched():
-			if c.held.leave(d) {
-				c.handBacks.add(d)
-			}
-		case !time.Now().Before(c.held.deadline(d)):
-			// It could not be extended any more: somebody receives it again, and sends its letters.
-			c.finish(d, "left", &c.left)
-		default:
-			again = append(again, refused...)
-			pause = max(pause, rounds)
-		}
-	}
-	if len(again) == 0 {
-		return
-	}
-	sleep(c.calls, backoff(pause))
-	if c.calls.Err() == nil {
-		c.letters.add(again...)
-		return
-	}
-	for _, l := range again {
-		c.finish(l.delivery, "left", &c.left)
-	}
+// park notes a message that SQS keeps away until then.
+func (c *Consumer) park(until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.parked.add(until)
 }

@@ -20,6 +20,7 @@ type held struct {
 	commands int  // guarded by mu
 	bytes    int  // guarded by mu
 	waited   bool // drain waits; guarded by mu
+	closed   bool // nothing is taken out any more; guarded by mu
 	empty    chan struct{}
 }
 
@@ -69,7 +70,7 @@ func (h *held) unlist(d *delivery) {
 func (h *held) remove(d *delivery) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if d.done {
+	if d.done || h.closed {
 		return false
 	}
 	d.done = true
@@ -81,6 +82,26 @@ func (h *held) remove(d *delivery) bool {
 		close(h.empty)
 	}
 	return true
+}
+
+// close ends the list, whatever is under way, and says how many deliveries are left in it.
+func (h *held) close() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	if h.waited {
+		h.waited = false
+		close(h.empty)
+	}
+	return h.count
+}
+
+// shrink says that a delivery carries no more than so many commands now.
+func (h *held) shrink(d *delivery, commands int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.commands -= d.commands - commands
+	d.commands = commands
 }
 
 func (h *held) len() int {

@@ -1,23 +1,31 @@
 package consumer
 
 import (
+	"encoding/base64"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"tributary/internal/aws/limits"
+	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
 )
 
 // Letter is a command that can never be written, on its way to the dead-letter queue.
 type Letter struct {
 	Body       string
-	Attributes map[string]string // none is empty
+	Attributes map[string]string // of type String; none is empty
+	// Others are further attributes of the command's message, and its tenant_id where that is not text.
+	Others      []Attribute
+	TraceHeader string // X-Ray's, the system attribute AWSTraceHeader
 	// GroupID and DeduplicationID are for a FIFO dead-letter queue.
 	GroupID         string
 	DeduplicationID string
 
 	delivery *delivery
+	command  *badCommand
+	enclosed bool // Body is the command in an envelope
 }
 
 // Size is what SQS counts: the body and the attributes' names, types and values.
@@ -26,48 +34,135 @@ func (l *Letter) Size() int {
 	for name, value := range l.Attributes {
 		n += len(name) + len("String") + len(value)
 	}
+	for i := range l.Others {
+		n += l.Others[i].size()
+	}
 	return n
 }
 
 // detailBytes is the most that a letter says in words.
 const detailBytes = 1024
 
-// newLetter describes why a command of a message could not be written. index is the command's position in its
-// message, or -1 where the body could not be decoded. ok is false where body and attributes exceed limit.
-func newLetter(m *Message, queue string, index int, tenant, text string, why *messages.Error, limit int) (l Letter, ok bool) {
-	l = Letter{Body: text, Attributes: map[string]string{}, GroupID: tenant, DeduplicationID: m.ID}
+// letterNames are the attributes that say what a letter is. A message's own attributes of these names are not kept.
+var letterNames = []string{
+	"reason", "command_tenant_id", "field", "detail", "source_message_id", "source_index", "source_queue",
+}
+
+// newLetter describes why a command of a message could not be written. The message's own attributes go with it, so that a redrive
+// is judged as the message was: tenant_id always, then the trace, then others as long as SQS's ten allow. ok is false where
+// the letter exceeds limit.
+func newLetter(m *Message, queue string, b *badCommand, limit int) (l Letter, ok bool) {
+	l = Letter{Body: b.text, Attributes: map[string]string{}, TraceHeader: m.TraceHeader, DeduplicationID: m.ID, command: b}
 	set := func(name, value string) {
 		if value = attributeText(value); value != "" {
 			l.Attributes[name] = value
 		}
 	}
-	if index >= 0 {
-		set("source_index", strconv.Itoa(index))
-		l.DeduplicationID += "-" + strconv.Itoa(index)
+	if b.position >= 0 {
+		set("source_index", strconv.Itoa(b.position))
+		l.DeduplicationID += "-" + strconv.Itoa(b.position)
 	}
-	if l.GroupID == "" || len(l.GroupID) > limits.SQSGroupIDBytes || m.GroupID != "" {
-		l.GroupID = m.GroupID
-	}
-	if l.GroupID == "" {
-		l.GroupID = "unknown"
-	}
-	set("reason", string(why.Reason))
-	set("tenant_id", cut(tenant, limits.SQSGroupIDBytes))
-	set("field", cut(why.Field, limits.SQSGroupIDBytes))
+	set("reason", string(b.why.Reason))
+	set("command_tenant_id", cut(b.tenant, limits.SQSGroupIDBytes))
+	set("field", cut(b.why.Field, limits.SQSGroupIDBytes))
 	set("source_message_id", m.ID)
 	set("source_queue", queue)
-	set("detail", cut(why.Detail, detailBytes))
+	set("detail", cut(b.why.Detail, detailBytes))
+	if tenant, given := senderTenant(m); given && messages.IsText(tenant.Type) {
+		l.Attributes[tenant.Name] = tenant.Text
+	} else if given {
+		l.Others = []Attribute{tenant}
+	}
+	set("traceparent", m.Attributes.TraceParent)
+	set("tracestate", m.Attributes.TraceState)
+	l.setGroup(m, b.tenant)
+	if !acceptable(l.Body) {
+		l.enclose()
+	}
+
+	kept := len(l.Others)
+	room := limits.SQSMessageAttributes - len(l.Attributes)
+	for i := range m.Others {
+		if a := &m.Others[i]; len(l.Others) < room && a.sendable() && a.Name != "tenant_id" && !slices.Contains(letterNames, a.Name) && l.Attributes[a.Name] == "" {
+			l.Others = append(l.Others, *a)
+		}
+	}
 	if l.Size() > limit {
-		delete(l.Attributes, "detail")
+		l.Others = l.Others[:kept]
+	}
+	for _, name := range []string{"detail", "tracestate", "traceparent"} {
+		if l.Size() > limit {
+			delete(l.Attributes, name)
+		}
 	}
 	return l, l.Size() <= limit
 }
 
-// attributeText replaces what SQS refuses in an attribute's value: characters outside of #x9 | #xA | #xD |
-// #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF ("SendMessage").
+// tenantBytes is the longest tenant_id that a letter repeats as text.
+const tenantBytes = 256
+
+// senderTenant is the attribute tenant_id that says who sent a message. What can't be repeated exactly is binary, which names no tenant:
+// a tenant_id that was cut or mended might be another's.
+func senderTenant(m *Message) (a Attribute, given bool) {
+	tenant := m.Attributes.TenantID
+	for i := range m.Others {
+		if m.Others[i].Name == "tenant_id" {
+			if a := m.Others[i]; a.size() <= tenantBytes && a.sendable() {
+				return a, true
+			}
+		}
+	}
+	switch {
+	case m.Attributes.OpaqueTenant:
+		return Attribute{Name: "tenant_id", Type: "Binary", Binary: []byte("not text")}, true
+	case tenant == "":
+		return a, false
+	case len(tenant) > tenantBytes || attributeText(tenant) != tenant:
+		return Attribute{Name: "tenant_id", Type: "Binary", Binary: []byte(cut(tenant, tenantBytes))}, true
+	}
+	return Attribute{Name: "tenant_id", Type: "String", Text: tenant}, true
+}
+
+// setGroup chooses the message group: that of the message, or else the tenant where SQS takes it as one.
+func (l *Letter) setGroup(m *Message, tenant string) {
+	l.GroupID = m.GroupID
+	if l.GroupID == "" && len(tenant) <= limits.SQSGroupIDBytes && !strings.ContainsFunc(tenant, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		l.GroupID = tenant
+	}
+	if l.GroupID == "" {
+		l.GroupID = "unknown"
+	}
+}
+
+// enclose puts the body into a CloudEvents envelope, in base64. The worker takes the envelope off, so that a redrive needs no
+// more than the body as it is, and the command's text stays exact.
+func (l *Letter) enclose() {
+	b := make([]byte, 0, 160+base64.StdEncoding.EncodedLen(len(l.Body)))
+	b = append(b, `{"specversion":"1.0","type":"tributary.dead-letter","source":"tributary","id":`...)
+	b = rawjson.AppendString(b, l.DeduplicationID)
+	b = append(b, `,"datacontenttype":"application/json","data_base64":"`...)
+	b = base64.StdEncoding.AppendEncode(b, []byte(l.Body))
+	l.Body, l.enclosed = string(append(b, `"}`...)), true
+}
+
+// acceptable says whether SQS takes a text as a body.
+func acceptable(body string) bool {
+	if body == "" || !utf8.ValidString(body) {
+		return false
+	}
+	return !strings.ContainsFunc(body, func(r rune) bool { return !sqsText(r) })
+}
+
+// sqsText says whether SQS takes a character in a body or an attribute: #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD |
+// #x10000 to #x10FFFF ("SendMessage").
+func sqsText(r rune) bool {
+	return r == '\t' || r == '\n' || r == '\r' || r >= 0x20 && r <= 0xD7FF || r >= 0xE000 && r <= 0xFFFD || r >= 0x10000
+}
+
+// attributeText replaces what SQS refuses in an attribute's value, and what steers terminals.
 func attributeText(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '\t' || r == '\n' || r == '\r' || r >= 0x20 && r <= 0xD7FF && r != 0x7f || r >= 0xE000 && r <= 0xFFFD || r >= 0x10000 {
+		if sqsText(r) && r != 0x7f {
 			return r
 		}
 		return utf8.RuneError

@@ -20,7 +20,8 @@ type Queue interface {
 
 // DeadLetterQueue is where commands go that can never be written.
 type DeadLetterQueue interface {
-	// Send puts up to ten letters on the queue, 1 MiB in all, and returns which were not taken.
+	// Send puts up to ten letters on the queue, 1 MiB in all, and returns which were not taken. An error says nothing of the
+	// letters: each may have been taken. A refusal of the call that is due to its only letter is that letter's, and final.
 	Send(ctx context.Context, letters []Letter) ([]Failure, error)
 }
 
@@ -36,7 +37,23 @@ type Message struct {
 	FirstReceivedAt time.Time
 	Attributes      messages.Attributes
 	TraceHeader     string // X-Ray's, the system attribute AWSTraceHeader
+	// Others are the message attributes that Attributes does not hold: those of other names, and a tenant_id that is no String.
+	Others []Attribute
 }
+
+// Attribute is a message attribute as SQS has it.
+type Attribute struct {
+	Name   string
+	Type   string // String, Number or Binary, perhaps with a label of the sender's behind a point
+	Text   string // the value, unless it is binary
+	Binary []byte
+}
+
+// sendable says whether SQS takes the attribute.
+func (a *Attribute) sendable() bool { return a.Type != "" && (a.Text != "" || len(a.Binary) > 0) }
+
+// size is what SQS counts.
+func (a *Attribute) size() int { return len(a.Name) + len(a.Type) + len(a.Text) + len(a.Binary) }
 
 // Visibility is a change of one message's visibility timeout, rounded up to whole seconds.
 type Visibility struct {

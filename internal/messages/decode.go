@@ -7,9 +7,11 @@ import (
 // Attributes are the attributes of an SQS message that bear on its commands. Decode fills the empty ones with what a
 // wrapping carries.
 type Attributes struct {
-	TenantID    string // "tenant_id": every command of the message must be this tenant's
-	TraceParent string // "traceparent", W3C Trace Context
-	TraceState  string // "tracestate"
+	TenantID string // "tenant_id": every command of the message must be this tenant's
+	// OpaqueTenant says that there is a tenant_id that is not text: it is no tenant's, and TenantID is empty.
+	OpaqueTenant bool
+	TraceParent  string // "traceparent", W3C Trace Context
+	TraceState   string // "tracestate"
 }
 
 // Decoded is one command of a body.
@@ -36,7 +38,13 @@ func Decode(dst []Decoded, body string, a *Attributes) ([]Decoded, *Error) {
 	if err := d.body(body, 0); err != nil {
 		return dst, err
 	}
-	if d.attributes != nil && d.attributes.TenantID != "" {
+	if d.attributes != nil && d.attributes.OpaqueTenant {
+		for i := d.start; i < len(d.dst); i++ {
+			if e := &d.dst[i]; e.Err == nil {
+				e.Err = &Error{ReasonTenantMismatch, "tenant_id", "the message's attribute tenant_id is not text, so it names no tenant"}
+			}
+		}
+	} else if d.attributes != nil && d.attributes.TenantID != "" {
 		tenant := d.attributes.TenantID
 		for i := d.start; i < len(d.dst); i++ {
 			if e := &d.dst[i]; e.Err == nil && e.Command.TenantID != tenant {

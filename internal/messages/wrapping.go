@@ -2,6 +2,7 @@ package messages
 
 import (
 	"encoding/base64"
+	"strings"
 
 	"tributary/internal/base/rawjson"
 )
@@ -144,21 +145,24 @@ func (d *decoder) snsAttributes(text string) {
 	}
 	for s.Open('{'); s.More('}'); {
 		name := s.Name()
-		value := ""
-		if s.Peek() != '{' {
-			s.Skip()
-			continue
-		}
-		for s.Open('{'); s.More('}'); {
-			if s.Name() == "Value" && s.Peek() == '"' {
-				value = s.String()
-			} else {
-				s.Skip()
+		value, typ := "", "String"
+		if s.Peek() == '{' {
+			for s.Open('{'); s.More('}'); {
+				switch member := s.Name(); {
+				case member == "Value" && s.Peek() == '"':
+					value = s.String()
+				case member == "Type" && s.Peek() == '"':
+					typ = s.String()
+				default:
+					s.Skip()
+				}
 			}
+		} else {
+			s.Skip()
 		}
 		switch name {
 		case "tenant_id":
-			fill(&d.attributes.TenantID, value)
+			d.attributes.fillTenant(typ, value)
 		case "traceparent":
 			fill(&d.attributes.TraceParent, value)
 		case "tracestate":
@@ -166,6 +170,21 @@ func (d *decoder) snsAttributes(text string) {
 		}
 	}
 }
+
+// fillTenant takes a tenant_id of an SNS notification, unless the message has one of its own. What is no text names no tenant.
+func (a *Attributes) fillTenant(typ, value string) {
+	switch {
+	case a.TenantID != "" || a.OpaqueTenant:
+	case value == "" || !IsText(typ):
+		a.OpaqueTenant = true
+	default:
+		a.TenantID = value
+	}
+}
+
+// IsText says whether a message attribute of that type is a string ("Amazon SQS message metadata": String, perhaps with a label
+// behind a point).
+func IsText(typ string) bool { return typ == "String" || strings.HasPrefix(typ, "String.") }
 
 func fill(s *string, value string) {
 	if *s == "" {

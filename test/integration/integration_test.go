@@ -428,7 +428,7 @@ func TestBadInput(t *testing.T) {
 					t.Errorf("%s: letter with %v", bad[i].name, l.attributes)
 				}
 			case l.body == other:
-				if l.attributes["reason"] != "tenant_mismatch" || l.attributes["tenant_id"] != "acme" {
+				if l.attributes["reason"] != "tenant_mismatch" || l.attributes["tenant_id"] != "beta" || l.attributes["command_tenant_id"] != "acme" {
 					t.Errorf("tenant A in a message tagged B: %v", l.attributes)
 				}
 			case l.body == order("order_amount", `"x"`):

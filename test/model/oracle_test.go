@@ -66,23 +66,32 @@ type line struct {
 
 // delivery is a message as a process holds it.
 type delivery struct {
-	message  *message
-	receipt  int
-	at       time.Duration
-	position int // the least of its first command
-	touched  string
-	redone   bool // the process held the message twice at once
-	stale    bool // the message was received again since
-	away     bool // it was handed back
-	failures int  // extensions in a row that failed
+	message    *message
+	receipt    int
+	at         time.Duration
+	position   int // the least of its first command
+	touched    string
+	redone     bool // the process held the message twice at once
+	stale      bool // the message was received again since
+	away       bool // it was handed back
+	awayAt     time.Duration
+	waitsSince time.Duration // it was seen to wait for letters alone
+	failures   int           // extensions in a row that failed
 }
 
 // observed is a process.
 type observed struct {
 	held     map[int]*delivery // by receipt
 	flying   map[key]int       // by which call
+	gone     []gone
 	stopping bool
 	over     bool
+}
+
+// gone is a message that was deleted. Its process may not know yet.
+type gone struct {
+	at  time.Duration
+	bad int
 }
 
 type call struct {
@@ -153,12 +162,13 @@ func (o *oracle) see(n int, e *event) {
 		if d := p.held[e.receipt]; d != nil && e.timeout == visibility {
 			d.failures++
 		} else if d != nil {
-			d.away = true // whoever fails to hand it back may leave it
+			d.away, d.awayAt = true, e.at // whoever fails to hand it back may leave it
 		}
 	case deleted:
 		o.deleted[e.message.id] = true
 		if d := p.held[e.receipt]; d != nil {
 			o.earned(d, e.process, true)
+			p.gone = append(p.gone, gone{e.at, d.message.bad()})
 			delete(p.held, e.receipt)
 		} else {
 			o.fail("%s: deleted by process %d, which does not hold it", e.message.id, e.process)
@@ -166,7 +176,10 @@ func (o *oracle) see(n int, e *event) {
 	case lettered:
 		o.lettered(e, p)
 	case redriven:
-		o.fail("%s: received more than a hundred times", e.message.id)
+		o.deleted[e.message.id] = true
+		if !e.message.barred {
+			o.fail("%s: received more than a hundred times", e.message.id)
+		}
 	case stopping:
 		p.stopping = true
 	case died:
@@ -177,17 +190,78 @@ func (o *oracle) see(n int, e *event) {
 	}
 }
 
-// bounded checks what a process holds when it asks for more: at most the bound, and a receive for each other poller.
+// bounded checks what a process holds when it asks for more: at most the bound, and a receive for each other poller. What only waits
+// for its letters has a bound of its own, of a quarter; one message always has its place.
 func (o *oracle) bounded(e *event, p *observed) {
-	held := 0
+	const soon = 30 * time.Second // a letter's first call and its pause are over by then
+	held, waiting, long, messages := 0, 0, 0, 0
 	for _, d := range p.held {
-		if !d.stale && !d.away {
+		switch {
+		case d.stale || d.away:
+		case o.waits(d, e.process):
+			waiting += d.message.bad()
+			if d.waitsSince == 0 {
+				d.waitsSince = e.at
+			}
+			if e.at-d.waitsSince > soon && !d.message.barred { // what is barred is left, which nobody sees
+				long += d.message.bad()
+				messages++
+			}
+		default:
 			held += len(d.message.commands)
 		}
 	}
+	if !o.fifo && messages > 1 && long > o.share() {
+		o.fail("process %d holds %d messages whose %d commands wait for letters alone, and may hold %d", e.process, messages, long, o.share())
+	}
+	held += max(0, waiting-o.share()-o.largest)
 	if most := o.maxInFlight + e.call*10*o.largest; held > most {
 		o.fail("process %d holds %d commands and receives more: the bound is %d and one receive a poller, of which there are %d", e.process, held, o.maxInFlight, e.call)
 	}
+}
+
+// share is how many commands may wait for their letters beside the room.
+func (o *oracle) share() int { return o.maxInFlight / 4 }
+
+// waits says whether all that a delivery waits for is letters.
+func (o *oracle) waits(d *delivery, process int) bool {
+	if d.message.bad() == 0 {
+		return false
+	}
+	for i := range d.message.commands {
+		if d.message.commands[i].fate == good && !o.done(d, process, i) {
+			return false
+		}
+	}
+	return true
+}
+
+// crowded says whether there is no place for a message to wait for its letters.
+func (o *oracle) crowded(d *delivery, p *observed, process int) bool {
+	const late = 11 * time.Second // a call's time-out
+	others := 0
+	for _, g := range p.gone {
+		if o.at-g.at < late {
+			others += g.bad
+		}
+	}
+	for _, other := range p.held {
+		if other != d && (!other.away || o.at-other.awayAt < late) && o.waits(other, process) {
+			others += other.message.bad()
+		}
+	}
+	return o.waits(d, process) && others > 0 && others+d.message.bad() > o.share()
+}
+
+// bad is how many commands of a message can't be written.
+func (m *message) bad() int {
+	n := 0
+	for i := range m.commands {
+		if m.commands[i].fate != good {
+			n++
+		}
+	}
+	return n
 }
 
 func (o *oracle) received(n int, e *event, p *observed) {
@@ -205,7 +279,7 @@ func (o *oracle) received(n int, e *event, p *observed) {
 			if d.message != m {
 				continue
 			}
-			if !e.twice && !d.stale && !d.away && !other.over && d.failures < extensions {
+			if !e.twice && !d.stale && !d.away && !m.barred && !other.over && d.failures < extensions {
 				o.fail("%s: process %d let it become visible while it held it; %d extensions had failed", m.id, id, d.failures)
 			}
 			d.stale = true
@@ -397,11 +471,11 @@ func (o *oracle) changed(e *event, p *observed) {
 	if d.away {
 		return // the answer was lost
 	}
-	d.away = true
+	d.away, d.awayAt = true, e.at
 	if p.stopping {
 		return
 	}
-	if d.touched != "" && !d.redone {
+	if d.touched != "" && !d.redone && !o.crowded(d, p, e.process) {
 		o.fail("%s: handed back by process %d, but part of it was %s", e.message.id, e.process, d.touched)
 	}
 	if o.fifo && !d.message.has(poison) && !d.message.has(refused) {
@@ -436,16 +510,20 @@ func (o *oracle) earned(d *delivery, process int, letters bool) {
 			if o.highest[keyOf(&c.Command)] < c.Version {
 				o.fail("%s: done with, but version %d of %v is not durable", d.message.id, c.Version, keyOf(&c.Command))
 			}
-		default:
-			at, written := o.durable[c.Command]
-			if written && at >= o.sentAt[d.message.id] {
-				continue
-			}
-			if o.line(process, keyOf(&c.Command)).covered < d.position+i {
-				o.fail("%s: done with, but command %d is neither durable nor overtaken: %+v", d.message.id, i, c.Command)
-			}
+		case !o.done(d, process, i):
+			o.fail("%s: done with, but command %d is neither durable nor overtaken: %+v", d.message.id, i, c.Command)
 		}
 	}
+}
+
+// done says whether a command that can be written is durable, or overtaken by what is.
+func (o *oracle) done(d *delivery, process, i int) bool {
+	c := &d.message.commands[i]
+	if c.Version > 0 {
+		return o.highest[keyOf(&c.Command)] >= c.Version
+	}
+	at, written := o.durable[c.Command]
+	return written && at >= o.sentAt[d.message.id] || o.line(process, keyOf(&c.Command)).covered >= d.position+i
 }
 
 func (m *message) letter(i int) letterKey {
@@ -464,7 +542,9 @@ func (o *oracle) lettered(e *event, p *observed) {
 		return
 	}
 	i, k := 0, letterKey{m.id, -1}
-	if !m.whole {
+	if m.wrapped {
+		k = letterKey{m.id, 0}
+	} else if !m.whole {
 		n, err := strconv.Atoi(a["source_index"])
 		if err != nil || n < 0 || n >= len(m.commands) {
 			o.fail("%s: a letter with source_index %q", m.id, a["source_index"])
@@ -479,14 +559,10 @@ func (o *oracle) lettered(e *event, p *observed) {
 		o.fail("%s: command %d is a dead letter (%s: %s) and could be written", m.id, i, a["reason"], a["detail"])
 		return
 	}
-	if e.letter.Body != c.text {
+	if body, _ := opened(e.letter.Body); body != c.text && !(m.wrapped && body == m.body) {
 		o.fail("%s: letter %d is %q, sent was %q", m.id, i, e.letter.Body, c.text)
 	}
-	tenant := c.TenantID
-	if m.whole {
-		tenant = m.tenant
-	}
-	if a["reason"] != string(c.reason) || a["tenant_id"] != tenant || a["source_queue"] != "commands" || a["detail"] == "" {
+	if c.reason != "" && a["reason"] != string(c.reason) || a["tenant_id"] != m.tenant || a["command_tenant_id"] != c.TenantID || a["source_queue"] != "commands" || a["detail"] == "" {
 		o.fail("%s: letter %d has the attributes %v, its reason is %s", m.id, i, a, c.reason)
 	}
 	o.letters[k]++

@@ -2,12 +2,14 @@ package model
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"tributary/internal/consumer"
 	"tributary/internal/messages"
@@ -363,12 +365,57 @@ func (q dlq) Send(ctx context.Context, letters []consumer.Letter) ([]consumer.Fa
 			failures = append(failures, consumer.Failure{Index: i, Code: "InternalError"})
 			continue
 		}
+		command, enclosed := opened(letters[i].Body)
+		if bar := w.barred[command]; bar == barAll || bar == barPlain && !enclosed || !sqsTakes(letters[i].Body) {
+			failures = append(failures, consumer.Failure{Index: i, Code: "InvalidMessageContents", Final: true})
+			continue
+		}
 		w.note(event{kind: lettered, process: q.id, letter: &letters[i], certain: !lost})
+		w.redrive(&letters[i])
 	}
 	if lost {
 		return nil, errNetwork
 	}
 	return failures, nil
+}
+
+// sqsTakes says whether SQS takes a text as a body.
+func sqsTakes(body string) bool {
+	return utf8.ValidString(body) && !strings.ContainsAny(body, "\x00\x01\x1f\ufffe\uffff")
+}
+
+// opened takes the envelope off a letter's body, where there is one.
+func opened(body string) (command string, enclosed bool) {
+	var e struct {
+		Type string `json:"type"`
+		Data []byte `json:"data_base64"`
+	}
+	if json.Unmarshal([]byte(body), &e) != nil || e.Type != "tributary.dead-letter" {
+		return body, false
+	}
+	return string(e.Data), true
+}
+
+// redrive sends some letters back, as an operator would: with the body as it is and the tenant_id that the letter has.
+func (w *world) redrive(l *consumer.Letter) {
+	a := l.Attributes
+	var of *message
+	for _, s := range w.queue.stored {
+		if s.message.id == a["source_message_id"] {
+			of = s.message
+		}
+	}
+	if of == nil || of.redriven || a["reason"] != string(messages.ReasonTenantMismatch) || w.draw.below(3) != 0 {
+		return
+	}
+	i, err := strconv.Atoi(a["source_index"])
+	if err != nil || i >= len(of.commands) {
+		return
+	}
+	w.send(&message{
+		id: fmt.Sprintf("redriven%d-%s", len(w.queue.stored), of.id), body: l.Body, group: l.GroupID, tenant: a["tenant_id"],
+		commands: of.commands[i : i+1], redriven: true,
+	})
 }
 
 // check enforces SQS's rules for SendMessageBatch.

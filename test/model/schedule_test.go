@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"log/slog"
@@ -50,6 +51,7 @@ type run struct {
 	versions  map[key]int64    // the highest that a key was given
 	given     map[version]bool // all
 	healed    bool             // no faults any more
+	hostile   int              // of a hundred commands, how many can't be written
 }
 
 // version is a version of a key.
@@ -149,7 +151,7 @@ func (r *run) some() *process {
 // play plays one schedule in a bubble and returns its history, and the rules of AWS that were violated.
 func play(d *draw, m *metrics.Metrics) (*world, consumer.Config, writer.Config) {
 	r := &run{
-		world:    &world{draw: d, began: time.Now(), items: map[key]item{}, refuse: map[messages.Command]bool{}, changed: make(chan struct{})},
+		world:    &world{draw: d, began: time.Now(), items: map[key]item{}, refuse: map[messages.Command]bool{}, barred: map[string]bar{}, changed: make(chan struct{})},
 		metrics:  m,
 		log:      slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError + 1})),
 		versions: map[key]int64{}, given: map[version]bool{},
@@ -208,6 +210,8 @@ func (r *run) plan() []action {
 		MaxInFlight: r.writing.MaxInFlight, DrainTimeout: pick(d, 45*time.Second, 30*time.Second), RequireVersion: d.below(20) == 0,
 	}.Defaults()
 
+	r.hostile = pick(d, 5, 5, 5, 5, 60)
+
 	var actions []action
 	span := pick(d, 0, time.Second, 5*time.Second, 40*time.Second)
 	count := 1 + d.below(pick(d, 4, 12, 30))
@@ -250,6 +254,10 @@ func (r *run) plan() []action {
 			action{at + pick(d, 0, time.Millisecond, time.Second, 40*time.Second), (*run).start})
 	}
 	r.trouble(span)
+	if r.hostile > 5 && d.below(2) == 0 { // and no letter can be sent
+		r.faults.dlqAway = time.Hour
+		actions = append(actions, action{span + 90*time.Second, func(*run) {}})
+	}
 	if span > 0 || d.below(2) == 0 {
 		actions = append(actions, action{span + d.upTo(20*time.Second), func(*run) {}}) // faults last so long
 	}
@@ -297,7 +305,13 @@ func (r *run) message(id string) *message {
 		n = 2 + d.below(pick(d, 3, 8, 40))
 	}
 	mixed := n > 1 && d.below(4) == 0
-	if d.below(25) == 0 {
+	if d.below(30) == 0 {
+		r.serial++
+		m.wrapped = true
+		text := fmt.Sprintf(`{"type":"nonsense`+pick(d, "\ufffe", "\xff", "")+`","n":%d}`, r.serial)
+		m.body = `{"specversion":"1.0","data_base64":"` + base64.StdEncoding.EncodeToString([]byte(text)) + `"}`
+		m.commands = []command{{fate: poison, text: text}}
+	} else if d.below(25) == 0 {
 		m.whole = true
 		m.body = pick(d, `{"type":`, `[]`, `"put_user"`, `{"commands":[]}`)
 		reason := messages.ReasonMalformed
@@ -311,6 +325,7 @@ func (r *run) message(id string) *message {
 				tenant = pick(d, tenants...)
 			}
 			m.commands = append(m.commands, r.command(tenant))
+			m.barred = m.barred || r.barred[m.commands[len(m.commands)-1].text] == barAll
 		}
 		texts := make([]string, n)
 		for i, c := range m.commands {
@@ -348,7 +363,16 @@ func (r *run) message(id string) *message {
 // command draws a command.
 func (r *run) command(tenant string) command {
 	d := r.draw
-	if d.below(20) == 0 {
+	if d.below(100) < r.hostile {
+		if d.below(6) == 0 { // its letter will be refused
+			r.serial++
+			text := fmt.Sprintf(`{"type":"put_shop","tenant_id":"%s","n":%d}`, tenant, r.serial)
+			r.barred[text] = barPlain
+			if d.below(8) == 0 {
+				r.barred[text] = barAll
+			}
+			return command{text: text, reason: messages.ReasonUnknownType}.poisoned(tenant)
+		}
 		return pick(d,
 			command{text: `{"type":"put_shop","tenant_id":"` + tenant + `"}`, reason: messages.ReasonUnknownType},
 			command{text: `{"type":"delete_user","tenant_id":"` + tenant + `"}`, reason: messages.ReasonMissingField},

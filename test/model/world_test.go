@@ -69,12 +69,20 @@ const (
 	refused      // the table refuses it
 )
 
+// bar says in which forms the dead-letter queue refuses a command's letter for good.
+type bar uint8
+
+const (
+	barPlain bar = iota + 1 // as it is
+	barAll                  // and in an envelope
+)
+
 // command is a command as it was sent.
 type command struct {
 	messages.Command        // poison: only its tenant, where it can be read
 	text             string // its own JSON text
 	fate             fate
-	reason           messages.Reason
+	reason           messages.Reason // "": any
 }
 
 // message is a message as it was sent.
@@ -85,6 +93,9 @@ type message struct {
 	tenant   string // message attribute
 	commands []command
 	whole    bool // the body can't be taken apart: one poison command stands for it
+	wrapped  bool // the only command is poison and stands in a wrapping: the letter may be of the one or the other
+	barred   bool // a letter of it can't be sent in any form
+	redriven bool // it is a letter, sent back
 }
 
 // world is a schedule's state and history. mu guards all of it.
@@ -99,6 +110,7 @@ type world struct {
 	items   map[key]item
 	calls   int
 	refuse  map[messages.Command]bool // what the table refuses
+	barred  map[string]bar            // texts of commands that the dead-letter queue refuses for good
 	changed chan struct{}             // closed and replaced when a message may have become visible
 	late    sync.WaitGroup            // writes that will take effect yet
 }

@@ -2,12 +2,15 @@ package awsjson
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
 
 	"tributary/internal/consumer"
 )
@@ -18,6 +21,12 @@ type DeadLetters struct {
 	Client *sqs.Client
 	URL    string
 	FIFO   bool
+}
+
+// entryFaults are the codes of errors that an entry alone is at fault for, where SQS refuses the whole call ("SendMessageBatch").
+var entryFaults = []string{
+	"InvalidMessageContents", "InvalidParameterValue", "BatchRequestTooLong",
+	"AWS.SimpleQueueService.BatchRequestTooLong", "InvalidAttributeValue",
 }
 
 // Send implements consumer.DeadLetterQueue by SendMessageBatch.
@@ -31,12 +40,29 @@ func (q *DeadLetters) Send(ctx context.Context, letters []consumer.Letter) ([]co
 		for name, value := range l.Attributes {
 			e.MessageAttributes[name] = types.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(value)}
 		}
+		for _, a := range l.Others {
+			value := types.MessageAttributeValue{DataType: aws.String(a.Type)}
+			if value.BinaryValue = a.Binary; a.Binary == nil {
+				value.StringValue = aws.String(a.Text)
+			}
+			e.MessageAttributes[a.Name] = value
+		}
+		if l.TraceHeader != "" {
+			e.MessageSystemAttributes = map[string]types.MessageSystemAttributeValue{
+				string(types.MessageSystemAttributeNameForSendsAWSTraceHeader): {DataType: aws.String("String"), StringValue: aws.String(l.TraceHeader)},
+			}
+		}
 		if q.FIFO {
 			e.MessageGroupId, e.MessageDeduplicationId = aws.String(l.GroupID), aws.String(l.DeduplicationID)
 		}
 		entries[i] = e
 	}
-	out, err := q.Client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &q.URL, Entries: entries})
+	// The SDK's check of the answer's MD5 sums would make one letter's fault an error of the whole call.
+	out, err := q.Client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &q.URL, Entries: entries},
+		func(o *sqs.Options) { o.DisableMessageChecksumValidation = true })
+	if refusal, ok := errors.AsType[smithy.APIError](err); ok && len(letters) == 1 && slices.Contains(entryFaults, refusal.ErrorCode()) {
+		return []consumer.Failure{{Index: 0, Code: refusal.ErrorCode(), Final: true}}, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("send dead letters: %w", err)
 	}

@@ -11,10 +11,12 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -210,7 +212,7 @@ func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 			_, err := p.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
 				QueueUrl: aws.String(queueURL), MaxNumberOfMessages: int32(most), WaitTimeSeconds: int32(wait),
 				MessageSystemAttributeNames: []sqstypes.MessageSystemAttributeName{"ApproximateReceiveCount", "SentTimestamp", "ApproximateFirstReceiveTimestamp", "MessageGroupId", "AWSTraceHeader"},
-				MessageAttributeNames:       []string{"tenant_id", "traceparent", "tracestate"},
+				MessageAttributeNames:       []string{"All"},
 			})
 			return err
 		}, func(ctx context.Context) error {
@@ -300,6 +302,14 @@ func testMessagesAreTheSDKs(t *testing.T, p *pair) {
 			}
 			if r.IntN(2) == 0 {
 				value := func() map[string]any {
+					switch r.IntN(6) {
+					case 0:
+						return map[string]any{"DataType": "Binary", "BinaryValue": []byte(r.text(20) + "x")}
+					case 1:
+						return map[string]any{"StringValue": "7", "DataType": "Number"}
+					case 2:
+						return map[string]any{"StringValue": r.text(20), "DataType": "String.of-ours"}
+					}
 					return map[string]any{"StringValue": r.text(20), "DataType": "String", "BinaryValue": nil}
 				}
 				m["MessageAttributes"] = map[string]any{"tenant_id": value(), "traceparent": value(), "tracestate": value(), "other": value()}
@@ -333,7 +343,21 @@ func testMessagesAreTheSDKs(t *testing.T, p *pair) {
 				FirstReceivedAt: time.UnixMilli(first),
 				ID:              *m.MessageId, ReceiptHandle: *m.ReceiptHandle, Body: *m.Body, GroupID: m.Attributes["MessageGroupId"],
 				ReceiveCount: count, SentAt: time.UnixMilli(sent), TraceHeader: m.Attributes["AWSTraceHeader"],
-				Attributes: messages.Attributes{TenantID: attribute("tenant_id"), TraceParent: attribute("traceparent"), TraceState: attribute("tracestate")},
+				Attributes: messages.Attributes{TraceParent: attribute("traceparent"), TraceState: attribute("tracestate")},
+			}
+			for _, name := range slices.Sorted(maps.Keys(m.MessageAttributes)) { // as JSON has them
+				v := m.MessageAttributes[name]
+				text := aws.ToString(v.StringValue)
+				switch {
+				case name == "tenant_id" && text != "" && strings.HasPrefix(*v.DataType, "String"):
+					want.Attributes.TenantID = text
+					continue
+				case name == "tenant_id":
+					want.Attributes.OpaqueTenant = true
+				case name != "other" && text != "":
+					continue
+				}
+				want.Others = append(want.Others, consumer.Attribute{Name: name, Type: *v.DataType, Text: text, Binary: v.BinaryValue})
 			}
 			if !reflect.DeepEqual(got[i], want) {
 				t.Errorf("message\n%+v, want\n%+v", got[i], want)

@@ -3,10 +3,12 @@ package awsjson
 import (
 	"context"
 	"crypto/md5"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,6 +18,7 @@ import (
 
 	"tributary/internal/base/rawjson"
 	"tributary/internal/consumer"
+	"tributary/internal/messages"
 )
 
 // Queue makes a consumer's calls to one SQS queue. It implements consumer.Queue.
@@ -44,7 +47,7 @@ func NewQueue(s *sqs.Client, transport http.RoundTripper, queueURL string, obser
 	}
 	q.fixed = `{"QueueUrl":` + string(rawjson.AppendString(nil, queueURL)) +
 		`,"MessageSystemAttributeNames":["ApproximateReceiveCount","SentTimestamp","ApproximateFirstReceiveTimestamp","MessageGroupId","AWSTraceHeader"]` +
-		`,"MessageAttributeNames":["tenant_id","traceparent","tracestate"],"MaxNumberOfMessages":`
+		`,"MessageAttributeNames":["All"],"MaxNumberOfMessages":`
 	return q
 }
 
@@ -60,17 +63,17 @@ func (q *Queue) Receive(ctx context.Context, most int, wait time.Duration) ([]co
 	if err != nil {
 		return nil, err
 	}
-	messages, err := scanMessages(answer, most)
+	received, err := scanMessages(answer, most)
 	if err != nil {
 		return nil, fmt.Errorf("sqs ReceiveMessage: read answer: %w", err)
 	}
-	return messages, nil
+	return received, nil
 }
 
 // scanMessages reads an answer of ReceiveMessage. Nothing in the messages shares the answer's memory, which is far
 // larger than what is kept of it.
 func scanMessages(answer string, most int) ([]consumer.Message, error) {
-	messages := make([]consumer.Message, 0, most)
+	received := make([]consumer.Message, 0, most)
 	var scratch []byte
 	s := rawjson.New(answer)
 	for s.Open('{'); s.More('}'); {
@@ -83,13 +86,13 @@ func scanMessages(answer string, most int) ([]consumer.Message, error) {
 			if err != nil {
 				return nil, err
 			}
-			messages = append(messages, m)
+			received = append(received, m)
 		}
 	}
 	if err := s.End(); err != nil {
 		return nil, err
 	}
-	return messages, nil
+	return received, nil
 }
 
 // scanMessage reads a message. It may use scratch as it likes.
@@ -124,16 +127,23 @@ func scanMessage(s *rawjson.Scanner, scratch *[]byte) (m consumer.Message, err e
 			}
 		case "MessageAttributes":
 			for s.Open('{'); s.More('}'); {
-				switch s.Name() {
-				case "tenant_id":
-					m.Attributes.TenantID = scanAttribute(s)
-				case "traceparent":
-					m.Attributes.TraceParent = scanAttribute(s)
-				case "tracestate":
-					m.Attributes.TraceState = scanAttribute(s)
-				default:
-					s.Skip()
+				name := s.Name()
+				a := scanAttribute(s)
+				switch {
+				case name == "tenant_id" && (a.Text == "" || !messages.IsText(a.Type)):
+					m.Attributes.OpaqueTenant = true
+				case name == "tenant_id":
+					m.Attributes.TenantID = a.Text
+					continue
+				case name == "traceparent" && a.Text != "":
+					m.Attributes.TraceParent = a.Text
+					continue
+				case name == "tracestate" && a.Text != "":
+					m.Attributes.TraceState = a.Text
+					continue
 				}
+				a.Name = strings.Clone(name)
+				m.Others = append(m.Others, a)
 			}
 		default:
 			s.Skip()
@@ -160,16 +170,29 @@ func scanTime(s *rawjson.Scanner) time.Time {
 	return time.UnixMilli(ms)
 }
 
-// scanAttribute reads the string value of a message attribute.
-func scanAttribute(s *rawjson.Scanner) (value string) {
+// scanAttribute reads the type and the value of a message attribute.
+func scanAttribute(s *rawjson.Scanner) (a consumer.Attribute) {
+	if s.Peek() != '{' {
+		s.Skip()
+		return a
+	}
 	for s.Open('{'); s.More('}'); {
-		if s.Name() == "StringValue" {
-			value = ownText(s)
-		} else {
+		switch s.Name() {
+		case "StringValue":
+			a.Text = ownText(s)
+		case "BinaryValue":
+			a.Binary, _ = base64.StdEncoding.AppendDecode(nil, []byte(text(s))) // what SQS wrote
+		case "DataType":
+			if a.Type = text(s); a.Type == "String" {
+				a.Type = "String" // usual, and then nothing is kept of the answer
+			} else {
+				a.Type = strings.Clone(a.Type)
+			}
+		default:
 			s.Skip()
 		}
 	}
-	return value
+	return a
 }
 
 // Delete implements consumer.Queue by DeleteMessageBatch.

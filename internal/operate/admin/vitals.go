@@ -29,8 +29,8 @@ const (
 
 // Vitals judge whether a worker is ready and whether it is stuck. They probe queue and table every ProbeEvery.
 //
-// Ready: both have answered, neither has failed for a minute, the writer is not in an outage for a minute, and the
-// worker is not draining. Healthy: not (work has been held, and the table has answered every probe, for three
+// Ready: both have answered, neither has failed for a minute, the writer is not in an outage for a minute, dead letters
+// have not failed for a minute, and the worker is not draining. Healthy: not (work has been held, and the table has answered every probe, for three
 // minutes in which nothing moved). An outage of AWS therefore makes a worker not ready and never unhealthy: a
 // restart would mend nothing and cost what is in flight.
 type Vitals struct {
@@ -57,6 +57,8 @@ type VitalsConfig struct {
 	Outage func() bool
 	// Log is told in full, once, when a service begins to fail, and when it answers again. Reports carry less. Nil: nobody is.
 	Log *slog.Logger
+	// LettersFail says since when no dead letter could be sent, and why; zero: they can.
+	LettersFail func() (since time.Time, why string)
 }
 
 // service is what the probes of a service saw.
@@ -192,6 +194,14 @@ func (v *Vitals) Ready() Report {
 		if !v.outage.IsZero() {
 			c.OK = now.Sub(v.outage) < failingAfter
 			c.Detail = fmt.Sprintf("DynamoDB has refused all writes for %s: one call at a time tries until it answers", ago(now, v.outage))
+		}
+		checks = append(checks, c)
+	}
+	if v.cfg.LettersFail != nil {
+		c := Check{Name: "dead_letters", OK: true, Detail: "the dead-letter queue takes letters, or there are none"}
+		if since, why := v.cfg.LettersFail(); !since.IsZero() {
+			c.OK = now.Sub(since) < failingAfter
+			c.Detail = fmt.Sprintf("no dead letter could be sent for %s: %s", ago(now, since), why)
 		}
 		checks = append(checks, c)
 	}

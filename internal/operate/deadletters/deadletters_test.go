@@ -714,3 +714,36 @@ func TestABatchThatWasBegunIsFinished(t *testing.T) {
 		equal(t, "left", len(w.drain(w.dlq)), 0)
 	})
 }
+
+// Letters of older versions have the command's tenant under tenant_id: one that was refused for its tenant would be accepted.
+func TestRedriveWithholdsOldMismatches(t *testing.T) {
+	within(t, func(t *testing.T, w *world) {
+		w.letter(1, "tenant_mismatch", "victim")
+		w.letter(2, "unknown_field", "acme")
+		moved, _, err := w.box().Redrive(w.context(), &Filter{}, w.target())
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "sent", moved.Sent, 1)
+		equal(t, "refused", moved.Refused, 1)
+		equal(t, "in the queue", strings.Join(bodies(w.drain(w.source)), " "), `{"n":2}`)
+		equal(t, "left", strings.Join(bodies(w.drain(w.dlq)), " "), `{"n":1}`)
+	})
+}
+
+// The tenant of a letter is the one that sent it.
+func TestALettersTenantIsItsSender(t *testing.T) {
+	tenants := func(sender, command string) (*Letter, Filter) {
+		m := &types.Message{MessageAttributes: map[string]types.MessageAttributeValue{"reason": text("tenant_mismatch"), "command_tenant_id": text(command)}}
+		if sender != "" {
+			m.MessageAttributes["tenant_id"] = text(sender)
+		}
+		return newLetter(m), Filter{Tenants: []string{"victim"}}
+	}
+	if l, f := tenants("attacker", "victim"); l.TenantID != "attacker" || l.CommandTenantID != "victim" || f.Match(l) || l.Withheld() != "" {
+		t.Errorf("letter %+v", l)
+	}
+	if l, f := tenants("", "victim"); l.TenantID != "victim" || !f.Match(l) {
+		t.Errorf("letter %+v", l)
+	}
+}

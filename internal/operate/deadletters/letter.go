@@ -3,6 +3,7 @@
 package deadletters
 
 import (
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"tributary/internal/aws/limits"
 	"tributary/internal/messages"
 )
 
@@ -18,11 +20,14 @@ import (
 // themselves.
 const ReasonReceivedTooOften = "received_too_often"
 
-// The message attributes of a letter that a worker wrote. All are strings; those that would be empty are absent.
+// The message attributes of a letter that a worker wrote. All are strings; those that would be empty are absent. tenant_id is the
+// message's own, and says who sent it; command_tenant_id is what the command says whose data it is. Letters by versions that had
+// no command_tenant_id have the command's under tenant_id.
 const (
 	attributeReason          = "reason"
 	attributeDetail          = "detail"
 	attributeTenantID        = "tenant_id"
+	attributeCommandTenantID = "command_tenant_id"
 	attributeField           = "field"
 	attributeSourceMessageID = "source_message_id"
 	attributeSourceIndex     = "source_index"
@@ -32,6 +37,7 @@ const (
 // ownAttributes are those that a worker added: a redrive leaves them out.
 var ownAttributes = []string{
 	attributeReason, attributeDetail, attributeField, attributeSourceMessageID, attributeSourceIndex, attributeSourceQueue,
+	attributeCommandTenantID,
 }
 
 // Letter is one message of a dead-letter queue. Its JSON is a line of an export.
@@ -40,7 +46,8 @@ type Letter struct {
 	SentAt          time.Time `json:"sent_at"` // when it was sent there; when to the queue, where SQS moved it
 	Reason          string    `json:"reason"`
 	Detail          string    `json:"detail,omitempty"`
-	TenantID        string    `json:"tenant_id,omitempty"`
+	TenantID        string    `json:"tenant_id,omitempty"`         // who sent it; the command's where the message doesn't say
+	CommandTenantID string    `json:"command_tenant_id,omitempty"` // whose data the command claims to be
 	Field           string    `json:"field,omitempty"`
 	SourceMessageID string    `json:"source_message_id,omitempty"`
 	SourceIndex     *int      `json:"source_index,omitempty"` // the command's place in its message, from 0
@@ -52,7 +59,8 @@ type Letter struct {
 	Body       string               `json:"body"`
 
 	moved   bool // by SQS: its attributes are the upstream's
-	tagged  bool // TenantID is from the attribute tenant_id
+	tagged  bool // TenantID is from an attribute
+	trace   *string
 	raw     map[string]types.MessageAttributeValue
 	receipt string
 	removed bool // from the dead-letter queue, by this walk
@@ -78,7 +86,9 @@ func newLetter(m *types.Message) *Letter {
 		raw:      m.MessageAttributes,
 		receipt:  aws.ToString(m.ReceiptHandle),
 	}
-	l.tagged = l.TenantID != ""
+	if trace := m.Attributes[string(types.MessageSystemAttributeNameAWSTraceHeader)]; trace != "" {
+		l.trace = &trace
+	}
 	// A count that can't be read is shown as 0: it decides nothing.
 	l.Receives, _ = strconv.Atoi(m.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)])
 	source := m.Attributes[string(types.MessageSystemAttributeNameDeadLetterQueueSourceArn)]
@@ -88,10 +98,16 @@ func newLetter(m *types.Message) *Letter {
 		l.Detail = "moved by the queue's redrive policy"
 		l.SourceMessageID = l.ID // SQS keeps it
 		l.SourceQueue = source[strings.LastIndexByte(source, ':')+1:]
-		if l.TenantID == "" {
+		l.tagged = l.TenantID != ""
+		if _, given := m.MessageAttributes[attributeTenantID]; !given {
 			l.TenantID = tenantOf(l.Body)
 		}
 	} else {
+		l.CommandTenantID = text(attributeCommandTenantID)
+		if _, given := m.MessageAttributes[attributeTenantID]; !given {
+			l.TenantID = l.CommandTenantID
+		}
+		l.tagged = l.TenantID != ""
 		l.Detail, l.Field = text(attributeDetail), text(attributeField)
 		l.SourceMessageID, l.SourceQueue = text(attributeSourceMessageID), text(attributeSourceQueue)
 		if index, err := strconv.Atoi(text(attributeSourceIndex)); err == nil {
@@ -99,7 +115,7 @@ func newLetter(m *types.Message) *Letter {
 		}
 	}
 	for name, value := range m.MessageAttributes {
-		if name == attributeTenantID || !l.moved && slices.Contains(ownAttributes, name) {
+		if name == attributeTenantID && value.StringValue != nil || !l.moved && slices.Contains(ownAttributes, name) {
 			continue
 		}
 		if l.Attributes == nil {
@@ -133,7 +149,38 @@ func milliseconds(text string) time.Time {
 	return time.UnixMilli(n).UTC()
 }
 
-// entry is what a redrive sends: the body as it is, the attributes that the worker didn't add, and the letter's
+// Withheld says why a letter must not be sent back, or "". Letters of older versions don't say who sent a message that was
+// refused for its tenant: sent back, it would be accepted.
+func (l *Letter) Withheld() string {
+	if l.Reason == string(messages.ReasonTenantMismatch) && l.CommandTenantID == "" {
+		return "an older version wrote it, which did not keep the sender's tenant_id: sent back, the command would be accepted"
+	}
+	return ""
+}
+
+// envelope is how a body begins that a worker put into an envelope because SQS would not take it as it is.
+const envelope = `{"specversion":"1.0","type":"tributary.dead-letter",`
+
+// Enclosed is the command in a body that a worker put into an envelope; ok is false for other bodies.
+func (l *Letter) Enclosed() (command string, ok bool) {
+	if !strings.HasPrefix(l.Body, envelope) {
+		return "", false
+	}
+	var e struct {
+		Data []byte `json:"data_base64"`
+	}
+	if err := json.Unmarshal([]byte(l.Body), &e); err != nil {
+		return "", false
+	}
+	return string(e.Data), true
+}
+
+// isGroup says whether SQS takes a text as a message group ("SendMessage").
+func isGroup(text string) bool {
+	return text != "" && len(text) <= limits.SQSGroupIDBytes && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// entry is what a redrive sends: the body as it is, the attributes that the worker didn't add, the trace, and the letter's
 // own message group, or the tenant where it has none.
 func (l *Letter) entry(fifo bool) types.SendMessageBatchRequestEntry {
 	e := types.SendMessageBatchRequestEntry{MessageBody: &l.Body}
@@ -146,10 +193,15 @@ func (l *Letter) entry(fifo bool) types.SendMessageBatchRequestEntry {
 		}
 		e.MessageAttributes[name] = value
 	}
+	if l.trace != nil {
+		e.MessageSystemAttributes = map[string]types.MessageSystemAttributeValue{
+			string(types.MessageSystemAttributeNameForSendsAWSTraceHeader): {DataType: aws.String("String"), StringValue: l.trace},
+		}
+	}
 	switch {
 	case l.GroupID != "":
 		e.MessageGroupId = &l.GroupID
-	case l.tagged:
+	case l.tagged && isGroup(l.TenantID):
 		e.MessageGroupId = &l.TenantID
 	}
 	if fifo {
@@ -178,6 +230,8 @@ type Filter struct {
 	Reasons []string
 	Tenants []string
 	Since   time.Time // sent at that time or later
+	// Redrivable leaves out what a redrive withholds.
+	Redrivable bool
 }
 
 // Match says whether the filter chooses the letter: each criterion that is given must fit.
@@ -185,7 +239,8 @@ func (f *Filter) Match(l *Letter) bool {
 	return (len(f.IDs) == 0 || slices.Contains(f.IDs, l.ID) || slices.Contains(f.IDs, l.SourceMessageID)) &&
 		(len(f.Reasons) == 0 || slices.Contains(f.Reasons, l.Reason)) &&
 		(len(f.Tenants) == 0 || slices.Contains(f.Tenants, l.TenantID)) &&
-		(f.Since.IsZero() || !l.SentAt.Before(f.Since))
+		(f.Since.IsZero() || !l.SentAt.Before(f.Since)) &&
+		(!f.Redrivable || l.Withheld() == "")
 }
 
 // All says whether the filter chooses every letter.

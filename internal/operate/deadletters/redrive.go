@@ -3,6 +3,7 @@ package deadletters
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -33,11 +34,17 @@ const RateMin = 0.1
 // Moved says what became of the letters that were chosen.
 type Moved struct {
 	Sent    int `json:"sent"`    // accepted by the queue, and removed
-	Refused int `json:"refused"` // by the queue: they stay
+	Refused int `json:"refused"` // by the queue, or withheld: they stay
 	// Doubled letters were accepted by the queue but could not be removed: another redrive sends them again.
 	Doubled int `json:"doubled"`
 	// Refusals are the first few refusals, in words.
 	Refusals []string `json:"refusals,omitempty"`
+}
+
+func (m *Moved) refuse(why string) {
+	if m.Refused++; len(m.Refusals) < refusalsMax {
+		m.Refusals = append(m.Refusals, why)
+	}
 }
 
 // refusalsMax is how many refusals are told in words.
@@ -55,6 +62,16 @@ func (b *Box) Redrive(ctx context.Context, f *Filter, to *Target) (Moved, Walked
 	var mu sync.Mutex // guards moved
 	var moved Moved
 	walked, err := b.walk(ctx, readers, func(ctx context.Context, w *walk, letters []*Letter) error {
+		mu.Lock()
+		letters = slices.DeleteFunc(letters, func(l *Letter) bool {
+			why := l.Withheld()
+			if why == "" || !f.Match(l) {
+				return false
+			}
+			moved.refuse(l.ID + ": " + why)
+			return true
+		})
+		mu.Unlock()
 		for _, batch := range batches(f, letters, to.FIFO) {
 			for range batch {
 				if err := limiter.Wait(ctx); err != nil {
@@ -129,10 +146,11 @@ func redrive(ctx context.Context, w *walk, to *Target, batch []*Letter, mu *sync
 		}
 	}
 	for _, failed := range out.Failed {
-		moved.Refused++
-		if l := byID(batch, failed.Id); l != nil && len(moved.Refusals) < refusalsMax {
-			moved.Refusals = append(moved.Refusals, fmt.Sprintf("%s: %s: %s", l.ID, aws.ToString(failed.Code), aws.ToString(failed.Message)))
+		id := ""
+		if l := byID(batch, failed.Id); l != nil {
+			id = l.ID
 		}
+		moved.refuse(fmt.Sprintf("%s: %s: %s", id, aws.ToString(failed.Code), aws.ToString(failed.Message)))
 	}
 	return err
 }

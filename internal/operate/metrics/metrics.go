@@ -39,6 +39,7 @@ type Consumer struct {
 	Settled         *prometheus.CounterVec // outcome
 	Commands        *prometheus.CounterVec // type, outcome
 	DeadLetters     *prometheus.CounterVec // reason
+	LettersFailed   *prometheus.CounterVec // outcome
 	CommandDuration prometheus.Histogram
 	OldestAge       prometheus.Gauge
 	InFlight        prometheus.Gauge
@@ -75,6 +76,12 @@ var (
 		messages.ReasonDuplicateField, messages.ReasonMissingField, messages.ReasonInvalidField, messages.ReasonTooLarge,
 		messages.ReasonTenantMismatch, messages.ReasonVersionRequired, messages.ReasonRefused,
 	}
+)
+
+// What becomes of a dead letter that was not accepted.
+const (
+	LetterRetried = "retried"  // it is sent again
+	LetterGivenUp = "given_up" // its message is left to the queue's redrive policy
 )
 
 // NewRegistry makes a registry that holds the metrics of the Go runtime, of the process and of the build.
@@ -119,6 +126,8 @@ func New(reg prometheus.Registerer, mostTenants int) *Metrics {
 				Name: "tributary_commands_total", Help: "Commands done with, by type and by what became of them."}, []string{"type", "outcome"}),
 			DeadLetters: f.NewCounterVec(prometheus.CounterOpts{
 				Name: "tributary_dead_letters_total", Help: "Dead letters sent, by reason."}, []string{"reason"}),
+			LettersFailed: f.NewCounterVec(prometheus.CounterOpts{
+				Name: "tributary_dead_letters_failed_total", Help: "Dead letters that were not accepted, by what becomes of them."}, []string{"outcome"}),
 			CommandDuration: f.NewHistogram(Histogram("tributary_command_duration_seconds",
 				"Time from a message's being sent to its commands' being durable.",
 				.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)),
@@ -152,6 +161,9 @@ func New(reg prometheus.Registerer, mostTenants int) *Metrics {
 		for _, k := range commandKinds {
 			m.Commands.WithLabelValues(k.String(), o)
 		}
+	}
+	for _, o := range []string{LetterRetried, LetterGivenUp} {
+		m.LettersFailed.WithLabelValues(o)
 	}
 	for _, r := range reasons {
 		m.DeadLetters.WithLabelValues(string(r))
