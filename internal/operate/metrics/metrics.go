@@ -71,7 +71,7 @@ var (
 	commandOutcomes = []string{"written", "superseded", "stale", "dead_lettered", "handed_back"}
 	commandKinds    = []messages.Kind{messages.PutUser, messages.PutOrder, messages.DeleteUser, messages.DeleteOrder}
 	reasons         = []messages.Reason{
-		messages.ReasonMalformed, messages.ReasonEmpty, messages.ReasonUnknownType, messages.ReasonUnknownField,
+		messages.ReasonMalformed, messages.ReasonEmpty, messages.ReasonNotACommand, messages.ReasonUnknownType, messages.ReasonUnknownField,
 		messages.ReasonDuplicateField, messages.ReasonMissingField, messages.ReasonInvalidField, messages.ReasonTooLarge,
 		messages.ReasonTenantMismatch, messages.ReasonVersionRequired, messages.ReasonRefused,
 	}
