@@ -51,7 +51,7 @@ bench-query: build ## What the API adds to a bare SDK read
 .PHONY: model model-mutants chaos chaos-embedded
 model: ## A minute of random schedules against the six promises
 	$(GO) test ./test/model -v -run TestModel -model.for=1m
-model-mutants: ## Plants eighteen bugs; the model test must find each
+model-mutants: ## Plants nineteen bugs; the model test must find each
 	$(GO) run ./test/model/mutants
 chaos: ## Workers killed and stopped at random, 50,000 commands, nothing lost (two minutes)
 	$(GO) run ./localstack/emulators exec -- $(GO) run ./test/chaos
