@@ -220,9 +220,6 @@ var bodies = []body{
 
 	{name: "array with one bad command", text: "[" + user + "," + but(order, `"o1"`, `""`) + "," + noUser + "]", reason: ReasonInvalidField, field: "order_id"},
 	{name: "array with something else", text: "[" + user + ",5]", reason: ReasonMalformed},
-	{name: "as many commands as may be", text: "[" + strings.Repeat(noUser+",", MaxCommands-1) + noUser + "]"},
-	{name: "a command more", text: "[" + strings.Repeat(noUser+",", MaxCommands) + noUser + "]", reason: ReasonTooLarge},
-	{name: "packed, a command more", text: `{"commands":[` + strings.Repeat(noUser+",", MaxCommands) + noUser + "]}", reason: ReasonTooLarge},
 	{name: "packed after another field, a command more", text: `{"x":1,"commands":` + zeros(MaxCommands+1) + "}", reason: ReasonTooLarge},
 	{name: "zeros, one more than may be", text: zeros(MaxCommands + 1), reason: ReasonTooLarge},
 	{name: "more than may be of elements with more in them", text: "[" + strings.TrimSuffix(strings.Repeat(cloudEvent(`"data":`+zeros(200))+",", 101), ",") + "]", reason: ReasonTooLarge},

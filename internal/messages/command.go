@@ -17,7 +17,9 @@ const (
 //
 // Strings may share memory with the body that they were decoded from; a Command is not changed once decoded.
 type Command struct {
-	Kind     Kind
+	Kind Kind
+	// bytes is ItemBytes as Validate computed it, 0: it has not. (Here it takes no space.)
+	bytes    int32
 	TenantID string
 	UserID   string // of a user, or the user whose order it is
 	OrderID  string
@@ -30,8 +32,6 @@ type Command struct {
 	Attributes string
 	// Version is 1 or more; 0 means that the command has none.
 	Version int64
-
-	bytes int // ItemBytes as Validate computed it, 0: it has not
 }
 
 // IsDelete says whether the command deletes.

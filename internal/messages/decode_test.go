@@ -267,6 +267,38 @@ func TestDecodeNamesWhatItIs(t *testing.T) {
 	}
 }
 
+// TestDecodeCounts: as many commands as may be are taken, one more is the whole body's fault. (The schema's own count is
+// tried with zeros, which it judges sooner.)
+func TestDecodeCounts(t *testing.T) {
+	most := strings.Repeat(noUser+",", MaxCommands-1) + noUser
+	event := cloudEvent(`"data":[` + noUser + "," + noUser + "]")
+	for _, test := range []struct {
+		name, body string
+		want       int // 0: refused
+	}{
+		{"as many as may be", "[" + most + "]", MaxCommands},
+		{"one more", "[" + most + "," + noUser + "]", 0},
+		{"packed", `{"commands":[` + most + "]}", MaxCommands},
+		{"packed, one more", `{"commands":[` + most + "," + noUser + "]}", 0},
+		{"as many as may be, the last wrapped", "[" + strings.Repeat(noUser+",", MaxCommands-2) + event + "]", MaxCommands},
+		{"one more, the last wrapped", "[" + strings.Repeat(noUser+",", MaxCommands-1) + event + "]", 0},
+		{"one more in SNS", sns("["+most+",0]", ""), 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			before := []Decoded{{Text: "what was there"}}
+			decoded, err := Decode(before, test.body, nil)
+			switch {
+			case len(decoded) != 1+test.want:
+				t.Errorf("%d commands, want %d", len(decoded)-1, test.want)
+			case test.want > 0 && firstError(decoded, err) != nil:
+				t.Errorf("refused: %v", firstError(decoded, err))
+			case test.want == 0 && (err == nil || err.Reason != ReasonTooLarge || !strings.Contains(err.Detail, "20000")):
+				t.Errorf("the error is %v", err)
+			}
+		})
+	}
+}
+
 // TestDecodeHostile: the memory and time of a body go by its bytes, whatever is in it. The texts are of 1 MiB.
 func TestDecodeHostile(t *testing.T) {
 	fill := func(part string) string {
@@ -432,7 +464,7 @@ func TestItemBytes(t *testing.T) {
 			}
 			kept := c.bytes
 			c.bytes = 0
-			if computed := c.ItemBytes(); kept != computed {
+			if computed := c.ItemBytes(); int(kept) != computed {
 				t.Fatalf("%s: Validate keeps %d bytes, the item takes %d", b.name, kept, computed)
 			}
 		}

@@ -75,7 +75,7 @@ func (c *Command) Validate() *Error {
 	if size += c.fixedBytes(); size > limits.DynamoDBItemBytes {
 		return &Error{ReasonTooLarge, "", fmt.Sprintf("the item takes %d bytes, DynamoDB keeps at most %d", size, limits.DynamoDBItemBytes)}
 	}
-	c.bytes = size
+	c.bytes = int32(size) // at most DynamoDBItemBytes
 	return nil
 }
 
@@ -84,7 +84,7 @@ func (c *Command) Validate() *Error {
 // Validate has computed it: only for a command that was not validated is it computed here.
 func (c *Command) ItemBytes() int {
 	if c.bytes > 0 {
-		return c.bytes
+		return int(c.bytes)
 	}
 	size := c.fixedBytes()
 	if c.Kind == PutOrder {
