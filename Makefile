@@ -61,7 +61,7 @@ bench-query: build ## What the API adds to a bare SDK read
 .PHONY: model model-mutants chaos chaos-embedded hostile
 model: ## A minute of random schedules against the six promises
 	$(GO) test ./test/model -v -run TestModel -model.for=1m
-model-mutants: ## Plants twenty-one bugs; the model test must find each
+model-mutants: ## Plants twenty-two bugs; the model test must find each
 	$(GO) run ./test/model/mutants
 chaos: ## Workers killed and stopped at random, 50,000 commands, nothing lost (two minutes)
 	$(GO) run ./localstack/emulators exec -- $(GO) run ./test/chaos

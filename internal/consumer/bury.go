@@ -253,7 +253,7 @@ func (c *Consumer) countLetter(l *Letter) {
 	c.metrics.DeadLetters.WithLabelValues(l.Attributes["reason"]).Inc()
 	c.outcomes[l.command.kind][writer.Refused].Inc()
 	tenant := l.command.tenant
-	if a := &l.delivery.message.Attributes; a.TenantID != "" || a.OpaqueTenant {
+	if a := &l.delivery.message.Attributes; a.TenantID != "" {
 		tenant = a.TenantID
 	}
 	if messages.CheckTenantID(tenant) != nil {

@@ -290,10 +290,10 @@ func TestALetterKeepsWhatItsMessageHad(t *testing.T) {
 		t.Errorf("letter %+v", l)
 	}
 	for name, m := range map[string]Message{
-		"binary":        {Attributes: messages.Attributes{OpaqueTenant: true}, Others: []Attribute{{Name: "tenant_id", Type: "Binary", Binary: []byte("attacker")}}},
-		"number":        {Attributes: messages.Attributes{OpaqueTenant: true}, Others: []Attribute{{Name: "tenant_id", Type: "Number", Text: "5"}}},
-		"SNS's":         {Attributes: messages.Attributes{OpaqueTenant: true}},
-		"empty":         {Attributes: messages.Attributes{OpaqueTenant: true}, Others: []Attribute{{Name: "tenant_id", Type: "String"}}},
+		"binary":        {Attributes: messages.Attributes{TenantID: messages.UnreadableTenant}, Others: []Attribute{{Name: "tenant_id", Type: "Binary", Binary: []byte("attacker")}}},
+		"number":        {Attributes: messages.Attributes{TenantID: messages.UnreadableTenant}, Others: []Attribute{{Name: "tenant_id", Type: "Number", Text: "5"}}},
+		"SNS's":         {Attributes: messages.Attributes{TenantID: messages.UnreadableTenant}},
+		"empty":         {Attributes: messages.Attributes{TenantID: messages.UnreadableTenant}, Others: []Attribute{{Name: "tenant_id", Type: "String"}}},
 		"too long":      {Attributes: messages.Attributes{TenantID: strings.Repeat("v", 1000)}},
 		"not for SQS's": {Attributes: messages.Attributes{TenantID: "victim\ufffe"}},
 	} {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
 	"tributary/internal/writer"
 )
@@ -208,6 +209,8 @@ func (f *fakeTable) BatchWrite(ctx context.Context, writes []*writer.Write) (lef
 }
 
 func (f *fakeTable) PutVersion(ctx context.Context, _ *writer.Write) error { return f.call(ctx) }
+
+func (f *fakeTable) Probe(ctx context.Context, _ *messages.Command) error { return f.call(ctx) }
 
 type world struct {
 	*fakeQueue

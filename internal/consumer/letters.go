@@ -113,7 +113,7 @@ func senderTenant(m *Message) (a Attribute, given bool) {
 		}
 	}
 	switch {
-	case m.Attributes.OpaqueTenant:
+	case tenant == messages.UnreadableTenant:
 		return Attribute{Name: "tenant_id", Type: "Binary", Binary: []byte("not text")}, true
 	case tenant == "":
 		return a, false

@@ -14,6 +14,7 @@ import (
 
 	"tributary/internal/aws/limits"
 	"tributary/internal/consumer"
+	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
 	"tributary/internal/writer"
 )
@@ -66,6 +67,7 @@ type fastTable struct{}
 
 func (fastTable) BatchWrite(context.Context, []*writer.Write) ([]int, error) { return nil, nil }
 func (fastTable) PutVersion(context.Context, *writer.Write) error            { return nil }
+func (fastTable) Probe(context.Context, *messages.Command) error             { return nil }
 
 // instantWriter settles what it is given at once.
 type instantWriter struct{}

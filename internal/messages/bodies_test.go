@@ -1,6 +1,7 @@
 package messages
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -34,6 +35,9 @@ func but(command, old, new string) string {
 	return strings.Replace(command, old, new, 1)
 }
 
+// zeros is an array of so many zeros.
+func zeros(n int) string { return "[" + strings.Repeat("0,", n-1) + "0]" }
+
 func amount(value string) string { return but(order, `"150.00"`, value) }
 
 func nested(levels int, inner string) string {
@@ -60,6 +64,8 @@ const (
 	itemSize   = "size of the item"
 	notUnicode = "half a surrogate pair"
 	wrapped    = "wrappings"
+	counts     = "the number of all values"
+	mark       = "a byte order mark"
 )
 
 var bodies = []body{
@@ -83,8 +89,17 @@ var bodies = []body{
 	{name: "version 0", text: with(order, `"version":0`), reason: ReasonInvalidField, field: "version"},
 	{name: "version negative", text: with(order, `"version":-1`), reason: ReasonInvalidField, field: "version"},
 	{name: "version with a fraction", text: with(order, `"version":1.5`), reason: ReasonInvalidField, field: "version"},
-	{name: "version in a string", text: with(order, `"version":"7"`), reason: ReasonInvalidField, field: "version"},
-	{name: "version null", text: with(order, `"version":null`), reason: ReasonInvalidField, field: "version"},
+	{name: "version in a string", text: with(order, `"version":"7"`)},
+	{name: "version in a string, with zeros before it", text: with(order, `"version":"0009223372036854775807"`)},
+	{name: "version 2^63 in a string", text: with(order, `"version":"9223372036854775808"`), reason: ReasonInvalidField, field: "version", beyondSchema: numbers},
+	{name: "version 0 in a string", text: with(order, `"version":"0"`), reason: ReasonInvalidField, field: "version"},
+	{name: "version with a point in a string", text: with(order, `"version":"7.0"`), reason: ReasonInvalidField, field: "version"},
+	{name: "version with a sign in a string", text: with(order, `"version":"+7"`), reason: ReasonInvalidField, field: "version"},
+	{name: "version in an empty string", text: with(order, `"version":""`), reason: ReasonInvalidField, field: "version"},
+	{name: "version null", text: with(order, `"version":null`)},
+	{name: "version null and again", text: with(order, `"version":null,"version":7`), reason: ReasonDuplicateField, field: "version", beyondSchema: twice},
+	{name: "version true", text: with(order, `"version":true`), reason: ReasonInvalidField, field: "version"},
+	{name: "version nul", text: with(order, `"version":nul`), reason: ReasonMalformed},
 	{name: "version huge", text: with(order, `"version":1e400`), reason: ReasonInvalidField, field: "version"},
 
 	{name: "amount is a number", text: amount(`150.00`)},
@@ -158,7 +173,12 @@ var bodies = []body{
 	{name: "attributes of all kinds", text: with(order, `"version":1,"attributes":{"s":"x","n":-1.50e3,"b":[true,false],"0":null,"l":[],"m":{"":""}}`), reason: ReasonInvalidField, field: "attributes"},
 	{name: "attributes of all kinds, all with names", text: with(order, `"version":1,"attributes":{"s":"","n":-1.50e3,"b":[true,false],"0":null,"l":[[1],{}],"m":{"x":{"y":"z"}}}`)},
 	{name: "attributes with an empty name", text: with(user, `"attributes":{"":1}`), reason: ReasonInvalidField, field: "attributes"},
-	{name: "attributes null", text: with(user, `"attributes":null`), reason: ReasonInvalidField, field: "attributes"},
+	{name: "attributes null", text: with(user, `"attributes":null`)},
+	{name: "attributes null on a delete", text: with(noUser, `"attributes":null`), reason: ReasonUnknownField, field: "attributes"},
+	{name: "attributes of as many values as may be", text: with(user, `"attributes":{"a":`+zeros(MaxAttributeValues-1)+`}`)},
+	{name: "attributes of a value more", text: with(user, `"attributes":{"a":`+zeros(MaxAttributeValues)+`}`), reason: ReasonTooLarge, field: "attributes", beyondSchema: counts},
+	{name: "attributes of a value more, in one list", text: with(user, `"attributes":{"a":`+zeros(MaxAttributeValues+1)+`}`), reason: ReasonTooLarge, field: "attributes"},
+	{name: "attributes of many values in members", text: with(user, `"attributes":{"a":{"b":{}},"c":`+strings.Replace(zeros(MaxAttributeValues-2), "0", `{"a":0}`, 1)+`}`), reason: ReasonTooLarge, field: "attributes", beyondSchema: counts},
 	{name: "attributes are a list", text: with(user, `"attributes":[1]`), reason: ReasonInvalidField, field: "attributes"},
 	{name: "attributes in a string", text: with(user, `"attributes":"{}"`), reason: ReasonInvalidField, field: "attributes"},
 	{name: "attributes with a number out of range", text: with(user, `"attributes":{"a":[1e126]}`), reason: ReasonInvalidField, field: "attributes"},
@@ -200,6 +220,9 @@ var bodies = []body{
 
 	{name: "array with one bad command", text: "[" + user + "," + but(order, `"o1"`, `""`) + "," + noUser + "]", reason: ReasonInvalidField, field: "order_id"},
 	{name: "array with something else", text: "[" + user + ",5]", reason: ReasonMalformed},
+	{name: "packed after another field, a command more", text: `{"x":1,"commands":` + zeros(MaxCommands+1) + "}", reason: ReasonTooLarge},
+	{name: "zeros, one more than may be", text: zeros(MaxCommands + 1), reason: ReasonTooLarge},
+	{name: "more than may be of elements with more in them", text: "[" + strings.TrimSuffix(strings.Repeat(cloudEvent(`"data":`+zeros(200))+",", 101), ",") + "]", reason: ReasonTooLarge},
 	{name: "array in an array", text: "[[" + user + "]]", reason: ReasonMalformed},
 	{name: "array with packed commands", text: `[{"commands":[` + user + `]}]`, reason: ReasonMissingField, field: "type"},
 	{name: "empty array", text: "[]", reason: ReasonEmpty},
@@ -216,6 +239,9 @@ var bodies = []body{
 	{name: "a number", text: `5`, reason: ReasonMalformed},
 	{name: "nothing", text: "", reason: ReasonMalformed},
 	{name: "white space alone", text: " \n", reason: ReasonMalformed},
+	{name: "byte order mark", text: byteOrderMark + order, beyondSchema: mark},
+	{name: "byte order mark twice", text: byteOrderMark + byteOrderMark + order, reason: ReasonMalformed},
+	{name: "base64", text: base64.StdEncoding.EncodeToString([]byte(order)), reason: ReasonMalformed},
 	{name: "not JSON", text: "put_order", reason: ReasonMalformed},
 	{name: "cut short", text: order[:len(order)-1], reason: ReasonMalformed},
 	{name: "more behind it", text: order + order, reason: ReasonMalformed},
@@ -233,6 +259,11 @@ var bodies = []body{
 	{name: "SNS notification", text: sns(order, ""), beyondSchema: wrapped},
 	{name: "EventBridge event", text: eventBridge(order), beyondSchema: wrapped},
 	{name: "CloudEvents envelope", text: cloudEvent(`"data":` + order), beyondSchema: wrapped},
+	{name: "a wrapped command in an array", text: "[" + user + "," + cloudEvent(`"data":`+order) + "]", beyondSchema: wrapped},
+	{name: "s3:TestEvent", text: s3TestEvent, reason: ReasonNotACommand},
+	{name: "S3 notification", text: s3Notification, reason: ReasonNotACommand},
+	{name: "pointer of the SQS Extended Client", text: s3Pointer, reason: ReasonNotACommand},
+	{name: "SNS's confirmation", text: snsConfirmation, reason: ReasonNotACommand},
 	{name: "bad command in an SNS notification", text: sns(but(order, "o1", ""), ""), reason: ReasonInvalidField, field: "order_id"},
 }
 
@@ -258,6 +289,26 @@ func eventBridge(detail string) string {
 	return `{"version":"0","id":"6a7e8feb-b491-4cf7-a9f1-bf3703467718","detail-type":"order placed","source":"shop.orders",` +
 		`"account":"123456789012","time":"2026-11-24T11:00:00Z","region":"eu-central-1","resources":[],"detail":` + detail + `}`
 }
+
+// pipesRecord is what EventBridge Pipes sends of a message of a queue, without a template.
+func pipesRecord(body, attributes string) string {
+	quoted, err := json.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf(`{"messageId":"059f36b4-87a3-44ab-83d2-661975830a7d","receiptHandle":"AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a...","body":%s,`+
+		`"attributes":{"ApproximateReceiveCount":"1","SenderId":"AIDAIENQZJOLO23YVJ4VO"},"messageAttributes":{%s},`+
+		`"md5OfBody":"e4e68fb7bd0e697a0ae8f1bb342846b3","eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:us-east-2:123456789012:q","awsRegion":"us-east-2"}`, quoted, attributes)
+}
+
+// What others than producers put on queues.
+const (
+	s3TestEvent     = `{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2026-11-24T11:00:00.000Z","Bucket":"b","RequestId":"5582815E1AEA5ADF","HostId":"8cLeGAmw098X"}`
+	s3Notification  = `{"Records":[{"eventVersion":"2.1","eventSource":"aws:s3","awsRegion":"us-west-2","eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"b"},"object":{"key":"k"}}}]}`
+	s3Pointer       = `["software.amazon.payloadoffloading.PayloadS3Pointer",{"s3BucketName":"bucket-1","s3Key":"key-1"}]`
+	snsConfirmation = `{"Type":"SubscriptionConfirmation","MessageId":"165545c9","Token":"2336412f37","TopicArn":"arn:aws:sns:us-west-2:123456789012:MyTopic",` +
+		`"Message":"You have chosen to subscribe.","SubscribeURL":"https://sns.us-west-2.amazonaws.com/?Action=ConfirmSubscription&Token=2336412f37","Timestamp":"2026-11-24T11:00:00.000Z"}`
+)
 
 func cloudEvent(data string) string {
 	return `{"specversion":"1.0","type":"com.example.order.placed","source":"/shop","id":"A234-1234","datacontenttype":"application/json",` + data + `}`
@@ -303,7 +354,7 @@ func TestBodies(t *testing.T) {
 		})
 		beyond[b.beyondSchema] = true
 	}
-	if len(beyond) < 10 {
+	if len(beyond) < 12 {
 		t.Errorf("not all that a schema can't say has a row: %v", beyond)
 	}
 }

@@ -17,7 +17,9 @@ const (
 //
 // Strings may share memory with the body that they were decoded from; a Command is not changed once decoded.
 type Command struct {
-	Kind     Kind
+	Kind Kind
+	// bytes is ItemBytes as Validate computed it, 0: it has not. (Here it takes no space.)
+	bytes    int32
 	TenantID string
 	UserID   string // of a user, or the user whose order it is
 	OrderID  string
@@ -43,12 +45,13 @@ type Reason string
 const (
 	ReasonMalformed       Reason = "malformed"        // not JSON, or no command, array or {"commands":[…]}
 	ReasonEmpty           Reason = "empty"            // a message without commands
+	ReasonNotACommand     Reason = "not_a_command"    // something known that is no command: an S3 notification, an SNS confirmation
 	ReasonUnknownType     Reason = "unknown_type"     // `type` is none of the four
 	ReasonUnknownField    Reason = "unknown_field"    // a field that the contract does not know
 	ReasonDuplicateField  Reason = "duplicate_field"  // a field given twice
 	ReasonMissingField    Reason = "missing_field"    // a field that the type demands is absent
 	ReasonInvalidField    Reason = "invalid_field"    // a value of the wrong type, form or range
-	ReasonTooLarge        Reason = "too_large"        // an id, item or nesting over its limit
+	ReasonTooLarge        Reason = "too_large"        // an id, item, nesting or count over its limit
 	ReasonTenantMismatch  Reason = "tenant_mismatch"  // the message's tenant_id attribute names another tenant
 	ReasonVersionRequired Reason = "version_required" // no version, and the worker demands one
 	ReasonRefused         Reason = "refused_by_table" // DynamoDB refused the item on its own

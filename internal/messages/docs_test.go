@@ -12,7 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-var reasons = []Reason{ReasonMalformed, ReasonEmpty, ReasonUnknownType, ReasonUnknownField, ReasonDuplicateField, ReasonMissingField,
+var reasons = []Reason{ReasonMalformed, ReasonEmpty, ReasonNotACommand, ReasonUnknownType, ReasonUnknownField, ReasonDuplicateField, ReasonMissingField,
 	ReasonInvalidField, ReasonTooLarge, ReasonTenantMismatch, ReasonVersionRequired, ReasonRefused}
 
 type asyncMessage struct {

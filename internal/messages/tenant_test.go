@@ -13,7 +13,7 @@ func TestATenantThatIsNoTextIsAMismatch(t *testing.T) {
 		attributes Attributes
 		refused    bool
 	}{
-		"the message's own":       {command, Attributes{OpaqueTenant: true}, true},
+		"the message's own":       {command, Attributes{TenantID: UnreadableTenant}, true},
 		"SNS, binary":             {sns(`{"Type":"Binary","Value":"dmljdGlt"}`), Attributes{}, true},
 		"SNS, binary of the name": {sns(`{"Type":"Binary","Value":"victim"}`), Attributes{}, true},
 		"SNS, a number":           {sns(`{"Type":"Number","Value":"5"}`), Attributes{}, true},

@@ -20,8 +20,12 @@ const (
 	maxNameBytes = 64<<10 - 1
 )
 
+// MaxAttributeValues is the most values in `attributes`: every member and every element at any depth. Values cost more
+// than their bytes: on the wire to DynamoDB and in every program that reads them.
+const MaxAttributeValues = 10_000
+
 // Validate returns why the command can't be written, or nil. What a decoded command was not given is not its affair:
-// Decode reports missing fields.
+// Decode reports missing fields. It keeps the item's size in the command, which must not be changed afterwards.
 func (c *Command) Validate() *Error {
 	if c.Kind < PutUser || c.Kind > DeleteOrder {
 		return &Error{ReasonUnknownType, "type", "the command has none of the types " + kindList}
@@ -71,12 +75,17 @@ func (c *Command) Validate() *Error {
 	if size += c.fixedBytes(); size > limits.DynamoDBItemBytes {
 		return &Error{ReasonTooLarge, "", fmt.Sprintf("the item takes %d bytes, DynamoDB keeps at most %d", size, limits.DynamoDBItemBytes)}
 	}
+	c.bytes = int32(size) // at most DynamoDBItemBytes
 	return nil
 }
 
 // ItemBytes returns the size of the item that a valid command writes, as DynamoDB counts it ("DynamoDB item sizes and
 // formats"): every attribute's name and value, strings by their bytes of UTF-8. For a delete it is the size of the key.
+// Validate has computed it: only for a command that was not validated is it computed here.
 func (c *Command) ItemBytes() int {
+	if c.bytes > 0 {
+		return int(c.bytes)
+	}
 	size := c.fixedBytes()
 	if c.Kind == PutOrder {
 		n, _ := checkNumber("", c.OrderAmount)
@@ -188,26 +197,27 @@ func checkAttributes(text string) (int, *Error) {
 		return 0, invalid("attributes", cut(text)+" is not an object")
 	}
 	size := w.value(1)
+	if w.err != nil {
+		return 0, w.err
+	}
 	if err := w.scan.End(); err != nil {
 		return 0, invalid("attributes", "it is not JSON: "+err.Error())
 	}
 	if w.scan.NotText() {
-		w.fail(invalid("attributes", "it has a string that is not valid Unicode (half of a surrogate pair, or broken UTF-8)"))
+		return 0, invalid("attributes", "it has a string that is not valid Unicode (half of a surrogate pair, or broken UTF-8)")
 	}
-	return size, w.err
+	return size, nil
 }
 
-// attributesWalk goes through the value of `attributes` once: it checks it and counts its bytes.
+// attributesWalk goes through the value of `attributes` once, up to the first error: it checks it and counts its bytes.
 type attributesWalk struct {
-	scan rawjson.Scanner
-	err  *Error // the first
+	scan   rawjson.Scanner
+	values int
+	err    *Error
 }
 
-func (w *attributesWalk) fail(err *Error) {
-	if w.err == nil {
-		w.err = err
-	}
-}
+// fail keeps an error, after which the walk ends.
+func (w *attributesWalk) fail(err *Error) { w.err = err }
 
 // value returns the bytes of a value at a level of nesting. A list or map takes 3 bytes and 1 for each element, beside
 // the elements and their names.
@@ -219,23 +229,27 @@ func (w *attributesWalk) value(level int) int {
 		w.nested(level)
 		size := 3
 		var names nameSet
-		for s.Open('{'); s.More('}'); {
+		for s.Open('{'); w.err == nil && s.More('}'); {
 			name := s.Name()
+			w.count()
 			switch {
+			case s.Err() != nil: // the walk's end
 			case name == "":
 				w.fail(invalid(field, "it has an empty name, DynamoDB wants at least one character"))
 			case len(name) > maxNameBytes:
 				w.fail(tooLong(field, name, maxNameBytes))
 			case !names.add(name):
 				w.fail(&Error{ReasonDuplicateField, field, quote(name) + " is there twice"})
+			default:
+				size += 1 + len(name) + w.value(level+1)
 			}
-			size += 1 + len(name) + w.value(level+1)
 		}
 		return size
 	case '[':
 		w.nested(level)
 		size := 3
-		for s.Open('['); s.More(']'); {
+		for s.Open('['); w.err == nil && s.More(']'); {
+			w.count()
 			size += 1 + w.value(level+1)
 		}
 		return size
@@ -254,6 +268,13 @@ func (w *attributesWalk) value(level int) int {
 		w.fail(err)
 	}
 	return size
+}
+
+// count counts one value.
+func (w *attributesWalk) count() {
+	if w.values++; w.values > MaxAttributeValues {
+		w.fail(&Error{ReasonTooLarge, "attributes", fmt.Sprintf("it has more than %d values", MaxAttributeValues)})
+	}
 }
 
 func (w *attributesWalk) nested(level int) {

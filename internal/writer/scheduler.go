@@ -17,9 +17,11 @@ const (
 	ownFault     = 0.5
 )
 
-// call is what one goroutine of the pool sends: up to 25 unversioned writes, or one that is versioned.
+// call is what one goroutine of the pool sends: up to 25 unversioned writes, or one that is versioned, or a probe.
 type call struct {
 	writes      []*Write
+	probe       *messages.Command // see doubt
+	suspects    []suspect         // on which the probe decides
 	conditional bool
 	retried     bool // it was refused once as a whole
 	started     time.Time
@@ -47,6 +49,7 @@ type scheduler struct {
 	lines     map[table.Key]*line
 	lanes     [lanes]lane
 	retries   []*call   // parts of calls that failed as a whole: their writes still count as flying
+	doubt     doubt     // whether the table refuses single writes, or all
 	sleepers  []*tenant // who back off, unsorted: few do
 	resting   []*line   // whose write is at fault, unsorted
 	wakeAt    time.Time // the earliest end of a tenant's backoff or a line's rest
@@ -279,6 +282,7 @@ type kind uint8
 
 const (
 	nothing kind = iota
+	probe
 	retried
 	conditional
 	batch
@@ -297,6 +301,14 @@ func (s *scheduler) due(now time.Time) (kind, time.Time) {
 		}
 		return nothing, time.Time{} // a call that comes back asks
 	}
+	probing, next := s.doubt.due(now)
+	switch {
+	case probing:
+		return probe, time.Time{}
+	case s.doubt.refusing:
+		return nothing, next
+	}
+	next = earliest(s.wakeAt, next)
 	b := &s.lanes[laneBatch]
 	full := b.ready >= limits.DynamoDBBatchWrites || b.ready > 0 && (s.flying == 0 || !now.Before(b.since.Add(s.cfg.Linger)))
 	switch {
@@ -307,9 +319,9 @@ func (s *scheduler) due(now time.Time) (kind, time.Time) {
 	case full:
 		return batch, time.Time{}
 	case b.ready > 0:
-		return nothing, earliest(s.wakeAt, b.since.Add(s.cfg.Linger))
+		return nothing, earliest(next, b.since.Add(s.cfg.Linger))
 	}
-	return nothing, s.wakeAt
+	return nothing, next
 }
 
 // take makes the next call, or returns nil and when to ask again as due does.
@@ -319,6 +331,8 @@ func (s *scheduler) take(now time.Time) (*call, time.Time) {
 	switch k {
 	case nothing:
 		return nil, next
+	case probe:
+		c = s.doubt.take()
 	case retried:
 		c = s.retries[0]
 		s.retries[0] = nil
@@ -369,6 +383,10 @@ func (s *scheduler) gather(lane, n int, now time.Time) *call {
 // apply gives the writes of a call their outcomes.
 func (s *scheduler) apply(now time.Time, c *call, a answer) {
 	s.flying--
+	if c.probe != nil {
+		s.applyProbe(now, c, a)
+		return
+	}
 	switch a.verdict {
 	case passed:
 		s.limiter.succeeded()
@@ -381,14 +399,19 @@ func (s *scheduler) apply(now time.Time, c *call, a answer) {
 		}
 		s.land(now, c.writes[0], outcome, nil)
 		s.wrote(c.writes[0].line.tenant, 1, now)
+	case spoiled:
+		s.limiter.succeeded()
+		s.land(now, c.writes[0], Refused, a.refusal)
 	case invalid:
 		s.limiter.succeeded()
-		if len(c.writes) == 1 {
-			s.land(now, c.writes[0], Refused, a.refusal)
-			break
+		switch half := len(c.writes) / 2; {
+		case s.closed || s.doubt.refusing:
+			s.putAllBack(now, c.writes)
+		case half == 0:
+			s.doubt.suspects = append(s.doubt.suspects, suspect{c.writes[0], a.refusal})
+		default:
+			s.retry(now, &call{writes: c.writes[:half]}, &call{writes: c.writes[half:]})
 		}
-		half := len(c.writes) / 2
-		s.retry(now, &call{writes: c.writes[:half]}, &call{writes: c.writes[half:]})
 	case throttledTenant:
 		s.limiter.succeeded() // the table is well
 		if parts := byTenant(c.writes); len(parts) > 1 {
@@ -399,15 +422,11 @@ func (s *scheduler) apply(now time.Time, c *call, a answer) {
 			break
 		}
 		t := c.writes[0].line.tenant
-		for i := len(c.writes) - 1; i >= 0; i-- {
-			s.putBack(now, c.writes[i])
-		}
+		s.putAllBack(now, c.writes)
 		s.throttled(t, len(c.writes), now)
 	case throttledTable:
 		s.limiter.failed(c.started, now, s.jitter())
-		for i := len(c.writes) - 1; i >= 0; i-- {
-			s.putBack(now, c.writes[i])
-		}
+		s.putAllBack(now, c.writes)
 	case trouble:
 		if w := c.writes[0]; len(c.writes) == 1 && w.failures >= loneFailures && (w.alone || s.limiter.share < ownFault) {
 			if s.limiter.failures > 0 { // nothing has passed since another failure: it may be the table after all
@@ -549,6 +568,13 @@ func (s *scheduler) putBack(now time.Time, w *Write) {
 	s.recount(l.tenant, now)
 }
 
+// putAllBack puts the writes of a call back in their order.
+func (s *scheduler) putAllBack(now time.Time, writes []*Write) {
+	for i := len(writes) - 1; i >= 0; i-- {
+		s.putBack(now, writes[i])
+	}
+}
+
 // rest puts back a write that has failed alone while others pass, and lets its key rest.
 func (s *scheduler) rest(now time.Time, w *Write) {
 	longest := min(backoffMax, backoffBase<<min(w.failures-loneFailures, 10))
@@ -648,14 +674,21 @@ func (s *scheduler) settle(now time.Time, w *Write, o Outcome, refusal *messages
 
 // retry sets calls aside that are sent before anything else. Their writes count as flying.
 func (s *scheduler) retry(now time.Time, calls ...*call) {
-	if !s.closed {
-		s.retries = append(s.retries, calls...)
-		return
+	s.retries = append(s.retries, calls...)
+	if s.closed || s.doubt.refusing {
+		s.dissolve(now)
 	}
-	for _, c := range calls {
-		for _, w := range c.writes {
-			s.putBack(now, w)
-		}
+}
+
+// dissolve puts back what was set aside to be sent or judged before anything else.
+func (s *scheduler) dissolve(now time.Time) {
+	retries, suspects := s.retries, s.doubt.suspects
+	s.retries, s.doubt.suspects = nil, nil
+	for _, c := range retries {
+		s.putAllBack(now, c.writes)
+	}
+	for _, x := range suspects {
+		s.putBack(now, x.write)
 	}
 }
 
@@ -698,9 +731,7 @@ func (s *scheduler) drain(now time.Time) {
 // close hands everything back: at once what waits, and what flies when its call comes back.
 func (s *scheduler) close(now time.Time) {
 	s.closed = true
-	retries := s.retries
-	s.retries = nil
-	s.retry(now, retries...)
+	s.dissolve(now)
 	for _, l := range s.lines {
 		for w := l.first; w != nil; w = l.first {
 			s.handBackLine(now, l, w)

@@ -24,14 +24,15 @@ const (
 	invalid                        // nothing was written: some write of the call can never be
 	stale                          // conditional: the table holds a newer version
 	already                        // conditional: the table holds this very version
+	spoiled                        // conditional: the table holds a version that is not a number, which no version is higher than
 )
 
 // failure is a stable code for a verdict that is one, "" for the others.
 func (v verdict) failure() string {
-	return [...]string{throttledTenant: "throttled", throttledTable: "table_throttled", trouble: "failed", invalid: "invalid", already: ""}[v]
+	return [...]string{throttledTenant: "throttled", throttledTable: "table_throttled", trouble: "failed", invalid: "invalid", spoiled: "invalid"}[v]
 }
 
-// judge sorts an error of a call by the SDK's types and codes. It returns the refusal for the verdict invalid.
+// judge sorts an error of a call by the SDK's types and codes. It returns the refusal for the verdicts invalid and spoiled.
 func judge(err error, version int64) (verdict, *messages.Error) {
 	if err == nil {
 		return passed, nil
@@ -48,7 +49,7 @@ func judge(err error, version int64) (verdict, *messages.Error) {
 			return stale, nil
 		default:
 			// No version is higher than what is no number: this was written by others, and would never be overwritten.
-			return invalid, &messages.Error{Reason: messages.ReasonRefused, Field: table.VersionAttribute, Detail: "the item in the table has a version that is not a number"}
+			return spoiled, &messages.Error{Reason: messages.ReasonRefused, Field: table.VersionAttribute, Detail: "the item in the table has a version that is not a number"}
 		}
 	}
 	var transaction *ddbtypes.TransactionConflictException

@@ -46,7 +46,7 @@ func TestJudge(t *testing.T) {
 		{"network", errors.New("connection reset by peer"), trouble},
 		{"newer", &types.ConditionalCheckFailedException{Item: version("8")}, stale},
 		{"same", &types.ConditionalCheckFailedException{Item: version("7")}, already},
-		{"a version that is no number", &types.ConditionalCheckFailedException{Item: map[string]types.AttributeValue{"version": &types.UnknownUnionMember{Tag: "S"}}}, invalid},
+		{"a version that is no number", &types.ConditionalCheckFailedException{Item: map[string]types.AttributeValue{"version": &types.UnknownUnionMember{Tag: "S"}}}, spoiled},
 		{"in somebody's transaction", &types.TransactionConflictException{}, throttledTenant},
 		{"written in another Region", &types.ReplicatedWriteConflictException{}, throttledTenant},
 		{"item not told", &types.ConditionalCheckFailedException{}, stale},
@@ -60,7 +60,7 @@ func TestJudge(t *testing.T) {
 			if got != test.want {
 				t.Errorf("verdict %d, want %d", got, test.want)
 			}
-			if (got == invalid) != (refusal != nil) || refusal != nil && refusal.Reason != messages.ReasonRefused {
+			if (got == invalid || got == spoiled) != (refusal != nil) || refusal != nil && refusal.Reason != messages.ReasonRefused {
 				t.Errorf("refusal %v", refusal)
 			}
 		})

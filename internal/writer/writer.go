@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
 	"tributary/internal/operate/telemetry"
 )
@@ -25,6 +26,9 @@ type Table interface {
 	BatchWrite(ctx context.Context, writes []*Write) (left []int, err error)
 	// PutVersion carries out one versioned write, on the condition that the item has no version or a lower one.
 	PutVersion(ctx context.Context, w *Write) error
+	// Probe sends a write that DynamoDB checks and that takes no effect, and returns nil if nothing but that kept it from
+	// taking effect.
+	Probe(ctx context.Context, c *messages.Command) error
 }
 
 // Config are the writer's settings.
@@ -254,8 +258,41 @@ func (w *Writer) ring() {
 func (w *Writer) send(ctx context.Context, c *call) {
 	ctx, cancel := context.WithTimeout(ctx, w.cfg.CallTimeout)
 	defer cancel()
-	var a answer
-	var err error
+	a, err := w.carryOut(ctx, c)
+	w.answers.Add(1)
+	now := time.Now()
+	if a.verdict == trouble || a.verdict == throttledTable {
+		w.log.Warn("DynamoDB call failed", "commands", len(c.writes), "timed_out", timedOut(err), "error", err)
+	}
+	w.mu.Lock()
+	before := w.s.doubt
+	w.s.apply(now, c, a)
+	refusing := w.s.doubt.refusing
+	settled, seen := w.collect()
+	w.nudge(now)
+	if w.s.closed {
+		w.changed.Broadcast()
+	}
+	w.mu.Unlock()
+	switch {
+	case refusing && !before.refusing:
+		w.log.Error("DynamoDB refuses every write like one that is known to be good; all writes are held until it takes one: "+
+			"compare the keys and indexes of the table, for example with worker doctor", "type", c.probe.Kind.String(), "error", err)
+		w.metrics.Refusing.Set(1)
+	case before.refusing && !refusing:
+		w.log.Info("DynamoDB takes writes again", "after", now.Sub(before.since))
+		w.metrics.Refusing.Set(0)
+	}
+	w.tell(settled, seen)
+}
+
+// carryOut sends a call and judges the answer.
+func (w *Writer) carryOut(ctx context.Context, c *call) (a answer, err error) {
+	if c.probe != nil {
+		err = w.table.Probe(ctx, c.probe)
+		a.verdict, a.refusal = judge(err, c.probe.Version)
+		return a, err
+	}
 	operation := "BatchWriteItem"
 	if c.conditional {
 		operation = "PutItem"
@@ -272,20 +309,7 @@ func (w *Writer) send(ctx context.Context, c *call) {
 	span.LeftOver(len(a.left))
 	span.Fail(a.verdict.failure())
 	span.End()
-	w.answers.Add(1)
-	now := time.Now()
-	if a.verdict == trouble || a.verdict == throttledTable {
-		w.log.Warn("DynamoDB call failed", "commands", len(c.writes), "timed_out", timedOut(err), "error", err)
-	}
-	w.mu.Lock()
-	w.s.apply(now, c, a)
-	settled, seen := w.collect()
-	w.nudge(now)
-	if w.s.closed {
-		w.changed.Broadcast()
-	}
-	w.mu.Unlock()
-	w.tell(settled, seen)
+	return a, err
 }
 
 // Answers is how many calls have come back, whatever they brought.
@@ -298,6 +322,7 @@ type Stats struct {
 	Concurrency int // calls that may be under way
 	BackingOff  int // tenants that back off
 	Outage      bool
+	Refusing    bool // DynamoDB refuses even a write that is known to be good: all are held
 }
 
 // Stats returns a snapshot.
@@ -306,6 +331,6 @@ func (w *Writer) Stats() Stats {
 	defer w.mu.Unlock()
 	return Stats{
 		Waiting: w.s.waiting, Calls: w.s.flying, Concurrency: int(w.s.limiter.limit),
-		BackingOff: w.s.limited, Outage: w.s.limiter.probing(),
+		BackingOff: w.s.limited, Outage: w.s.limiter.probing() || w.s.doubt.refusing, Refusing: w.s.doubt.refusing,
 	}
 }

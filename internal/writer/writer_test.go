@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
 	"tributary/internal/table"
 )
@@ -39,6 +41,8 @@ func (f *slowTable) BatchWrite(ctx context.Context, writes []*Write) ([]int, err
 func (f *slowTable) PutVersion(ctx context.Context, w *Write) error {
 	return f.call(ctx, []*Write{w})
 }
+
+func (f *slowTable) Probe(ctx context.Context, _ *messages.Command) error { return f.call(ctx, nil) }
 
 func (f *slowTable) call(ctx context.Context, writes []*Write) error {
 	f.mu.Lock()
@@ -252,13 +256,30 @@ func TestConfig(t *testing.T) {
 }
 
 func BenchmarkTakeApply(b *testing.B) {
+	for _, of := range []struct {
+		name       string
+		attributes string
+	}{
+		{"plain", ""},
+		{"attributes", `{"lines":[` + strings.Repeat(`{"sku":"A-1","quantity":2},`, 1000) + `0]}`},
+	} {
+		b.Run(of.name, func(b *testing.B) { benchmarkTakeApply(b, of.attributes) })
+	}
+}
+
+func benchmarkTakeApply(b *testing.B, attributes string) {
 	s := newScheduler(Config{}.Defaults(), func() float64 { return 0.5 })
 	now := time.Now()
 	const n = 1000
 	groups := make([]Group, n)
 	for i := range groups {
 		groups[i].Writes = make([]Write, 1)
-		groups[i].Writes[0].Command = order(fmt.Sprintf("tenant-%d/order-%d", i%100, i))
+		c := &groups[i].Writes[0].Command
+		*c = order(fmt.Sprintf("tenant-%d/order-%d", i%100, i))
+		c.Attributes = attributes
+		if err := c.Validate(); err != nil { // as all that are decoded are
+			b.Fatal(err)
+		}
 	}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -310,6 +310,22 @@ var dynamodbCases = []testCase[*dynamodb.Client]{
 			c.Errorf("got %v, want ConditionalCheckFailedException without an item", err)
 		}
 	}},
+	// The worker's probe (writer.Table) relies on it: what is wrong with an item is said whatever the condition.
+	{name: "an item is checked before a condition", run: func(c *T, client *dynamodb.Client) {
+		tb := newTable(c, client)
+		probe := func(item map[string]types.AttributeValue) error {
+			_, err := client.PutItem(c, &dynamodb.PutItemInput{TableName: &tb.name, Item: item, ConditionExpression: aws.String("attribute_exists(PK)")})
+			return err
+		}
+		typed[*types.ConditionalCheckFailedException](c, probe(row("t", "s")))
+		typed[*types.ConditionalCheckFailedException](c, probe(row("t", "s", "user_id", str("u"))))
+		invalid(c, probe(map[string]types.AttributeValue{"PK": str("t")}))
+		invalid(c, probe(map[string]types.AttributeValue{"PK": str("t"), "SK": num("1")}))
+		invalid(c, probe(row("t", "s", "user_id", num("1"))))
+		if item := tb.get(c, "t", "s"); item != nil {
+			c.Errorf("it wrote %s", brief(item))
+		}
+	}},
 	{name: "of concurrent versions the highest stays", run: func(c *T, client *dynamodb.Client) {
 		tb := newTable(c, client)
 		var wg sync.WaitGroup

@@ -25,6 +25,7 @@ type faults struct {
 	duplicate                                                    int
 
 	outage  time.Duration
+	foreign time.Duration // until when the table has other keys, and refuses everything
 	dlqAway time.Duration
 	hot     map[string]time.Duration // until when a tenant's key range is throttled
 }
@@ -284,6 +285,9 @@ func (r *run) trouble(span time.Duration) {
 	if d.below(6) == 0 {
 		f.outage = d.upTo(span + 5*time.Second)
 	}
+	if d.below(8) == 0 {
+		f.foreign = d.upTo(span + 10*time.Second)
+	}
 	if d.below(5) == 0 {
 		f.dlqAway = d.upTo(span + 60*time.Second)
 	}
@@ -414,6 +418,9 @@ func (r *run) command(tenant string) command {
 			c.Version++
 		}
 		r.given[version{k, c.Version}] = true
+	}
+	if err := c.Validate(); err != nil { // it is compared with commands that are decoded, and validated
+		panic(err)
 	}
 	out := command{Command: c, text: string(messages.Append(nil, &c))}
 	switch {

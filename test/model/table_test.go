@@ -81,6 +81,9 @@ func (t table) plan(commands []messages.Command) plan {
 		}
 		return none(errServer)
 	}
+	if now < f.foreign {
+		return none(errInvalid)
+	}
 	if len(commands) > 0 && d.hit(f.whole) {
 		return none(throttle(d, pick(d, "", "TableWriteKeyRangeThroughputExceeded", "TableWriteProvisionedThroughputExceeded", "TableWriteAccountLimitExceeded")))
 	}
@@ -129,6 +132,28 @@ func (t table) BatchWrite(ctx context.Context, writes []*writer.Write) ([]int, e
 func (t table) PutVersion(ctx context.Context, w *writer.Write) error {
 	_, err := t.write(ctx, []messages.Command{w.Command}, true)
 	return err
+}
+
+// Probe implements writer.Table: the table takes what is good, but for faults.
+func (t table) Probe(ctx context.Context, c *messages.Command) error {
+	t.mu.Lock()
+	p, dead := t.plan([]messages.Command{*c}), t.dead
+	t.mu.Unlock()
+	if dead {
+		return nil
+	}
+	if p.hang {
+		select {
+		case <-ctx.Done():
+		case <-t.killed:
+		}
+		return ctx.Err()
+	}
+	time.Sleep(p.before + p.after)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return p.err
 }
 
 func (t table) write(ctx context.Context, commands []messages.Command, conditional bool) ([]int, error) {

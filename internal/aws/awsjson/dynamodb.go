@@ -2,6 +2,7 @@ package awsjson
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -10,9 +11,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	smithyendpoints "github.com/aws/smithy-go/endpoints"
 
 	"tributary/internal/base/rawjson"
+	"tributary/internal/messages"
 	"tributary/internal/table"
 	"tributary/internal/writer"
 )
@@ -224,18 +227,46 @@ func (t *Table) PutVersion(ctx context.Context, w *writer.Write) error {
 	return nil
 }
 
-func (t *Table) appendPut(b []byte, w *writer.Write, now time.Time) []byte {
-	b = append(b, `{"TableName":`...)
-	b = append(b, t.name...)
-	b = append(b, `,"Item":`...)
-	if w.Command.IsDelete() {
-		b = table.AppendTombstone(b, &w.Command, now.Add(t.tombstoneAge))
-	} else {
-		b = table.AppendItem(b, &w.Command)
+// Probe implements writer.Table by PutItem on the condition that an item with the command's key exists, which none does.
+// DynamoDB checks the item before it looks at the condition.
+func (t *Table) Probe(ctx context.Context, c *messages.Command) error {
+	answer, err := t.client.call(ctx, "PutItem", t.appendProbe(nil, c, time.Now()))
+	var condition *types.ConditionalCheckFailedException
+	switch {
+	case errors.As(err, &condition):
+		return nil
+	case err != nil:
+		return err
 	}
+	s := rawjson.New(answer)
+	s.Skip()
+	if err := s.End(); err != nil {
+		return fmt.Errorf("dynamodb PutItem: read answer: %w", err)
+	}
+	return nil
+}
+
+func (t *Table) appendProbe(b []byte, c *messages.Command, now time.Time) []byte {
+	b = t.appendItem(b, c, now)
+	return append(b, `,"ConditionExpression":"attribute_exists(PK)"}`...)
+}
+
+func (t *Table) appendPut(b []byte, w *writer.Write, now time.Time) []byte {
+	b = t.appendItem(b, &w.Command, now)
 	b = append(b, `,"ConditionExpression":"attribute_not_exists(version) OR version < :v"`...)
 	b = append(b, `,"ExpressionAttributeValues":{":v":{"N":"`...)
 	b = strconv.AppendInt(b, w.Command.Version, 10)
 	b = append(b, `"}},"ReturnValuesOnConditionCheckFailure":"ALL_OLD","ReturnConsumedCapacity":"TOTAL"}`...)
 	return b
+}
+
+// appendItem appends the start of PutItem's request: the table, and the item or tombstone that a command puts.
+func (t *Table) appendItem(b []byte, c *messages.Command, now time.Time) []byte {
+	b = append(b, `{"TableName":`...)
+	b = append(b, t.name...)
+	b = append(b, `,"Item":`...)
+	if c.IsDelete() {
+		return table.AppendTombstone(b, c, now.Add(t.tombstoneAge))
+	}
+	return table.AppendItem(b, c)
 }

@@ -280,6 +280,41 @@ func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 			}
 			return p.table.PutVersion(ctx, w)
 		})
+		p.both(func(ctx context.Context) error {
+			_, err := p.ddb.PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String("Multi\"Tenant"), Item: item, ConditionExpression: aws.String("attribute_exists(PK)")})
+			return err
+		}, func(ctx context.Context) error {
+			if w.Command.IsDelete() {
+				_, err := p.table.client.call(ctx, "PutItem", p.table.appendProbe(nil, &w.Command, now))
+				return err
+			}
+			return p.table.Probe(ctx, &w.Command)
+		})
+	}
+}
+
+func TestProbe(t *testing.T) { eachWire(t, testProbe) }
+
+// testProbe: only that no item has the probe's key is an answer of yes.
+func testProbe(t *testing.T, p *pair) {
+	c := random{rand.New(rand.NewPCG(7, 8))}.command(1)
+	p.r.set(400, `{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"The conditional request failed"}`)
+	if err := p.table.Probe(t.Context(), &c); err != nil {
+		t.Errorf("a probe that took no effect: %v", err)
+	}
+	for _, answer := range []string{
+		`{"__type":"com.amazon.coral.validate#ValidationException","message":"bad"}`,
+		`{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"slow"}`,
+		`<html>`,
+	} {
+		p.r.set(400, answer)
+		if err := p.table.Probe(t.Context(), &c); err == nil {
+			t.Errorf("%s is taken for yes", answer)
+		}
+	}
+	p.r.set(200, `<html>maintenance</html>`)
+	if err := p.table.Probe(t.Context(), &c); err == nil {
+		t.Error("an answer that is not DynamoDB's is taken for yes")
 	}
 }
 
@@ -353,7 +388,7 @@ func testMessagesAreTheSDKs(t *testing.T, p *pair) {
 					want.Attributes.TenantID = text
 					continue
 				case name == "tenant_id":
-					want.Attributes.OpaqueTenant = true
+					want.Attributes.TenantID = messages.UnreadableTenant
 				case name != "other" && text != "":
 					continue
 				}

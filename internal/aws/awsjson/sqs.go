@@ -131,7 +131,7 @@ func scanMessage(s *rawjson.Scanner, scratch *[]byte) (m consumer.Message, err e
 				a := scanAttribute(s)
 				switch {
 				case name == "tenant_id" && (a.Text == "" || !messages.IsText(a.Type)):
-					m.Attributes.OpaqueTenant = true
+					m.Attributes.TenantID = messages.UnreadableTenant
 				case name == "tenant_id":
 					m.Attributes.TenantID = a.Text
 					continue

@@ -177,6 +177,9 @@ func (s *Scanner) Number() string {
 	}
 	n := numberLen(s.text[s.pos:])
 	if n == 0 {
+		if strings.HasPrefix(s.text[s.pos:], "-Infinity") {
+			s.unexpected("number")
+		}
 		s.fail("a malformed number")
 		return ""
 	}
@@ -246,6 +249,12 @@ func (s *Scanner) unexpected(wanted string) {
 	if s.err == nil && s.pos >= len(s.text) {
 		s.fail("the text ends where there should be " + wanted)
 		return
+	}
+	// Some encoders write floats that JSON can't express so. "No value" would not tell what to look for.
+	for _, word := range [...]string{"NaN", "Infinity", "-Infinity"} {
+		if s.err == nil && strings.HasPrefix(s.text[s.pos:], word) {
+			s.fail(word + ", which is not a number in JSON,")
+		}
 	}
 	s.fail("no " + wanted)
 }

@@ -27,6 +27,7 @@ type Writer struct {
 	BatchCommands prometheus.Histogram
 	Unprocessed   prometheus.Counter
 	ConsumedUnits prometheus.Counter
+	Refusing      prometheus.Gauge
 	throttled     *top
 }
 
@@ -72,7 +73,7 @@ var (
 	commandOutcomes = []string{"written", "superseded", "stale", "dead_lettered", "handed_back"}
 	commandKinds    = []messages.Kind{messages.PutUser, messages.PutOrder, messages.DeleteUser, messages.DeleteOrder}
 	reasons         = []messages.Reason{
-		messages.ReasonMalformed, messages.ReasonEmpty, messages.ReasonUnknownType, messages.ReasonUnknownField,
+		messages.ReasonMalformed, messages.ReasonEmpty, messages.ReasonNotACommand, messages.ReasonUnknownType, messages.ReasonUnknownField,
 		messages.ReasonDuplicateField, messages.ReasonMissingField, messages.ReasonInvalidField, messages.ReasonTooLarge,
 		messages.ReasonTenantMismatch, messages.ReasonVersionRequired, messages.ReasonRefused,
 	}
@@ -113,6 +114,8 @@ func New(reg prometheus.Registerer, mostTenants int) *Metrics {
 				Name: "tributary_unprocessed_items_total", Help: "Writes that BatchWriteItem left over."}),
 			ConsumedUnits: f.NewCounter(prometheus.CounterOpts{
 				Name: "tributary_consumed_capacity_units_total", Help: "Write units consumed, by the sizes of the items written."}),
+			Refusing: f.NewGauge(prometheus.GaugeOpts{
+				Name: "tributary_table_refuses_writes", Help: "1 while DynamoDB refuses even a write that is known to be good, and all writes are held; 0 otherwise."}),
 			throttled: newTop(prometheus.NewDesc("tributary_tenant_throttled_total",
 				"Refusals of a tenant's writes; _other is the tenants without a label of their own.",
 				[]string{"tenant"}, nil), mostTenants, false),

@@ -168,7 +168,7 @@ func TestSeriesExistBeforeTheFirstEvent(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	New(reg, 5)
 	for name, want := range map[string]int{
-		"tributary_commands_total": 20, "tributary_messages_settled_total": 3, "tributary_dead_letters_total": 11,
+		"tributary_commands_total": 20, "tributary_messages_settled_total": 3, "tributary_dead_letters_total": 12,
 		"tributary_tenant_throttled_total": 1, "tributary_tenant_commands_total": 5,
 	} {
 		if n, err := testutil.GatherAndCount(reg, name); err != nil || n != want {
