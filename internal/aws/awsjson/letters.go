@@ -36,7 +36,10 @@ func (q *DeadLetters) Send(ctx context.Context, letters []consumer.Letter) ([]co
 		}
 		entries[i] = e
 	}
-	out, err := q.Client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &q.URL, Entries: entries})
+	out, err := q.Client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &q.URL, Entries: entries}, func(o *sqs.Options) {
+		// The SDK would fail the whole call for one entry's checksum, although SQS has taken all of them.
+		o.DisableMessageChecksumValidation = true
+	})
 	if err != nil {
 		return nil, fmt.Errorf("send dead letters: %w", err)
 	}

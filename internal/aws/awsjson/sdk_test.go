@@ -652,6 +652,16 @@ func testATombstoneFollowsAWSsClock(t *testing.T, p *pair) {
 	}
 }
 
+// SQS has taken letters whatever their checksums say: sending them again would double them without end.
+func TestAWrongSumOfALetterFailsNothing(t *testing.T) {
+	p := newPair(t, func(t http.RoundTripper) http.RoundTripper { return t })
+	p.r.set(200, `{"Successful":[{"Id":"0","MessageId":"m0","MD5OfMessageBody":"00000000000000000000000000000000"},{"Id":"1","MessageId":"m1","MD5OfMessageBody":"00000000000000000000000000000000"}]}`)
+	letters := DeadLetters{Client: p.sqs, URL: queueURL}
+	if failures, err := letters.Send(t.Context(), []consumer.Letter{{Body: "a"}, {Body: "b"}}); err != nil || len(failures) > 0 {
+		t.Errorf("failures %+v, %v", failures, err)
+	}
+}
+
 func BenchmarkBatchWriteRequest(b *testing.B) {
 	t := &Table{name: []byte(`"MultiTenantTable"`)}
 	writes := make([]*writer.Write, 25)
