@@ -121,6 +121,16 @@ func (p *RedrivePolicy) MaxReceives() int {
 	return n
 }
 
+// TightReceives is the maxReceiveCount below which a tenant's throttling may dead-letter messages that are not at fault: each
+// hand-back of a message costs it a receive.
+const TightReceives = 10
+
+// Tight says that the policy may dead-letter messages that are not at fault.
+func (p *RedrivePolicy) Tight() bool {
+	n := p.MaxReceives()
+	return n > 0 && n < TightReceives
+}
+
 // Redrive is the queue's redrive policy, or nil where it has none.
 func (a *Attributes) Redrive() (*RedrivePolicy, error) {
 	text := a.Get(types.QueueAttributeNameRedrivePolicy)

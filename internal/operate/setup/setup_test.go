@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
 
+	"tributary/internal/aws/queues"
 	"tributary/internal/table"
 	"tributary/localstack/stack"
 	"tributary/test/support/stacktest"
@@ -359,7 +360,7 @@ func TestCompareAllow(t *testing.T) {
 		"named":     {`{"redrivePermission":"byQueue","sourceQueueArns":["a","` + arn + `"]}`, false, true, ""},
 		"not named": {`{"redrivePermission":"byQueue","sourceQueueArns":["a"]}`, false, false, `{"redrivePermission":"byQueue","sourceQueueArns":["a","` + arn + `"]}`},
 	} {
-		d, permits, err := compareAllow(&queueState{attributes: map[string]string{"RedriveAllowPolicy": c.policy}}, arn, c.made)
+		d, permits, err := compareAllow(queues.NewAttributes("q", map[string]string{"RedriveAllowPolicy": c.policy}), arn, c.made)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -369,18 +370,18 @@ func TestCompareAllow(t *testing.T) {
 		}
 		expect(t, name, fmt.Sprint(permits, " ", mended), fmt.Sprint(c.permits, " ", c.mended))
 	}
-	if _, _, err := compareAllow(&queueState{attributes: map[string]string{"RedriveAllowPolicy": "{"}}, arn, false); err == nil {
+	if _, _, err := compareAllow(queues.NewAttributes("q", map[string]string{"RedriveAllowPolicy": "{"}), arn, false); err == nil {
 		t.Error("a policy that can't be read is accepted")
 	}
 }
 
 func TestAKeyOfTheUsersOwnIsEncryptionToo(t *testing.T) {
 	attributes := map[string]string{"SqsManagedSseEnabled": "false"}
-	if d := compare(sharedSettings(false), attributes); len(d) != 1 || d[0].Setting != "encryption" {
+	if d := compare(sharedSettings(false), queues.NewAttributes("q", attributes)); len(d) != 1 || d[0].Setting != "encryption" {
 		t.Errorf("without a key: %+v", d)
 	}
 	attributes["KmsMasterKeyId"] = "alias/mine"
-	if d := compare(sharedSettings(false), attributes); len(d) != 0 {
+	if d := compare(sharedSettings(false), queues.NewAttributes("q", attributes)); len(d) != 0 {
 		t.Errorf("with a key: %+v", d)
 	}
 }
