@@ -19,7 +19,7 @@ import (
 type doctorCmd struct {
 	names
 	output
-	DrainTimeout time.Duration `default:"45s" help:"The workers' --drain-timeout, which the visibility timeout must exceed (${default})."`
+	DrainTimeout time.Duration `default:"${drain_timeout}" help:"The workers' --drain-timeout, which the visibility timeout must exceed (${default})."`
 	Timeout      time.Duration `env:"TRIBUTARY_DOCTOR_TIMEOUT" default:"1m" help:"How long all checks may take (${default})."`
 }
 

@@ -45,10 +45,10 @@ type runCmd struct {
 	Role             string        `enum:"all,consume,query" default:"all" help:"What this process does: all, consume or query (${default})."`
 	AdminListen      string        `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Address of /metrics, /healthz, /readyz, /status and /debug/pprof (${default})."`
 	Writers          int           `default:"64" help:"Goroutines that call DynamoDB, at most (${default})."`
-	MaxInFlight      int           `default:"10000" help:"Commands held at once (${default})."`
-	MaxInFlightBytes size          `default:"64MiB" placeholder:"SIZE" help:"And their bytes (${default})."`
+	MaxInFlight      int           `default:"${max_in_flight}" help:"Commands held at once (${default})."`
+	MaxInFlightBytes size          `default:"${max_in_flight_bytes}" placeholder:"SIZE" help:"And their bytes (${default})."`
 	Linger           time.Duration `default:"5ms" help:"How long a part-filled batch may wait while others are under way (${default})."`
-	DrainTimeout     time.Duration `default:"45s" help:"How long stopping may take (${default}; longer than one long poll of 20s)."`
+	DrainTimeout     time.Duration `default:"${drain_timeout}" help:"How long stopping may take (${default}; longer than one long poll of 20s)."`
 	LameDuck         time.Duration `default:"0s" help:"How long to go on answering queries when told to stop, while /readyz says no already: for load balancers that hear of it late (${default})."`
 	RequireVersion   bool          `help:"Dead-letter commands that have no version."`
 	MetricsTenants   int           `default:"50" help:"Tenants with metrics of their own, at most (${default})."`
