@@ -1,10 +1,12 @@
 package integration
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -69,6 +71,7 @@ func TestAQueueURLIsARegion(t *testing.T) {
 	w.must("producer", "put-user", "--tenant", "acme", "--id", "u1", "--user-name", "Alice", "--user-email", "a@example.com")
 	p := w.start()
 	w.drained()
+	p.statusHasOneStyle()
 	if sum := p.stop(); sum.deleted != 1 || !strings.Contains(p.log, `"region":"eu-west-1"`) {
 		t.Errorf("%+v\n%s", sum, p.log)
 	}
@@ -77,5 +80,46 @@ func TestAQueueURLIsARegion(t *testing.T) {
 		if status != 2 || !strings.Contains(talk, "SQS wants both in one region") {
 			t.Errorf("%s: status %d, %s", command, status, talk)
 		}
+	}
+}
+
+var snakeCase = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
+
+// statusHasOneStyle looks at /status: names in snake_case, durations in seconds.
+func (p *process) statusHasOneStyle() {
+	t := p.w.t
+	_, body := get(t, "http://"+p.admin+"/status")
+	var status map[string]any
+	if err := json.Unmarshal([]byte(body), &status); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	var walk func(at string, v any)
+	walk = func(at string, v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for name, member := range v {
+				if !snakeCase.MatchString(name) {
+					t.Errorf("%s has the name %q", at, name)
+				}
+				walk(at+"/"+name, member)
+			}
+		case []any:
+			for _, element := range v {
+				walk(at, element)
+			}
+		case float64:
+			if v > 1e9 {
+				t.Errorf("%s is %v: nanoseconds?", at, v)
+			}
+		}
+	}
+	walk("", status)
+	configuration, _ := status["configuration"].(map[string]any)
+	if configuration["drain_timeout_seconds"] != 45.0 || configuration["max_in_flight"] != 10000.0 || configuration["queue"] == nil {
+		t.Errorf("configuration %v", configuration)
+	}
+	consumer, _ := status["consumer"].(map[string]any)
+	if _, ok := consumer["pollers"]; !ok {
+		t.Errorf("consumer %v", consumer)
 	}
 }
