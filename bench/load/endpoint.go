@@ -140,7 +140,7 @@ func (e *endpoint) handle(ctx *fasthttp.RequestCtx) {
 	case "ChangeMessageVisibilityBatch": // extends, or hands back: no scenario gives cause for it
 		e.others.Add(1)
 		pause()
-		answer = []byte(`{"Successful":[],"Failed":[]}`)
+		answer = all(body)
 	case "GetQueueAttributes":
 		answer = []byte(`{"Attributes":{"VisibilityTimeout":"60","ApproximateNumberOfMessages":"0","RedrivePolicy":"{\"maxReceiveCount\":100}"}}`)
 	case "DescribeTable":
@@ -217,6 +217,15 @@ func (e *endpoint) remove(body []byte) []byte {
 		}
 		b = fmt.Appendf(b, `{"Id":"%d"},`, entry) // both clients number their entries
 		entry++
+	}
+	return append(bytes.TrimSuffix(b, []byte(",")), "]}"...)
+}
+
+// all answers that every entry of a batch call succeeded.
+func all(body []byte) []byte {
+	b := []byte(`{"Failed":[],"Successful":[`)
+	for entry := range bytes.Count(body, []byte(`"ReceiptHandle":`)) {
+		b = fmt.Appendf(b, `{"Id":"%d"},`, entry) // both clients number their entries
 	}
 	return append(bytes.TrimSuffix(b, []byte(",")), "]}"...)
 }

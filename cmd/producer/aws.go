@@ -2,19 +2,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"os"
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/aws/smithy-go/logging"
+	smithylogging "github.com/aws/smithy-go/logging"
 
 	"tributary/internal/aws/awsclient"
 	"tributary/internal/aws/queues"
 	"tributary/internal/base/cli"
+	"tributary/internal/operate/logging"
 	"tributary/internal/operate/telemetry"
 	"tributary/internal/send/publish"
 )
@@ -24,13 +21,6 @@ type queueFlag struct {
 	Queue string `default:"tributary-commands" placeholder:"NAME" help:"Queue of commands: name or URL (${default})."`
 }
 
-// output is the flag of commands that a script may want to read.
-type output struct {
-	Output string `short:"o" enum:"text,json" default:"text" help:"Output: text, or json for scripts (${default})."`
-}
-
-func (o *output) json() bool { return o.Output == "json" }
-
 // connection is a queue that was found, and what talks to it.
 type connection struct {
 	queue publish.Queue
@@ -38,7 +28,7 @@ type connection struct {
 	send  *sqs.Client // leaves that to the publisher
 
 	tracing *telemetry.Tracing // nil: off
-	log     *slog.Logger
+	log     *logging.Log
 }
 
 // traced is what the publisher puts into messages so that workers go on with the trace.
@@ -51,31 +41,27 @@ func (c *connection) close(ctx context.Context) {
 	if err := c.tracing.Close(context.WithoutCancel(ctx)); err != nil {
 		c.log.Warn("traces are lost", "error", err)
 	}
+	c.log.Close()
 }
 
 // connect loads the AWS settings and finds the queue.
-func (q *queueFlag) connect(ctx context.Context, connections int) (*connection, error) {
+func (q *queueFlag) connect(ctx context.Context, s *cli.Streams, connections int) (*connection, error) {
 	if err := queues.Check(q.Queue); err != nil {
 		return nil, cli.Usage("--queue: %w", err)
 	}
-	cfg, err := awsclient.Load(ctx, connections)
+	cfg, err := awsclient.Open(ctx, connections, queues.Region(q.Queue))
 	if err != nil {
-		return nil, cli.Usage("%w", err)
+		return nil, cli.UsageOf[*awsclient.ConfigurationError](err)
 	}
-	if cfg.Region == "" {
-		cfg.Region = queues.Region(q.Queue)
-	}
-	if err := awsclient.Check(ctx, cfg); err != nil {
-		if wrong, ok := errors.AsType[*awsclient.ConfigurationError](err); ok {
-			return nil, cli.Usage("%w", wrong)
-		}
+	log, err := logging.New(s.Err, logging.Config{Format: "text", Level: "info"})
+	if err != nil {
 		return nil, err
 	}
-	cfg.Logger = logging.Nop{} // what goes wrong comes back as an error
-	c := &connection{log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
-	c.tracing = telemetry.Start(ctx, "tributary-producer", c.log, os.Stderr)
+	cfg.Logger = smithylogging.Nop{} // what goes wrong comes back as an error
+	c := &connection{log: log}
+	c.tracing = telemetry.Start(ctx, "tributary-producer", log.Logger, s.Err)
 	c.tracing.Instrument(&cfg)
-	c.admin, c.send = sqs.NewFromConfig(cfg), publish.Client(cfg)
+	c.admin, c.send = queues.Client(cfg, q.Queue), publish.Client(cfg, q.Queue)
 	if c.queue, err = publish.Find(ctx, c.admin, q.Queue); err != nil {
 		return nil, explain(err)
 	}
@@ -91,15 +77,4 @@ func explain(err error) error {
 		return errors.New("interrupted")
 	}
 	return awsclient.Explain(err)
-}
-
-// writeJSON writes a value as indented JSON, with a newline.
-func writeJSON(w io.Writer, value any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(value); err != nil {
-		return fmt.Errorf("write JSON: %w", err)
-	}
-	return nil
 }

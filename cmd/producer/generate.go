@@ -22,7 +22,7 @@ import (
 
 type generateCmd struct {
 	queueFlag
-	output
+	cli.Output
 	File string `env:"-" placeholder:"FILE" help:"Write JSON Lines to a file instead of sending; - is standard output."`
 
 	Tenants     int      `env:"-" default:"10" placeholder:"N" help:"Tenants (${default})."`
@@ -82,7 +82,7 @@ func (g *generateCmd) Run(ctx context.Context, s *cli.Streams) (err error) {
 	if g.File != "" {
 		sent.Commands, err = g.toFile(ctx, s, source)
 	} else {
-		sent, err = g.toQueue(ctx, source)
+		sent, err = g.toQueue(ctx, s, source)
 	}
 	seconds := time.Since(started).Seconds()
 	n := importer.Thousands
@@ -95,8 +95,8 @@ func (g *generateCmd) Run(ctx context.Context, s *cli.Streams) (err error) {
 	if err != nil {
 		return explain(err)
 	}
-	if g.json() && g.File != "-" {
-		return writeJSON(s.Out, struct {
+	if g.JSON() && g.File != "-" {
+		return cli.WriteJSON(s.Out, struct {
 			Commands int64   `json:"commands"`
 			Messages int64   `json:"messages"`
 			Calls    int64   `json:"calls"`
@@ -128,8 +128,8 @@ func (g *generateCmd) each(ctx context.Context, source *generator.Generator, do 
 	return nil
 }
 
-func (g *generateCmd) toQueue(ctx context.Context, source *generator.Generator) (publish.Stats, error) {
-	to, err := g.connect(ctx, g.Concurrency)
+func (g *generateCmd) toQueue(ctx context.Context, s *cli.Streams, source *generator.Generator) (publish.Stats, error) {
+	to, err := g.connect(ctx, s, g.Concurrency)
 	if err != nil {
 		return publish.Stats{}, err
 	}

@@ -20,7 +20,7 @@ import (
 
 type importCmd struct {
 	queueFlag
-	output
+	cli.Output
 	Files []string `arg:"" name:"file" help:"Files: CSV, or JSON Lines of commands or of objects, also .gz and .zst, or a JSON array; - is standard input."`
 
 	Format    importer.Format `enum:"auto,csv,jsonl" default:"auto" help:"Format: auto (by name, else by the first byte), csv or jsonl (${default})."`
@@ -139,7 +139,7 @@ func (i *importCmd) Run(ctx context.Context, s *cli.Streams) error {
 	if i.DryRun {
 		o.Sample = func(command string) { _, _ = fmt.Fprintln(s.Out, command) }
 	} else {
-		if to, err = i.connect(ctx, i.Concurrency); err != nil {
+		if to, err = i.connect(ctx, s, i.Concurrency); err != nil {
 			return err
 		}
 		defer to.close(ctx)
@@ -175,8 +175,8 @@ func (i *importCmd) Run(ctx context.Context, s *cli.Streams) error {
 	if err == nil && i.Wait {
 		err = waitEmpty(ctx, to, i.WaitMost, talk)
 	}
-	if i.json() && !i.DryRun && (err == nil || total.Rows > 0) {
-		if err := writeJSON(s.Out, sum); err != nil {
+	if i.JSON() && !i.DryRun && (err == nil || total.Rows > 0) {
+		if err := cli.WriteJSON(s.Out, sum); err != nil {
 			return err
 		}
 	}

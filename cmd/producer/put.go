@@ -17,7 +17,7 @@ import (
 // common are the flags of every command that sends a single one.
 type common struct {
 	queueFlag
-	output
+	cli.Output
 	Tenant      string `required:"" placeholder:"ID" help:"Tenant that it belongs to."`
 	ItemVersion *int64 `placeholder:"N" help:"Version, 1 or more: an older one never overwrites a newer one."`
 }
@@ -123,7 +123,7 @@ func (c *common) send(ctx context.Context, s *cli.Streams, command *messages.Com
 	if bad := command.Validate(); bad != nil {
 		return cli.Usage("%w", flagError(command, bad))
 	}
-	to, err := c.connect(ctx, 1)
+	to, err := c.connect(ctx, s, 1)
 	if err != nil {
 		return err
 	}
@@ -139,8 +139,8 @@ func (c *common) send(ctx context.Context, s *cli.Streams, command *messages.Com
 	if added != nil {
 		return cli.Usage("%w", added)
 	}
-	if c.json() {
-		return writeJSON(s.Out, struct {
+	if c.JSON() {
+		return cli.WriteJSON(s.Out, struct {
 			ID      string          `json:"id"`
 			Queue   string          `json:"queue"`
 			Command json.RawMessage `json:"command"`

@@ -44,11 +44,11 @@ func (n *names) box(ctx context.Context, s *cli.Streams) (*deadletters.Box, *sqs
 	if err := n.resolve(); err != nil {
 		return nil, nil, err
 	}
-	cfg, err := loadAWS(ctx)
+	cfg, err := n.loadAWS(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	client := sqs.NewFromConfig(cfg)
+	client := queues.Client(cfg, n.located())
 	url, err := queues.URL(ctx, client, n.DLQ)
 	if err != nil {
 		return nil, nil, n.explain(err)

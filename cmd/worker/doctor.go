@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"tributary/internal/aws/queues"
 	"tributary/internal/base/cli"
 	"tributary/internal/operate/doctor"
 )
@@ -19,7 +19,7 @@ import (
 type doctorCmd struct {
 	names
 	output
-	DrainTimeout time.Duration `default:"45s" help:"The workers' --drain-timeout, which the visibility timeout must exceed (${default})."`
+	DrainTimeout time.Duration `default:"${drain_timeout}" help:"The workers' --drain-timeout, which the visibility timeout must exceed (${default})."`
 	Timeout      time.Duration `env:"TRIBUTARY_DOCTOR_TIMEOUT" default:"1m" help:"How long all checks may take (${default})."`
 }
 
@@ -38,17 +38,17 @@ func (c *doctorCmd) Run(ctx context.Context, s *cli.Streams) error {
 	if c.DrainTimeout <= 0 || c.Timeout <= 0 {
 		return cli.Usage("--drain-timeout %s and --timeout %s: both must be more than 0", c.DrainTimeout, c.Timeout)
 	}
-	cfg, err := loadAWS(ctx)
+	cfg, err := c.loadAWS(ctx)
 	if err != nil {
 		return err
 	}
 	within, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	tables := dynamodb.NewFromConfig(cfg)
+	tables, client := dynamodb.NewFromConfig(cfg), queues.Client(cfg, c.located())
 	does := doctor.Doctor{
-		Queues: sqs.NewFromConfig(cfg), Tables: tables, Items: tables,
+		Queues: client, Tables: tables, Items: tables,
 		Queue: c.Queue, DeadLetters: c.DLQ, Table: c.Table,
-		Region: cfg.Region, DrainTimeout: c.DrainTimeout,
+		QueueRegion: client.Options().Region, TableRegion: cfg.Region, DrainTimeout: c.DrainTimeout,
 	}
 	checks := does.Examine(within)
 	if err := ctx.Err(); err != nil {

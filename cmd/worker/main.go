@@ -5,9 +5,15 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
+	"github.com/alecthomas/kong"
+	"github.com/alecthomas/units"
+
 	"tributary/internal/base/cli"
+	"tributary/internal/consumer"
+	"tributary/internal/writer"
 )
 
 type grammar struct {
@@ -21,9 +27,18 @@ type grammar struct {
 	Version cli.Version `env:"-" help:"Print the version."`
 }
 
+// program runs a command line and returns its exit status. Defaults that packages set are theirs alone.
+func program(ctx context.Context, args []string, s *cli.Streams) int {
+	return cli.Main(ctx, "worker", "Moves tenants' commands from SQS into DynamoDB.", &grammar{}, args, s, kong.Vars{
+		"max_in_flight":       strconv.Itoa(writer.DefaultMaxInFlight),
+		"max_in_flight_bytes": units.Base2Bytes(writer.DefaultMaxInFlightBytes).String(),
+		"drain_timeout":       consumer.DefaultDrainTimeout.String(),
+	})
+}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := cli.Main(ctx, "worker", "Moves tenants' commands from SQS into DynamoDB.", &grammar{}, os.Args[1:], cli.OS())
+	status := program(ctx, os.Args[1:], cli.OS())
 	stop()
 	os.Exit(status)
 }

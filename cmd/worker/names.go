@@ -34,8 +34,19 @@ func (n *names) resolve() error {
 	if queues.IsFIFO(n.Queue) != queues.IsFIFO(n.DLQ) {
 		return cli.Usage("--dlq: %s: SQS wants a FIFO queue (.fifo) for a FIFO queue's dead letters, and a standard one for a standard one's", n.DLQ)
 	}
+	if q, d := queues.Region(n.Queue), queues.Region(n.DLQ); q != "" && d != "" && q != d {
+		return cli.Usage("--dlq: %s is in %s, the queue in %s: SQS wants both in one region", n.DLQ, d, q)
+	}
 	if !tableForm.MatchString(n.Table) {
 		return cli.Usage("--table %q: a table's name has 3 to 255 letters, digits, dots, - and _", n.Table)
 	}
 	return nil
+}
+
+// located is the queue that is given by its URL, if one is: SQS wants a queue and its dead-letter queue in one region.
+func (n *names) located() string {
+	if queues.Region(n.Queue) == "" {
+		return n.DLQ
+	}
+	return n.Queue
 }

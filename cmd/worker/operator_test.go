@@ -26,7 +26,7 @@ import (
 func command(t *testing.T, args ...string) (status int, out, talk string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	status = cli.Main(context.Background(), "worker", "", &grammar{}, args, &cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
+	status = program(context.Background(), args, &cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
 	return status, stdout.String(), stderr.String()
 }
 
@@ -109,6 +109,22 @@ func TestWrongUsageIsOneLineAndStatus2(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	if status, _, talk := command(t, "doctor"); status != cli.StatusUsage || !strings.Contains(talk, "credentials") {
 		t.Errorf("no credentials: status %d, %q", status, talk)
+	}
+}
+
+// All that is wrong is said in the order of the flags, every time.
+func TestWrongFlagsAreSaidInOrder(t *testing.T) {
+	settings(t, "http://127.0.0.1:1")
+	for range 20 {
+		_, _, talk := command(t, "run", "--writers", "0", "--max-in-flight", "0", "--max-in-flight-bytes", "0", "--drain-timeout", "0")
+		at := -1
+		for _, flag := range []string{"--writers is 0", "--max-in-flight is 0", "--max-in-flight-bytes is 0", "--drain-timeout is 0"} {
+			next := strings.Index(talk, flag)
+			if next < at || next < 0 {
+				t.Fatalf("%q is not in its place: %s", flag, talk)
+			}
+			at = next
+		}
 	}
 }
 

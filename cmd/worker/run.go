@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,7 +18,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"tributary/internal/aws/awsclient"
@@ -31,6 +29,8 @@ import (
 	"tributary/internal/operate/admin"
 	"tributary/internal/operate/logging"
 	"tributary/internal/operate/metrics"
+	"tributary/internal/operate/setup"
+	"tributary/internal/operate/status"
 	"tributary/internal/operate/telemetry"
 	"tributary/internal/query"
 	"tributary/internal/writer"
@@ -48,10 +48,10 @@ type runCmd struct {
 	AdminHosts       []string      `placeholder:"NAME" help:"Public names by which the admin server may be asked. Addresses and private names always may, such as localhost, worker and worker.svc."`
 	Pprof            bool          `help:"Serve /debug/pprof where --admin-listen is not a loopback address. On loopback it always is."`
 	Writers          int           `default:"64" help:"Goroutines that call DynamoDB, at most (${default})."`
-	MaxInFlight      int           `default:"10000" help:"Commands held at once (${default})."`
-	MaxInFlightBytes size          `default:"64MiB" placeholder:"SIZE" help:"And their bytes (${default})."`
+	MaxInFlight      int           `default:"${max_in_flight}" help:"Commands held at once (${default})."`
+	MaxInFlightBytes size          `default:"${max_in_flight_bytes}" placeholder:"SIZE" help:"And their bytes (${default})."`
 	Linger           time.Duration `default:"5ms" help:"How long a part-filled batch may wait while others are under way (${default})."`
-	DrainTimeout     time.Duration `default:"45s" help:"How long stopping may take (${default}; longer than one long poll of 20s). The exit status is 3 where messages were not finished by then."`
+	DrainTimeout     time.Duration `default:"${drain_timeout}" help:"How long stopping may take (${default}; longer than one long poll of 20s). The exit status is 3 where messages were not finished by then."`
 	LameDuck         time.Duration `default:"0s" help:"How long to go on answering queries when told to stop, while /readyz says no already: for load balancers that hear of it late (${default})."`
 	RequireVersion   bool          `help:"Dead-letter commands that have no version."`
 	MetricsTenants   int           `default:"50" help:"Tenants with metrics of their own, at most (${default})."`
@@ -72,9 +72,14 @@ func (c *runCmd) Validate() error {
 	var errs []error
 	if c.Role != "query" {
 		// The packages below take 0 for their default; who writes 0 here does not mean that.
-		for name, n := range map[string]int{"writers": c.Writers, "max-in-flight": c.MaxInFlight, "max-in-flight-bytes": int(c.MaxInFlightBytes), "drain-timeout": int(c.DrainTimeout)} {
-			if n == 0 {
-				errs = append(errs, fmt.Errorf("--%s is 0: it must be more", name))
+		for _, flag := range []struct {
+			name  string
+			value int
+		}{
+			{"writers", c.Writers}, {"max-in-flight", c.MaxInFlight}, {"max-in-flight-bytes", int(c.MaxInFlightBytes)}, {"drain-timeout", int(c.DrainTimeout)},
+		} {
+			if flag.value == 0 {
+				errs = append(errs, fmt.Errorf("--%s is 0: it must be more", flag.name))
 			}
 		}
 		errs = append(errs, c.writerConfig().Validate(), settings.Validate())
@@ -98,7 +103,7 @@ func (c *runCmd) Run(ctx context.Context, s *cli.Streams) error {
 		return cli.Usage("%w", err)
 	}
 	defer log.Close()
-	cfg, err := loadAWSFor(ctx, workerConnections)
+	cfg, err := c.loadAWSFor(ctx, workerConnections)
 	if err != nil {
 		return err
 	}
@@ -111,11 +116,8 @@ func (c *runCmd) Run(ctx context.Context, s *cli.Streams) error {
 	}()
 	tracing.Instrument(&cfg)
 	w, err := c.assemble(ctx, cfg, log)
-	if wrong, ok := errors.AsType[*query.ConfigurationError](err); ok {
-		return cli.Usage("%w", wrong)
-	}
 	if err != nil {
-		return awsclient.Explain(err)
+		return cli.UsageOf[*query.ConfigurationError](awsclient.Explain(err))
 	}
 	if tracing != nil && w.consumer != nil {
 		w.writer.Trace(tracing, c.Table)
@@ -159,9 +161,8 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 	m := metrics.New(registry, c.MetricsTenants)
 	w.metrics = m
 	ddb := dynamodb.NewFromConfig(cfg)
-	queue := sqs.NewFromConfig(cfg)
-	if err := inspectTable(ctx, ddb, c.Table); err != nil {
-		return nil, err
+	if err := setup.CheckTable(ctx, ddb, c.Table); err != nil {
+		return nil, suggestSetup(err)
 	}
 	vitals := admin.VitalsConfig{
 		Log: log.Logger,
@@ -171,17 +172,22 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 		},
 	}
 	if c.Role != "query" {
-		facts, err := inspectQueue(ctx, queue, c.Queue)
+		client := queues.Client(cfg, c.located())
+		queue, err := queues.Read(ctx, client, c.Queue)
 		if err != nil {
-			return nil, err
+			return nil, suggestSetup(err)
 		}
-		letters, err := inspectQueue(ctx, queue, c.DLQ)
+		letters, err := queues.Read(ctx, client, c.DLQ)
 		if err != nil {
-			return nil, err
+			return nil, suggestSetup(err)
+		}
+		maxReceives := 0
+		if policy, err := queue.Redrive(); err == nil && policy != nil {
+			maxReceives = policy.MaxReceives()
 		}
 		settings := consumer.Config{
-			QueueName: queues.Name(c.Queue), FIFO: queues.IsFIFO(c.Queue), VisibilityTimeout: facts.visibility, MaxReceives: facts.maxReceives,
-			LetterBytes: letters.mostBytes, MaxInFlight: c.MaxInFlight, MaxInFlightBytes: int(c.MaxInFlightBytes), DrainTimeout: c.DrainTimeout,
+			QueueName: queues.Name(c.Queue), FIFO: queues.IsFIFO(c.Queue), VisibilityTimeout: queue.VisibilityTimeout(), MaxReceives: maxReceives,
+			LetterBytes: letters.MessageBytes(), MaxInFlight: c.MaxInFlight, MaxInFlightBytes: int(c.MaxInFlightBytes), DrainTimeout: c.DrainTimeout,
 			RequireVersion: c.RequireVersion,
 		}.Defaults()
 		if err := settings.Validate(); err != nil {
@@ -189,20 +195,24 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 		}
 		if settings.TightReceives() {
 			log.Warn("the queue's redrive policy is tight: a throttled tenant's messages may end on the dead-letter queue",
-				"queue", c.Queue, "max_receive_count", facts.maxReceives, "recommended", 100)
+				"queue", c.Queue, "max_receive_count", maxReceives, "recommended", 100)
 		}
-		if facts.maxReceives == 0 {
+		if maxReceives == 0 {
 			log.Warn("the queue has no redrive policy: a message that no worker survives would come back for ever", "queue", c.Queue)
 		}
 		transport := awsclient.Transport(cfg)
 		w.writer = writer.New(c.writerConfig(),
 			awsjson.NewTable(ddb, transport, c.Table, awsjson.TombstoneAge, m.Request, m.ConsumedUnits.Add), &m.Writer, log.Logger)
 		w.consumer = consumer.New(settings,
-			awsjson.NewQueue(queue, transport, facts.url, m.Request),
-			&awsjson.DeadLetters{Client: queue, URL: letters.url, FIFO: queues.IsFIFO(c.DLQ)}, w.writer, &m.Consumer, log.Logger)
+			awsjson.NewQueue(client, transport, queue.URL, m.Request, func(id string, why error) {
+				m.Unreadable.Inc()
+				log.Error("message can't be read and is left on the queue", "queue", c.Queue, "message_id", id, "error", why)
+			}),
+			&awsjson.DeadLetters{Client: client, URL: letters.URL, FIFO: queues.IsFIFO(c.DLQ)}, w.writer, &m.Consumer, log.Logger)
 		vitals.Queue = func(ctx context.Context) error {
-			return gaugeQueues(ctx, queue, facts.url, letters.url, m, w.consumer.QueueInFlight)
+			return w.gaugeQueue(ctx, client, queue)
 		}
+		vitals.Letters = func(ctx context.Context) error { return w.gaugeLetters(ctx, client, letters) }
 		vitals.Held = func() int { return w.consumer.Stats().Commands }
 		vitals.Moved = func() uint64 { return w.writer.Answers() + w.consumer.Answers() }
 		vitals.LettersFail = w.consumer.LettersFail
@@ -329,7 +339,7 @@ func (c *runCmd) status(w *worker, log *logging.Log) any {
 		out["tenants"] = w.metrics.Busiest()
 		out["consumer"], out["writer"], out["messages"] = w.consumer.Stats(), w.writer.Stats(), w.consumer.Summary()
 	}
-	return out
+	return status.Of(out)
 }
 
 // shown is the configuration for /status. Of files and of the reader role it says only that they are set: where keys lie helps
@@ -348,34 +358,23 @@ func (c *runCmd) shown() *runCmd {
 	return &shown
 }
 
-// gaugeQueues asks SQS how much is on the queues and tells the metrics, and tell how much of the first is in flight.
-func gaugeQueues(ctx context.Context, client *sqs.Client, queue, deadLetters string, m *metrics.Metrics, tell func(inFlight int)) error {
-	visible, inFlight, err := depth(ctx, client, queue)
+// gaugeQueue tells the metrics and the consumer how much is on the queue.
+func (w *worker) gaugeQueue(ctx context.Context, client *sqs.Client, queue *queues.Attributes) error {
+	depth, err := queues.ReadDepth(ctx, client, queue.Name, queue.URL)
 	if err != nil {
 		return err
 	}
-	tell(inFlight)
-	m.QueueMessages.WithLabelValues("visible").Set(float64(visible))
-	m.QueueMessages.WithLabelValues("in_flight").Set(float64(inFlight))
-	dead, beingRead, err := depth(ctx, client, deadLetters)
-	if err != nil {
-		return err
-	}
-	m.QueueMessages.WithLabelValues("dead_lettered").Set(float64(dead + beingRead))
+	w.consumer.QueueInFlight(int(depth.InFlight))
+	w.metrics.Queue(depth)
 	return nil
 }
 
-func depth(ctx context.Context, client *sqs.Client, url string) (visible, inFlight int, err error) {
-	out, err := client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
-		QueueUrl: &url,
-		AttributeNames: []sqstypes.QueueAttributeName{
-			sqstypes.QueueAttributeNameApproximateNumberOfMessages, sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
-		},
-	})
+// gaugeLetters tells the metrics how much is on the dead-letter queue.
+func (w *worker) gaugeLetters(ctx context.Context, client *sqs.Client, letters *queues.Attributes) error {
+	depth, err := queues.ReadDepth(ctx, client, letters.Name, letters.URL)
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
-	visible, _ = strconv.Atoi(out.Attributes["ApproximateNumberOfMessages"])
-	inFlight, _ = strconv.Atoi(out.Attributes["ApproximateNumberOfMessagesNotVisible"])
-	return visible, inFlight, nil
+	w.metrics.DeadLetterQueue(depth)
+	return nil
 }

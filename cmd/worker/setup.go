@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"tributary/internal/aws/awsclient"
+	"tributary/internal/aws/queues"
 	"tributary/internal/base/cli"
 	"tributary/internal/operate/setup"
 )
@@ -57,7 +57,7 @@ func (c *setupCmd) Run(ctx context.Context, s *cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := loadAWS(ctx)
+	cfg, err := c.loadAWS(ctx)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (c *setupCmd) Run(ctx context.Context, s *cli.Streams) error {
 	defer cancel()
 	tables := dynamodb.NewFromConfig(cfg)
 	does := setup.Setup{
-		Queues: sqs.NewFromConfig(cfg), Tables: tables, Features: tables,
+		Queues: queues.Client(cfg, c.located()), Tables: tables, Features: tables,
 		Progress: func(line string) { _, _ = fmt.Fprintln(s.Err, line) },
 	}
 	done, err := does.Run(ctx, plan)

@@ -16,7 +16,7 @@ import (
 func runWorker(t *testing.T, args ...string) (status int, out, talk string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	status = cli.Main(context.Background(), "worker", "", &grammar{}, args, &cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
+	status = program(context.Background(), args, &cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
 	return status, stdout.String(), stderr.String()
 }
 

@@ -50,16 +50,25 @@ func main() {
 	examples := flag.String("examples", "examples", "folder of the examples")
 	stay := flag.Bool("stay", false, "leave stack and worker running until ctrl-C")
 	flag.Parse()
+	if *stay {
+		if status, done := foreground(); done {
+			os.Exit(status)
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	d := &demo{bin: *bin, examples: *examples, stay: *stay}
 	err := d.run(ctx)
-	if d.stay && ctx.Err() != nil {
-		err = nil // it was asked to end
+	asked := d.stay && ctx.Err() != nil
+	if asked {
+		err = nil
 	}
 	if err = errors.Join(err, d.stopAll()); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
+	}
+	if asked {
+		say("done", "worker and stack have stopped; nothing of them is left")
 	}
 }
 

@@ -51,6 +51,9 @@ type Config struct {
 	RequireVersion bool
 }
 
+// DefaultDrainTimeout is longer than two long polls.
+const DefaultDrainTimeout = 45 * time.Second
+
 // Defaults fills what is zero.
 func (c Config) Defaults() Config {
 	if c.VisibilityTimeout == 0 {
@@ -60,13 +63,13 @@ func (c Config) Defaults() Config {
 		c.LetterBytes = limits.SQSMessageBytes
 	}
 	if c.MaxInFlight == 0 {
-		c.MaxInFlight = 10_000
+		c.MaxInFlight = writer.DefaultMaxInFlight
 	}
 	if c.MaxInFlightBytes == 0 {
-		c.MaxInFlightBytes = 64 << 20
+		c.MaxInFlightBytes = writer.DefaultMaxInFlightBytes
 	}
 	if c.DrainTimeout == 0 {
-		c.DrainTimeout = 45 * time.Second
+		c.DrainTimeout = DefaultDrainTimeout
 	}
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"tributary/internal/aws/limits"
+	"tributary/internal/aws/queues"
 )
 
 // Delays of messages that are handed back because their tenant backs off.
@@ -30,7 +31,7 @@ func handBackDelay(receives, maxReceives int, jitter float64) time.Duration {
 }
 
 // tightReceives is the maxReceiveCount below which throttling may dead-letter what is not at fault.
-const tightReceives = 10
+const tightReceives = queues.TightReceives
 
 // parked counts the messages that were handed back with a delay and are still away: SQS counts them as in flight.
 type parked struct {

@@ -47,6 +47,12 @@ type Config struct {
 	CallTimeout time.Duration
 }
 
+// Defaults of the settings that the consumer and the command line share.
+const (
+	DefaultMaxInFlight      = 10_000
+	DefaultMaxInFlightBytes = 64 << 20
+)
+
 // Defaults fills what is zero.
 func (c Config) Defaults() Config {
 	set := func(v *int, d int) {
@@ -55,8 +61,8 @@ func (c Config) Defaults() Config {
 		}
 	}
 	set(&c.Writers, 64)
-	set(&c.MaxInFlight, 10_000)
-	set(&c.MaxInFlightBytes, 64<<20)
+	set(&c.MaxInFlight, DefaultMaxInFlight)
+	set(&c.MaxInFlightBytes, DefaultMaxInFlightBytes)
 	set(&c.TenantShare, max(1, c.MaxInFlight/10))
 	set(&c.TenantShareBytes, max(1, c.MaxInFlightBytes/10))
 	if c.CallTimeout == 0 {

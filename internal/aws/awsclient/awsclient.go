@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/logging"
 
 	"tributary/internal/base/version"
 )
@@ -26,6 +27,7 @@ func Load(ctx context.Context, connections int) (aws.Config, error) {
 		t.IdleConnTimeout = 60 * time.Second
 		t.DisableCompression = true
 		t.WriteBufferSize = 8 << 10 // a batch of 25 commands goes in one write
+		t.MaxResponseHeaderBytes = 256 << 10
 	})
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithHTTPClient(base),
@@ -35,6 +37,23 @@ func Load(ctx context.Context, connections int) (aws.Config, error) {
 	}
 	// LoadDefaultConfig has put AWS_CA_BUNDLE into the client by now, so it is wrapped last.
 	cfg.HTTPClient = OwnBody(cfg.HTTPClient)
+	return cfg, nil
+}
+
+// Open is Load for a program that makes calls now: it refuses settings that can't work, as a *ConfigurationError. region is
+// used where the settings name none; it may be empty. The SDK logs nothing: what goes wrong comes back as an error.
+func Open(ctx context.Context, connections int, region string) (aws.Config, error) {
+	cfg, err := Load(ctx, connections)
+	if err != nil {
+		return aws.Config{}, &ConfigurationError{Problem: err.Error(), Err: err}
+	}
+	if cfg.Region == "" {
+		cfg.Region = region
+	}
+	if err := Check(ctx, cfg); err != nil {
+		return aws.Config{}, err
+	}
+	cfg.Logger = logging.Nop{}
 	return cfg, nil
 }
 

@@ -2,6 +2,7 @@ package awsclient
 
 import (
 	"context"
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"net"
@@ -42,11 +43,24 @@ func Check(ctx context.Context, cfg aws.Config) error {
 	}
 	within, cancel := context.WithTimeout(ctx, credentialsTimeout)
 	defer cancel()
-	if _, err := cfg.Credentials.Retrieve(within); err != nil {
+	found, err := cfg.Credentials.Retrieve(within)
+	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		return &ConfigurationError{Problem: noCredentials, Err: err}
+	}
+	return checkSecret(found, fips140.Enforced())
+}
+
+// minFIPSSecret is the shortest secret key that a signature can be made of where FIPS 140 is enforced: HMAC's key, which is
+// "AWS4" and the secret, must have 112 bits (NIST SP 800-131A). With a shorter one Go panics.
+const minFIPSSecret = 112/8 - len("AWS4")
+
+func checkSecret(c aws.Credentials, fips bool) error {
+	if n := len(c.SecretAccessKey); fips && n < minFIPSSecret {
+		return &ConfigurationError{Problem: fmt.Sprintf("the AWS secret access key has %d characters: GODEBUG=fips140=only wants at least %d "+
+			"(AWS's own have 40; for a local emulator make one up that is longer)", n, minFIPSSecret)}
 	}
 	return nil
 }

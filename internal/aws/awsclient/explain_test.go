@@ -126,3 +126,16 @@ func TestCheckEndpoints(t *testing.T) {
 		}
 	}
 }
+
+// Go panics where FIPS 140 is enforced and a signature's key is too short.
+func TestCheckSecret(t *testing.T) {
+	for _, c := range []struct {
+		characters int
+		fips, good bool
+	}{{5, false, true}, {5, true, false}, {9, true, false}, {10, true, true}, {40, true, true}} {
+		err := checkSecret(aws.Credentials{SecretAccessKey: strings.Repeat("s", c.characters)}, c.fips)
+		if (err == nil) != c.good {
+			t.Errorf("%d characters, FIPS enforced %v: %v", c.characters, c.fips, err)
+		}
+	}
+}

@@ -90,8 +90,7 @@ func (c *client) try(ctx context.Context, operation string, body []byte) (string
 		ContentLength: int64(len(body)),
 	}
 	sum := sha256.Sum256(body)
-	now := time.Now().Add(time.Duration(c.skew.Load())).UTC()
-	if err := c.signer.SignHTTP(ctx, credentials, r, hex.EncodeToString(sum[:]), c.signingName, c.region, now); err != nil {
+	if err := c.signer.SignHTTP(ctx, credentials, r, hex.EncodeToString(sum[:]), c.signingName, c.region, c.now().UTC()); err != nil {
 		return "", fmt.Errorf("sign request: %w", err)
 	}
 	a, err := c.wire.send(ctx, r, body)
@@ -108,6 +107,9 @@ func (c *client) try(ctx context.Context, operation string, body []byte) (string
 	}
 	return a.body, nil
 }
+
+// now is the time by AWS's clock, as far as it is known.
+func (c *client) now() time.Time { return time.Now().Add(time.Duration(c.skew.Load())) }
 
 // resolve asks the SDK's endpoint rules where calls go. It asks once an account.
 func (c *client) resolve(ctx context.Context, credentials aws.Credentials) (*resolved, error) {

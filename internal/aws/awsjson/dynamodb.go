@@ -97,12 +97,19 @@ func (t *Table) appendBatch(b []byte, writes []*writer.Write) []byte {
 }
 
 // scanUnprocessed reads an answer of BatchWriteItem: the indexes of the writes that were left over, and the write
-// units consumed.
+// units consumed. DynamoDB always says what it has left over, if only that it is nothing: an answer that doesn't is another
+// program's, and nothing may have been written.
 func scanUnprocessed(answer string, writes []*writer.Write) (left []int, units float64, err error) {
+	told := false
 	s := rawjson.New(answer)
 	for s.Open('{'); s.More('}'); {
 		switch s.Name() {
 		case "UnprocessedItems":
+			if s.Peek() != '{' {
+				s.Skip()
+				continue
+			}
+			told = true
 			left, err = scanLeft(&s, writes)
 			if err != nil {
 				return nil, 0, err
@@ -116,14 +123,13 @@ func scanUnprocessed(answer string, writes []*writer.Write) (left []int, units f
 	if err := s.End(); err != nil {
 		return nil, 0, err
 	}
+	if !told {
+		return nil, 0, errors.New("it has no UnprocessedItems: DynamoDB would not answer so")
+	}
 	return left, units, nil
 }
 
 func scanLeft(s *rawjson.Scanner, writes []*writer.Write) ([]int, error) {
-	if s.Peek() != '{' {
-		s.Skip()
-		return nil, nil
-	}
 	var left []int
 	var index map[table.Key]int
 	for s.Open('{'); s.More('}'); {
@@ -208,22 +214,28 @@ func scanUnits(s *rawjson.Scanner) (units float64) {
 
 // PutVersion implements writer.Table by PutItem with a condition. A delete puts a tombstone.
 func (t *Table) PutVersion(ctx context.Context, w *writer.Write) error {
-	answer, err := t.client.call(ctx, "PutItem", t.appendPut(nil, w, time.Now()))
+	answer, err := t.client.call(ctx, "PutItem", t.appendPut(nil, w, t.client.now()))
 	if err != nil {
 		return err
 	}
+	told, units := false, 0.0
 	s := rawjson.New(answer)
 	for s.Open('{'); s.More('}'); {
-		if s.Name() == "ConsumedCapacity" {
-			t.units(scanUnits(&s))
+		if s.Name() == "ConsumedCapacity" && s.Peek() == '{' {
+			told, units = true, scanUnits(&s)
 		} else {
 			s.Skip()
 		}
 	}
-	// Who answers 200 and something else than PutItem's answer is not DynamoDB: a proxy, say. Nothing was written then.
+	// DynamoDB says what a write consumed when it is asked to. An answer that doesn't may be another program's, a proxy's for
+	// one, and nothing may have been written: the write is tried again, and its condition tells.
 	if err := s.End(); err != nil {
 		return fmt.Errorf("dynamodb PutItem: read answer: %w", err)
 	}
+	if !told {
+		return errors.New("dynamodb PutItem: read answer: it has no ConsumedCapacity: DynamoDB would not answer so")
+	}
+	t.units(units)
 	return nil
 }
 

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -23,6 +25,9 @@ const (
 	idleDuration = 15 * time.Second // below what AWS closes idle connections after
 	wireBuffer   = 8 << 10          // a batch of 25 commands goes in one write
 	staleWithin  = time.Second      // after sending, within which a closed connection shows
+	maxHead      = 256 << 10        // of an answer before its body, interim answers included
+	maxInterim   = 5                // interim answers (1xx) before the answer, as net/http has it
+	maxUnwatched = 64 << 10         // the longest body that is sent without watching for an answer meanwhile
 )
 
 // host is the connections to one host. Their number is that of calls under way at once, which callers bound.
@@ -39,9 +44,10 @@ type host struct {
 // connection belongs to the call that uses it, or to its host while it is idle.
 type connection struct {
 	net.Conn
-	r    *bufio.Reader
-	w    *bufio.Writer
-	used time.Time // when it last became idle
+	socket *socket // below TLS
+	r      *bufio.Reader
+	w      *bufio.Writer
+	used   time.Time // when it last became idle
 }
 
 func newHost(to *url.URL, t *http.Transport) *host {
@@ -113,25 +119,71 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// exchange says whether c is good for another.
+// exchange sends a request and reads its answer, and says whether c is good for another. A service may refuse a large
+// request before it has read all of it. It may not read on then, so the body of such a request is written beside.
 func (c *connection) exchange(r *http.Request, body []byte) (a answer, reusable bool, err error) {
-	if err := c.write(r, body); err != nil {
+	if len(body) <= maxUnwatched {
+		if err := c.write(r, body); err != nil {
+			return answer{}, false, fmt.Errorf("send request: %w", closed(err))
+		}
+		return c.answer(r)
+	}
+	sent := make(chan error, 1)
+	go func() { sent <- c.write(r, body) }()
+	a, reusable, err = c.answer(r)
+	if err != nil || a.status != http.StatusOK {
+		_ = c.SetWriteDeadline(time.Unix(1, 0)) // ends the write
+		<-sent
+		return a, false, err
+	}
+	// Only a request that was sent whole can have succeeded.
+	if err := <-sent; err != nil {
 		return answer{}, false, fmt.Errorf("send request: %w", closed(err))
 	}
+	return a, reusable, nil
+}
+
+// answer reads the answer to r, and says whether c is good for another request.
+func (c *connection) answer(r *http.Request) (a answer, reusable bool, err error) {
+	c.socket.budget = maxHead
 	if _, err := c.r.Peek(1); err != nil {
 		return answer{}, false, fmt.Errorf("wait for answer: %w", closed(err))
 	}
-	response, err := http.ReadResponse(c.r, r)
-	for err == nil && response.StatusCode < http.StatusOK { // an interim one, without a body: the answer follows
-		_ = response.Body.Close()
-		response, err = http.ReadResponse(c.r, r)
-	}
+	response, err := c.head(r)
+	c.socket.budget = math.MaxInt64 // read bounds the body
 	if err != nil {
 		return answer{}, false, fmt.Errorf("read answer: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	a, err = read(response)
 	return a, err == nil && !response.Close && c.r.Buffered() == 0, err
+}
+
+// head reads an answer up to its body, and the interim answers before it, which have no body.
+func (c *connection) head(r *http.Request) (*http.Response, error) {
+	for range maxInterim + 1 {
+		response, err := http.ReadResponse(c.r, r)
+		if err != nil {
+			return nil, err
+		}
+		if err := notSwitched(response); err != nil {
+			return nil, err
+		}
+		if response.StatusCode >= http.StatusOK {
+			return response, nil
+		}
+		_ = response.Body.Close()
+	}
+	return nil, fmt.Errorf("more than %d interim answers came before it", maxInterim)
+}
+
+// quiet says that nothing has come on an idle connection and that the service has not closed it. It does not wait. An answer
+// that nobody asked for would otherwise be taken for the answer to the next request.
+func (c *connection) quiet() bool {
+	c.socket.looking = true
+	_, err := c.r.Peek(1)
+	c.socket.looking = false
+	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 var errClosed = errors.New("the connection was closed before an answer came")
@@ -162,8 +214,19 @@ func (c *connection) write(r *http.Request, body []byte) error {
 	return w.Flush()
 }
 
-// get returns an idle connection, or nil.
+// get returns an idle connection that is quiet, or nil.
 func (h *host) get() *connection {
+	for {
+		c := h.last()
+		if c == nil || c.quiet() {
+			return c
+		}
+		_ = c.Close()
+	}
+}
+
+// last takes the connection that became idle last, or returns nil.
+func (h *host) last() *connection {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := len(h.idle)
@@ -183,6 +246,8 @@ func (h *host) open(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
+	below := newSocket(conn)
+	conn = below
 	if h.tls != nil {
 		secure := tls.Client(conn, h.tls)
 		if err := secure.HandshakeContext(ctx); err != nil {
@@ -191,7 +256,7 @@ func (h *host) open(ctx context.Context) (*connection, error) {
 		}
 		conn = secure
 	}
-	return &connection{Conn: conn, r: bufio.NewReaderSize(conn, wireBuffer), w: bufio.NewWriterSize(conn, wireBuffer)}, nil
+	return &connection{Conn: conn, socket: below, r: bufio.NewReaderSize(conn, wireBuffer), w: bufio.NewWriterSize(conn, wireBuffer)}, nil
 }
 
 // put makes a connection idle.
@@ -205,18 +270,26 @@ func (h *host) put(c *connection) {
 	}
 }
 
-// closeIdle closes connections that have been idle for long.
+// closeIdle closes connections that have been idle for long. It does so without the lock: closing TLS may wait for the network.
 func (h *host) closeIdle() {
+	for _, c := range h.longIdle() {
+		_ = c.Close()
+	}
+}
+
+// longIdle takes the connections that have been idle for long, and sets the time for the next look.
+func (h *host) longIdle() []*connection {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	old := 0
 	for old < len(h.idle) && time.Since(h.idle[old].used) >= idleDuration {
-		_ = h.idle[old].Close()
 		old++
 	}
+	taken := slices.Clone(h.idle[:old])
 	h.idle = slices.Delete(h.idle, 0, old)
 	h.sweep = nil
 	if len(h.idle) > 0 {
 		h.sweep = time.AfterFunc(idleDuration-time.Since(h.idle[0].used), h.closeIdle)
 	}
+	return taken
 }

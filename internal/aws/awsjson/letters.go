@@ -66,13 +66,33 @@ func (q *DeadLetters) Send(ctx context.Context, letters []consumer.Letter) ([]co
 	if err != nil {
 		return nil, fmt.Errorf("send dead letters: %w", err)
 	}
+	told := make([]bool, len(letters))
+	index := func(id *string) (int, error) {
+		i, err := strconv.Atoi(aws.ToString(id))
+		if err != nil || i < 0 || i >= len(letters) {
+			return 0, fmt.Errorf("send dead letters: SQS names an entry %q that was not sent", aws.ToString(id))
+		}
+		told[i] = true
+		return i, nil
+	}
+	// Only what SQS says that it accepted is accepted: the message that a letter comes from is deleted then.
+	for _, s := range out.Successful {
+		if _, err := index(s.Id); err != nil {
+			return nil, err
+		}
+	}
 	failures := make([]consumer.Failure, 0, len(out.Failed))
 	for _, f := range out.Failed {
-		i, err := strconv.Atoi(aws.ToString(f.Id))
-		if err != nil || i < 0 || i >= len(letters) {
-			return nil, fmt.Errorf("send dead letters: SQS names an entry %q that was not sent", aws.ToString(f.Id))
+		i, err := index(f.Id)
+		if err != nil {
+			return nil, err
 		}
 		failures = append(failures, consumer.Failure{Index: i, Code: aws.ToString(f.Code), Final: f.SenderFault})
+	}
+	for i, known := range told {
+		if !known {
+			failures = append(failures, consumer.Failure{Index: i, Code: NoAnswer})
+		}
 	}
 	return failures, nil
 }

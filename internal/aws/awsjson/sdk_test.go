@@ -73,13 +73,14 @@ func (r *recorder) set(status int, answer string) {
 }
 
 type pair struct {
-	t     *testing.T
-	r     *recorder
-	sqs   *sqs.Client
-	ddb   *dynamodb.Client
-	queue *Queue
-	table *Table
-	units float64
+	t          *testing.T
+	r          *recorder
+	sqs        *sqs.Client
+	ddb        *dynamodb.Client
+	queue      *Queue
+	table      *Table
+	units      float64
+	unreadable []string // ids, and why
 }
 
 const queueURL = "https://sqs.eu-central-1.amazonaws.com/123456789012/commands"
@@ -107,7 +108,8 @@ func newPair(t *testing.T, wrap func(http.RoundTripper) http.RoundTripper) *pair
 	}
 	p := &pair{t: t, r: r, sqs: sqs.NewFromConfig(cfg), ddb: dynamodb.NewFromConfig(cfg)}
 	observe := func(string, string, string, time.Duration) {}
-	p.queue = NewQueue(p.sqs, wrap(server.Client().Transport), queueURL, observe)
+	p.queue = NewQueue(p.sqs, wrap(server.Client().Transport), queueURL, observe,
+		func(id string, why error) { p.unreadable = append(p.unreadable, id+": "+why.Error()) })
 	p.table = NewTable(p.ddb, wrap(server.Client().Transport), "Multi\"Tenant", 45*24*time.Hour, observe, func(u float64) { p.units += u })
 	return p
 }
@@ -208,6 +210,7 @@ func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 	r := random{rand.New(rand.NewPCG(1, 2))}
 	for range 50 {
 		most, wait := 1+r.IntN(10), 1+r.IntN(20) // the SDK can't say 0
+		p.r.set(200, "{}")
 		p.both(func(ctx context.Context) error {
 			_, err := p.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
 				QueueUrl: aws.String(queueURL), MaxNumberOfMessages: int32(most), WaitTimeSeconds: int32(wait),
@@ -252,6 +255,7 @@ func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 				requests = append(requests, ddbtypes.WriteRequest{PutRequest: &ddbtypes.PutRequest{Item: table.Item(c)}})
 			}
 		}
+		p.r.set(200, `{"UnprocessedItems":{}}`)
 		p.both(func(ctx context.Context) error {
 			_, err := p.ddb.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{
 				RequestItems: map[string][]ddbtypes.WriteRequest{"Multi\"Tenant": requests}, ReturnConsumedCapacity: "TOTAL",
@@ -266,6 +270,7 @@ func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 		if w.Command.IsDelete() {
 			item = table.Tombstone(&w.Command, now.Add(45*24*time.Hour))
 		}
+		p.r.set(200, `{"ConsumedCapacity":{"TableName":"T","CapacityUnits":1}}`)
 		p.both(func(ctx context.Context) error {
 			_, err := p.ddb.PutItem(ctx, &dynamodb.PutItemInput{
 				TableName: aws.String("Multi\"Tenant"), Item: item, ConditionExpression: aws.String("attribute_not_exists(version) OR version < :v"),
@@ -328,7 +333,7 @@ func testMessagesAreTheSDKs(t *testing.T, p *pair) {
 			body := r.text(200)
 			sum := md5.Sum([]byte(body))
 			m := map[string]any{
-				"MessageId": r.text(36), "ReceiptHandle": r.text(60), "Body": body, "MD5OfBody": hex.EncodeToString(sum[:]),
+				"MessageId": r.text(36), "ReceiptHandle": "h" + r.text(60), "Body": body, "MD5OfBody": hex.EncodeToString(sum[:]),
 				"Attributes": map[string]string{
 					"ApproximateReceiveCount": strconv.Itoa(r.IntN(50)), "SentTimestamp": strconv.Itoa(1_700_000_000_000 + r.IntN(1e9)),
 					"ApproximateFirstReceiveTimestamp": strconv.Itoa(1_700_000_000_000 + r.IntN(1e9)),
@@ -401,16 +406,77 @@ func testMessagesAreTheSDKs(t *testing.T, p *pair) {
 	}
 }
 
-func TestAMessageWithAWrongSumIsRefusedAsByTheSDK(t *testing.T) {
-	eachWire(t, testAMessageWithAWrongSumIsRefusedAsByTheSDK)
+// A message that can't be read costs its neighbours nothing. The SDK refuses all of them.
+func TestAnUnreadableMessageIsLeftAlone(t *testing.T) {
+	eachWire(t, testAnUnreadableMessageIsLeftAlone)
 }
 
-func testAMessageWithAWrongSumIsRefusedAsByTheSDK(t *testing.T, p *pair) {
-	p.r.set(200, `{"Messages":[{"MessageId":"1","ReceiptHandle":"h","Body":"a","MD5OfBody":"00000000000000000000000000000000"}]}`)
-	_, theirs := p.sqs.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(queueURL)})
-	_, ours := p.queue.Receive(t.Context(), 10, 0)
-	if theirs == nil || ours == nil {
-		t.Errorf("the SDK: %v; ours: %v", theirs, ours)
+func testAnUnreadableMessageIsLeftAlone(t *testing.T, p *pair) {
+	sum := func(body string) string {
+		s := md5.Sum([]byte(body))
+		return hex.EncodeToString(s[:])
+	}
+	p.r.set(200, `{"Messages":[
+		{"MessageId":"1","ReceiptHandle":"h1","Body":"a","MD5OfBody":"`+sum("a")+`"},
+		{"MessageId":"2","ReceiptHandle":"h2","Body":"a","MD5OfBody":"00000000000000000000000000000000"},
+		{"MessageId":"3","Body":"a","MD5OfBody":"`+sum("a")+`"},
+		7,
+		{"MessageId":"5","ReceiptHandle":"h5","Body":{"type":"put_user"}},
+		{"MessageId":"6","ReceiptHandle":"h6","Body":"b","MD5OfBody":"`+sum("b")+`","Attributes":null}]}`)
+	got, err := p.queue.Receive(t.Context(), 10, 0)
+	want := []consumer.Message{{ID: "1", ReceiptHandle: "h1", Body: "a"}, {ID: "6", ReceiptHandle: "h6", Body: "b"}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("received %+v, %v; want %+v", got, err, want)
+	}
+	why := []string{
+		`2: its body has the MD5 sum 0cc175b9c0f1b6a831c399e269772661, SQS gives "00000000000000000000000000000000"`,
+		"3: it has no receipt handle", ": it is not an object", "5: its body is not a string",
+	}
+	if !reflect.DeepEqual(p.unreadable, why) {
+		t.Errorf("unreadable %q, want %q", p.unreadable, why)
+	}
+}
+
+// An answer of 200 that doesn't say that something was done has not done it.
+func TestSilenceIsNoSuccess(t *testing.T) { eachWire(t, testSilenceIsNoSuccess) }
+
+func testSilenceIsNoSuccess(t *testing.T, p *pair) {
+	w := &writer.Write{Command: random{rand.New(rand.NewPCG(7, 8))}.command(1)}
+	for _, answer := range []string{`{}`, `{"message":"welcome"}`, `{"UnprocessedItems":null}`, `{"UnprocessedItems":[]}`, `{"ConsumedCapacity":null}`} {
+		p.r.set(200, answer)
+		if _, err := p.table.BatchWrite(t.Context(), []*writer.Write{w}); err == nil {
+			t.Errorf("BatchWriteItem takes %s", answer)
+		}
+		if err := p.table.PutVersion(t.Context(), w); err == nil {
+			t.Errorf("PutItem takes %s", answer)
+		}
+		if messages, err := p.queue.Receive(t.Context(), 10, 0); (err == nil) != (answer == `{}`) || len(messages) > 0 {
+			t.Errorf("ReceiveMessage takes %s: %v", answer, err)
+		}
+		unknown := []consumer.Failure{{Index: 0, Code: NoAnswer}, {Index: 1, Code: NoAnswer}}
+		if got, err := p.queue.Delete(t.Context(), []string{"a", "b"}); err != nil || !reflect.DeepEqual(got, unknown) {
+			t.Errorf("DeleteMessageBatch takes %s: %+v, %v", answer, got, err)
+		}
+		if got, err := p.queue.ChangeVisibility(t.Context(), make([]consumer.Visibility, 2)); err != nil || !reflect.DeepEqual(got, unknown) {
+			t.Errorf("ChangeMessageVisibilityBatch takes %s: %+v, %v", answer, got, err)
+		}
+		letters := DeadLetters{Client: p.sqs, URL: queueURL}
+		if got, err := letters.Send(t.Context(), make([]consumer.Letter, 2)); err != nil || !reflect.DeepEqual(got, unknown) {
+			t.Errorf("SendMessageBatch takes %s: %+v, %v", answer, got, err)
+		}
+	}
+	p.r.set(200, `{"Successful":[{"Id":"1"}],"Failed":[{"Id":"2","SenderFault":true,"Code":"X"}]}`)
+	want := []consumer.Failure{{Index: 2, Code: "X", Final: true}, {Index: 0, Code: NoAnswer}}
+	if got, err := p.queue.Delete(t.Context(), []string{"a", "b", "c"}); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("of three entries, one without an answer: %+v, %v", got, err)
+	}
+	p.r.set(200, `{"UnprocessedItems":{}}`)
+	if _, err := p.table.BatchWrite(t.Context(), []*writer.Write{w}); err != nil {
+		t.Error(err)
+	}
+	p.r.set(200, `{"ConsumedCapacity":{"TableName":"T","CapacityUnits":1}}`)
+	if err := p.table.PutVersion(t.Context(), w); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -617,6 +683,44 @@ func testClockSkewIsFollowed(t *testing.T, p *pair) {
 	}
 }
 
+// A tombstone's end is a time by AWS's clock: DynamoDB removes it, not we.
+func TestATombstoneFollowsAWSsClock(t *testing.T) { eachWire(t, testATombstoneFollowsAWSsClock) }
+
+func testATombstoneFollowsAWSsClock(t *testing.T, p *pair) {
+	const ahead = 60 * 24 * time.Hour
+	w := &writer.Write{Command: messages.Command{Kind: messages.DeleteUser, TenantID: "t", UserID: "u", Version: 7}}
+	p.r.set(403, `{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"Signature expired"}`)
+	p.r.header = map[string]string{"Date": time.Now().Add(ahead).UTC().Format(http.TimeFormat)}
+	_ = p.table.PutVersion(t.Context(), w)
+	p.r.set(200, `{"ConsumedCapacity":{"TableName":"T","CapacityUnits":1}}`)
+	if err := p.table.PutVersion(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	var sent struct {
+		Item map[string]struct{ N string }
+	}
+	if err := json.Unmarshal(p.r.body, &sent); err != nil {
+		t.Fatal(err)
+	}
+	expires, err := strconv.ParseInt(sent.Item[table.TTLAttribute].N, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if off := time.Until(time.Unix(expires, 0)) - ahead - TombstoneAge; off.Abs() > time.Minute {
+		t.Errorf("the tombstone expires %v from what it should", off)
+	}
+}
+
+// SQS has taken letters whatever their checksums say: sending them again would double them without end.
+func TestAWrongSumOfALetterFailsNothing(t *testing.T) {
+	p := newPair(t, func(t http.RoundTripper) http.RoundTripper { return t })
+	p.r.set(200, `{"Successful":[{"Id":"0","MessageId":"m0","MD5OfMessageBody":"00000000000000000000000000000000"},{"Id":"1","MessageId":"m1","MD5OfMessageBody":"00000000000000000000000000000000"}]}`)
+	letters := DeadLetters{Client: p.sqs, URL: queueURL}
+	if failures, err := letters.Send(t.Context(), []consumer.Letter{{Body: "a"}, {Body: "b"}}); err != nil || len(failures) > 0 {
+		t.Errorf("failures %+v, %v", failures, err)
+	}
+}
+
 func BenchmarkBatchWriteRequest(b *testing.B) {
 	t := &Table{name: []byte(`"MultiTenantTable"`)}
 	writes := make([]*writer.Write, 25)
@@ -644,7 +748,7 @@ func BenchmarkReceiveAnswer(b *testing.B) {
 	text, _ := json.Marshal(map[string]any{"Messages": list})
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := scanMessages(string(text), 10); err != nil {
+		if _, err := scanMessages(string(text), 10, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -2,9 +2,11 @@ package awsjson
 
 import (
 	"context"
+	"crypto/fips140"
 	"crypto/md5"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -16,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	smithyendpoints "github.com/aws/smithy-go/endpoints"
 
+	"tributary/internal/aws/limits"
 	"tributary/internal/base/rawjson"
 	"tributary/internal/consumer"
 	"tributary/internal/messages"
@@ -23,16 +26,21 @@ import (
 
 // Queue makes a consumer's calls to one SQS queue. It implements consumer.Queue.
 type Queue struct {
-	client client
-	url    string
-	fixed  string // what a ReceiveMessage asks for besides its numbers
+	client     client
+	url        string
+	fixed      string // what a ReceiveMessage asks for besides its numbers
+	unreadable Unreadable
 }
 
+// Unreadable is told of every message that was received and can't be read: its body differs from its checksum, or it has no
+// receipt. Such a message stays on the queue, and is received again after its visibility timeout.
+type Unreadable func(messageID string, why error)
+
 // NewQueue makes a Queue with the settings of an SDK client: its region, credentials and endpoint.
-func NewQueue(s *sqs.Client, transport http.RoundTripper, queueURL string, observe Observer) *Queue {
+func NewQueue(s *sqs.Client, transport http.RoundTripper, queueURL string, observe Observer, unreadable Unreadable) *Queue {
 	o := s.Options()
 	q := &Queue{
-		url: queueURL,
+		url: queueURL, unreadable: unreadable,
 		client: client{
 			service: "sqs", target: "AmazonSQS.", signingName: "sqs", region: o.Region,
 			credentials: o.Credentials, signer: v4.NewSigner(), wire: newWire(transport), observe: observe,
@@ -63,7 +71,7 @@ func (q *Queue) Receive(ctx context.Context, most int, wait time.Duration) ([]co
 	if err != nil {
 		return nil, err
 	}
-	received, err := scanMessages(answer, most)
+	received, err := scanMessages(answer, most, q.unreadable)
 	if err != nil {
 		return nil, fmt.Errorf("sqs ReceiveMessage: read answer: %w", err)
 	}
@@ -71,20 +79,34 @@ func (q *Queue) Receive(ctx context.Context, most int, wait time.Duration) ([]co
 }
 
 // scanMessages reads an answer of ReceiveMessage. Nothing in the messages shares the answer's memory, which is far
-// larger than what is kept of it.
-func scanMessages(answer string, most int) ([]consumer.Message, error) {
+// larger than what is kept of it. A message that can't be read costs its neighbours nothing.
+func scanMessages(answer string, most int, unreadable Unreadable) ([]consumer.Message, error) {
 	received := make([]consumer.Message, 0, most)
 	var scratch []byte
+	listed, other := false, ""
 	s := rawjson.New(answer)
 	for s.Open('{'); s.More('}'); {
-		if s.Name() != "Messages" || s.Peek() != '[' {
+		name := s.Name()
+		if name != "Messages" {
+			if name != "ResponseMetadata" { // some emulators'
+				other = name
+			}
+			s.Skip()
+			continue
+		}
+		listed = true
+		if s.Peek() != '[' {
 			s.Skip()
 			continue
 		}
 		for s.Open('['); s.More(']'); {
 			m, err := scanMessage(&s, &scratch)
+			if s.Err() != nil {
+				return nil, s.Err()
+			}
 			if err != nil {
-				return nil, err
+				unreadable(m.ID, err)
+				continue
 			}
 			received = append(received, m)
 		}
@@ -92,11 +114,19 @@ func scanMessages(answer string, most int) ([]consumer.Message, error) {
 	if err := s.End(); err != nil {
 		return nil, err
 	}
+	if !listed && other != "" { // SQS answers {} where there are no messages
+		return nil, fmt.Errorf("it has %q and no Messages: SQS would not answer so", other)
+	}
 	return received, nil
 }
 
-// scanMessage reads a message. It may use scratch as it likes.
+// scanMessage reads a message. It may use scratch as it likes. The error says why the message can't be read; the scanner has
+// an error of its own where the answer can't be read.
 func scanMessage(s *rawjson.Scanner, scratch *[]byte) (m consumer.Message, err error) {
+	if s.Peek() != '{' {
+		s.Skip()
+		return m, errors.New("it is not an object")
+	}
 	sum := ""
 	for s.Open('{'); s.More('}'); {
 		switch s.Name() {
@@ -105,10 +135,17 @@ func scanMessage(s *rawjson.Scanner, scratch *[]byte) (m consumer.Message, err e
 		case "ReceiptHandle":
 			m.ReceiptHandle = ownText(s)
 		case "Body":
+			if s.Peek() != '"' {
+				err = errors.New("its body is not a string")
+			}
 			m.Body = ownText(s)
 		case "MD5OfBody":
 			sum = text(s)
 		case "Attributes":
+			if s.Peek() != '{' {
+				s.Skip()
+				continue
+			}
 			for s.Open('{'); s.More('}'); {
 				switch s.Name() {
 				case "ApproximateReceiveCount":
@@ -126,6 +163,11 @@ func scanMessage(s *rawjson.Scanner, scratch *[]byte) (m consumer.Message, err e
 				}
 			}
 		case "MessageAttributes":
+			if s.Peek() != '{' {
+				s.Skip()
+				err = errors.New("its attributes are not an object")
+				continue
+			}
 			for s.Open('{'); s.More('}'); {
 				name := s.Name()
 				a := scanAttribute(s)
@@ -149,16 +191,27 @@ func scanMessage(s *rawjson.Scanner, scratch *[]byte) (m consumer.Message, err e
 			s.Skip()
 		}
 	}
-	if err := s.Err(); err != nil {
-		return m, err
-	}
-	if sum != "" {
+	switch {
+	case err != nil || s.Err() != nil:
+	case m.ReceiptHandle == "":
+		err = errors.New("it has no receipt handle")
+	case sum != "":
 		*scratch = append((*scratch)[:0], m.Body...)
-		if got := md5.Sum(*scratch); hex.EncodeToString(got[:]) != sum {
-			return m, fmt.Errorf("the body of message %s does not have the MD5 sum %s that SQS gives", m.ID, sum)
+		if got := checksum(*scratch); hex.EncodeToString(got[:]) != sum {
+			err = fmt.Errorf("its body has the MD5 sum %x, SQS gives %.40q", got, sum)
 		}
 	}
-	return m, nil
+	return m, err
+}
+
+// checksum is SQS's of a body. It finds damage and guards no secret, so FIPS 140's rules for cryptography don't concern it:
+// with GODEBUG=fips140=only MD5 would panic.
+func checksum(body []byte) (sum [md5.Size]byte) {
+	if fips140.Enforced() {
+		fips140.WithoutEnforcement(func() { sum = md5.Sum(body) })
+		return sum
+	}
+	return md5.Sum(body)
 }
 
 // scanTime reads milliseconds since 1970 that are written as a string.
@@ -246,16 +299,29 @@ func (q *Queue) batch(ctx context.Context, operation string, b []byte, entries i
 	return failures, nil
 }
 
-// scanFailures reads which of so many entries an answer to a batch call lists as failed.
+// NoAnswer is the code of an entry about which the answer to a batch call says nothing. What became of it is not known.
+const NoAnswer = "NoAnswer"
+
+// scanFailures reads which of so many entries an answer to a batch call doesn't list as successful.
 func scanFailures(answer string, entries int) (failures []consumer.Failure, err error) {
+	var told [limits.SQSBatchEntries]bool
 	s := rawjson.New(answer)
 	for s.Open('{'); s.More('}'); {
-		if s.Name() != "Failed" || s.Peek() != '[' {
+		failed := false
+		switch s.Name() {
+		case "Failed":
+			failed = true
+		case "Successful":
+		default:
+			s.Skip()
+			continue
+		}
+		if s.Peek() != '[' {
 			s.Skip()
 			continue
 		}
 		for s.Open('['); s.More(']'); {
-			var f consumer.Failure
+			f := consumer.Failure{Index: -1}
 			for s.Open('{'); s.More('}'); {
 				switch s.Name() {
 				case "Id":
@@ -274,11 +340,19 @@ func scanFailures(answer string, entries int) (failures []consumer.Failure, err 
 			if f.Index < 0 || f.Index >= entries {
 				return nil, fmt.Errorf("entry %d was not sent", f.Index)
 			}
-			failures = append(failures, f)
+			told[f.Index] = true
+			if failed {
+				failures = append(failures, f)
+			}
 		}
 	}
 	if err := s.End(); err != nil {
 		return nil, err
+	}
+	for i, known := range told[:entries] {
+		if !known {
+			failures = append(failures, consumer.Failure{Index: i, Code: NoAnswer})
+		}
 	}
 	return failures, nil
 }

@@ -3,6 +3,7 @@ package awsjson
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -47,7 +48,18 @@ func (w standardWire) send(ctx context.Context, r *http.Request, body []byte) (a
 		return answer{}, fmt.Errorf("send request: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
+	if err := notSwitched(response); err != nil {
+		return answer{}, fmt.Errorf("read answer: %w", err)
+	}
 	return read(response)
+}
+
+// notSwitched refuses an answer after which the connection would speak another protocol: nobody has asked for that.
+func notSwitched(response *http.Response) error {
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		return errors.New("it switches to another protocol, which was not asked for")
+	}
+	return nil
 }
 
 // read reads the rest of a response.

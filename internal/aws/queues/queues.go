@@ -3,6 +3,7 @@ package queues
 
 import (
 	"context"
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"net/url"
@@ -23,8 +24,16 @@ const (
 
 var (
 	nameForm = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.fifo)?$`)
-	// regionForms finds the region in the host of an AWS queue URL, in its present and its old form.
-	regionForms = regexp.MustCompile(`^(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.amazonaws\.com(?:\.cn)?$`)
+	// regionForms finds the region in the host of a queue's URL: sqs.REGION.amazonaws.com, sqs-fips, the dualstack names
+	// below api.aws, those of other partitions, VPC endpoints, and REGION.queue.amazonaws.com, the form that was used before
+	// ("Amazon SQS endpoints and quotas").
+	regionForms = regexp.MustCompile(`^(?:(?:vpce-[a-z0-9-]+\.)?sqs(?:-fips)?\.(` + regionForm + `)|(` + regionForm + `)\.queue)\.[a-z0-9.-]+$`)
+)
+
+const (
+	regionForm = `[a-z]{2,5}(?:-[a-z]+)+-[0-9]+`
+	// oldHost is the only host of queue URLs that names no region: it is that of us-east-1.
+	oldHost, oldRegion = "queue.amazonaws.com", "us-east-1"
 )
 
 // NotFoundError says that SQS has no such queue for this account, region and endpoint, or does not show it.
@@ -52,7 +61,7 @@ func Name(nameOrURL string) string {
 	return nameOrURL[strings.LastIndexByte(nameOrURL, '/')+1:]
 }
 
-// Region is the AWS region that a queue's URL names, or "" for a name and for other hosts' URLs.
+// Region is the AWS region that a queue's URL names, or "" for a name and for a URL that names none.
 func Region(nameOrURL string) string {
 	if !IsURL(nameOrURL) {
 		return ""
@@ -61,11 +70,28 @@ func Region(nameOrURL string) string {
 	if err != nil {
 		return ""
 	}
-	found := regionForms.FindStringSubmatch(u.Hostname())
+	host := strings.ToLower(u.Hostname())
+	if host == oldHost {
+		return oldRegion
+	}
+	found := regionForms.FindStringSubmatch(host)
 	if found == nil {
 		return ""
 	}
 	return found[1] + found[2]
+}
+
+// Client makes a client for a queue. The region in a queue's URL decides which SQS is asked: no other has the queue. A queue that
+// is given by its name is in cfg's region.
+func Client(cfg aws.Config, nameOrURL string, options ...func(*sqs.Options)) *sqs.Client {
+	return sqs.NewFromConfig(cfg, append([]func(*sqs.Options){func(o *sqs.Options) {
+		if region := Region(nameOrURL); region != "" {
+			o.Region = region
+		}
+		if fips140.Enforced() { // the SDK's checksums are MD5, which panics then
+			o.DisableMessageChecksumValidation = true
+		}
+	}}, options...)...)
 }
 
 // IsFIFO says whether the name, which decides it, is that of a FIFO queue.

@@ -39,6 +39,7 @@ type Vitals struct {
 	mu       sync.Mutex
 	queue    service   // guarded by mu
 	table    service   // guarded by mu
+	letters  service   // guarded by mu
 	outage   time.Time // since when the writer is in one; zero: it is not; guarded by mu
 	still    stillness // guarded by mu
 	draining bool      // guarded by mu
@@ -48,6 +49,9 @@ type Vitals struct {
 type VitalsConfig struct {
 	Queue func(context.Context) error // asks SQS
 	Table func(context.Context) error // asks DynamoDB
+	// Letters asks SQS about the dead-letter queue. That it fails is told, and makes nothing unready: commands are
+	// written all the same, and those that can't be written wait.
+	Letters func(context.Context) error
 	// Held is how many commands the worker holds.
 	Held func() int
 	// Moved grows with every command settled and every call to DynamoDB that came back, whatever it brought: tenants
@@ -111,15 +115,18 @@ func (v *Vitals) probe(ctx context.Context) {
 		defer cancel()
 		return f(within)
 	}
-	var queue, table error
-	var both sync.WaitGroup
+	var queue, table, letters error
+	var all sync.WaitGroup
 	if v.cfg.Queue != nil {
-		both.Go(func() { queue = ask(v.cfg.Queue) })
+		all.Go(func() { queue = ask(v.cfg.Queue) })
 	}
 	if v.cfg.Table != nil {
-		both.Go(func() { table = ask(v.cfg.Table) })
+		all.Go(func() { table = ask(v.cfg.Table) })
 	}
-	both.Wait()
+	if v.cfg.Letters != nil {
+		all.Go(func() { letters = ask(v.cfg.Letters) })
+	}
+	all.Wait()
 	if ctx.Err() != nil {
 		return
 	}
@@ -130,6 +137,7 @@ func (v *Vitals) probe(ctx context.Context) {
 	v.tell("table", &v.table, table)
 	v.queue.saw(now, queue)
 	v.table.saw(now, table)
+	v.letters.saw(now, letters)
 	if v.cfg.Outage != nil {
 		switch out := v.cfg.Outage(); {
 		case !out:
@@ -188,6 +196,11 @@ func (v *Vitals) Ready() Report {
 	}
 	if v.cfg.Table != nil {
 		checks = append(checks, v.table.check(now, "table"))
+	}
+	if v.cfg.Letters != nil {
+		c := v.letters.check(now, "dead-letter queue")
+		c.OK = true
+		checks = append(checks, c)
 	}
 	if v.cfg.Outage != nil {
 		c := Check{Name: "writes", OK: true, Detail: "DynamoDB takes writes"}

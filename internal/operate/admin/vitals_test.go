@@ -17,6 +17,7 @@ import (
 // world is what a worker's vitals look at.
 type world struct {
 	queue, table atomic.Bool // they fail
+	letters      atomic.Bool // so does the dead-letter queue
 	outage       atomic.Bool
 	held         atomic.Int64
 	moved        atomic.Uint64
@@ -36,7 +37,7 @@ func failing(b *atomic.Bool) func(context.Context) error {
 func (w *world) vitals(t *testing.T) *Vitals {
 	t.Helper()
 	v := NewVitals(VitalsConfig{
-		Queue: failing(&w.queue), Table: failing(&w.table), Outage: w.outage.Load,
+		Queue: failing(&w.queue), Table: failing(&w.table), Letters: failing(&w.letters), Outage: w.outage.Load,
 		Held: func() int { return int(w.held.Load()) }, Moved: w.moved.Load,
 	})
 	if v.Ready().OK {
@@ -89,6 +90,22 @@ func TestReadyWhenQueueAndTableAnswer(t *testing.T) {
 		v.Drain()
 		expect(t, "draining", v.Ready(), false, "shutting down")
 		expect(t, "draining", v.Health(), true, "")
+	})
+}
+
+// Commands are written without the dead-letter queue: it fails visibly, and stops no rollout.
+func TestADeadLetterQueueThatFailsIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w world
+		w.letters.Store(true)
+		v := w.vitals(t)
+		time.Sleep(ProbeEvery + 1)
+		expect(t, "from the start", v.Ready(), true, "answers; answers; has never answered: no answer")
+		w.letters.Store(false)
+		time.Sleep(ProbeEvery)
+		w.letters.Store(true)
+		time.Sleep(ProbeEvery + failingAfter)
+		expect(t, "for long", v.Ready(), true, "answers; answers; has failed for 1m0s: no answer")
 	})
 }
 

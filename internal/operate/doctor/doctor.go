@@ -64,8 +64,9 @@ type Doctor struct {
 
 	Queue, DeadLetters string // names or URLs
 	Table              string
-	Region             string        // that the clients use
-	DrainTimeout       time.Duration // of the worker
+	// QueueRegion and TableRegion are the regions that the clients use. A queue URL's region is that of its queue's client.
+	QueueRegion, TableRegion string
+	DrainTimeout             time.Duration // of the worker
 
 	checks []Check
 }
@@ -79,6 +80,7 @@ func (d *Doctor) Examine(ctx context.Context) []Check {
 	d.queueSettings(queue, letters)
 	d.queuePermissions(ctx, queue)
 	table := d.readTable(ctx)
+	d.regions()
 	d.tableFeatures(ctx, table != nil)
 	d.tablePermissions(ctx, table)
 	d.clocks(queue, table)
@@ -91,6 +93,18 @@ func (d *Doctor) skip(why string, names ...string) {
 	for _, name := range names {
 		d.add(Check{Name: name, Status: Skipped, Found: why})
 	}
+}
+
+// regions tells where the queue's URL names another region than that of the table.
+func (d *Doctor) regions() {
+	if d.QueueRegion == d.TableRegion {
+		return
+	}
+	d.add(Check{
+		Name: "region", Status: Warning,
+		Found:  fmt.Sprintf("the queue is in %s by its URL, the table in %s: every write goes from one to the other", d.QueueRegion, d.TableRegion),
+		Remedy: "set AWS_REGION=" + d.QueueRegion + " if the table is meant to be there too",
+	})
 }
 
 // failed makes a check of a call that failed.

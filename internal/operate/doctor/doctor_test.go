@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
 
+	"tributary/internal/aws/queues"
 	"tributary/internal/operate/setup"
 	"tributary/localstack/stack"
 	"tributary/test/support/stacktest"
@@ -39,7 +40,7 @@ func within(t *testing.T, test func(*testing.T, *world)) {
 		w := &world{t: t, queues: sqs.NewFromConfig(cfg), tables: dynamodb.NewFromConfig(cfg)}
 		w.doctor = Doctor{
 			Queues: w.queues, Tables: w.tables, Items: w.tables,
-			Queue: "commands", DeadLetters: "commands-dlq", Table: "Table", Region: "us-east-1", DrainTimeout: 45 * time.Second,
+			Queue: "commands", DeadLetters: "commands-dlq", Table: "Table", QueueRegion: "us-east-1", TableRegion: "us-east-1", DrainTimeout: 45 * time.Second,
 		}
 		does := setup.Setup{Queues: w.queues, Tables: w.tables, Features: w.tables}
 		if _, err := does.Run(t.Context(), &setup.Plan{Queue: "commands", DeadLetters: "commands-dlq", Table: "Table", PointInTimeRecovery: true}); err != nil {
@@ -166,8 +167,8 @@ func TestWhoIsLetInIsAsSetupSeesIt(t *testing.T) {
 }
 
 func TestRetentionThatIsEqual(t *testing.T) {
-	state := func(seconds string) *queueState {
-		return &queueState{attributes: map[string]string{"MessageRetentionPeriod": seconds}}
+	state := func(seconds string) *queues.Attributes {
+		return queues.NewAttributes("q", map[string]string{"MessageRetentionPeriod": seconds})
 	}
 	for name, c := range map[string]struct {
 		queue, letters string
@@ -233,9 +234,8 @@ func TestNothingIsThere(t *testing.T) {
 
 func TestAnotherRegion(t *testing.T) {
 	within(t, func(t *testing.T, w *world) {
-		w.doctor.Queue = "https://sqs.eu-north-1.amazonaws.com/123456789012/commands"
-		checks := w.doctor.Examine(t.Context())
-		expect(t, "remedy", checks[0].Remedy, "set AWS_REGION=eu-north-1")
+		w.doctor.QueueRegion = "eu-north-1"
+		expect(t, "unwell", unwell(t, w.doctor.Examine(t.Context())), "region: warning")
 	})
 }
 

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
@@ -18,28 +16,8 @@ import (
 
 	"tributary/internal/aws/limits"
 	"tributary/internal/aws/queues"
-	"tributary/internal/consumer"
 	"tributary/internal/operate/setup"
 )
-
-// queueState is what SQS says of a queue.
-type queueState struct {
-	name       string
-	url        string
-	attributes map[string]string
-	// serverTime and localTime are when SQS answered, by its clock and by this machine's.
-	serverTime, localTime time.Time
-}
-
-func (q *queueState) get(name types.QueueAttributeName) string { return q.attributes[string(name)] }
-
-// seconds is an attribute that counts seconds. ok is false where SQS doesn't report it.
-func (q *queueState) seconds(name types.QueueAttributeName) (d time.Duration, ok bool) {
-	n, err := strconv.ParseInt(q.get(name), 10, 64)
-	return time.Duration(n) * time.Second, err == nil
-}
-
-func (q *queueState) arn() string { return q.get(types.QueueAttributeNameQueueArn) }
 
 // The names of the checks of queue settings.
 const (
@@ -57,23 +35,8 @@ const (
 const updateRemedy = "worker setup --update sets it"
 
 // readQueue checks that a queue is there, and returns nil where it isn't.
-func (d *Doctor) readQueue(ctx context.Context, kind, nameOrURL string) *queueState {
-	name := queues.Name(nameOrURL)
-	if region := queues.Region(nameOrURL); region != "" && region != d.Region {
-		d.add(Check{
-			Name: kind, Status: Failed, Found: fmt.Sprintf("%s is in %s by its URL, these settings lead to %s", name, region, d.Region),
-			Remedy: "set AWS_REGION=" + region,
-		})
-		return nil
-	}
-	url, err := queues.URL(ctx, d.Queues, nameOrURL)
-	var out *sqs.GetQueueAttributesOutput
-	if err == nil {
-		out, err = d.Queues.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
-			QueueUrl: &url, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll},
-		})
-		err = queues.Wrap(nameOrURL, err)
-	}
+func (d *Doctor) readQueue(ctx context.Context, kind, nameOrURL string) *queues.Attributes {
+	q, err := queues.Read(ctx, d.Queues, nameOrURL)
 	if err != nil {
 		remedy := ""
 		if missing, ok := errors.AsType[*queues.NotFoundError](err); ok {
@@ -82,13 +45,8 @@ func (d *Doctor) readQueue(ctx context.Context, kind, nameOrURL string) *queueSt
 		d.add(failed(kind, err, remedy))
 		return nil
 	}
-	q := &queueState{name: name, url: url, attributes: out.Attributes, localTime: time.Now()}
-	q.serverTime, _ = middleware.GetServerTime(out.ResultMetadata)
-	if at, ok := middleware.GetResponseAt(out.ResultMetadata); ok {
-		q.localTime = at
-	}
-	d.add(Check{Name: kind, Status: OK, Found: fmt.Sprintf("%s: about %s waiting, %s in flight", name,
-		orZero(q.get(types.QueueAttributeNameApproximateNumberOfMessages)), orZero(q.get(types.QueueAttributeNameApproximateNumberOfMessagesNotVisible)))})
+	d.add(Check{Name: kind, Status: OK, Found: fmt.Sprintf("%s: about %s waiting, %s in flight", q.Name,
+		orZero(q.Get(types.QueueAttributeNameApproximateNumberOfMessages)), orZero(q.Get(types.QueueAttributeNameApproximateNumberOfMessagesNotVisible)))})
 	return q
 }
 
@@ -100,7 +58,7 @@ func orZero(count string) string {
 }
 
 // queueSettings checks both queues' settings, as far as they are there.
-func (d *Doctor) queueSettings(queue, letters *queueState) {
+func (d *Doctor) queueSettings(queue, letters *queues.Attributes) {
 	const noQueue, noLetters = "the queue can't be looked at", "the dead-letter queue can't be looked at"
 	if queue == nil {
 		d.skip(noQueue, checkRedrive, checkVisibility, checkLongPoll, "encryption of queue")
@@ -109,7 +67,7 @@ func (d *Doctor) queueSettings(queue, letters *queueState) {
 		d.add(visibilityCheck(queue, d.DrainTimeout))
 		d.add(longPollCheck(queue))
 		d.add(encryptionCheck("encryption of queue", queue))
-		if queues.IsFIFO(queue.name) {
+		if queues.IsFIFO(queue.Name) {
 			d.add(fifoCheck(queue))
 		}
 	}
@@ -118,11 +76,11 @@ func (d *Doctor) queueSettings(queue, letters *queueState) {
 	} else {
 		d.add(encryptionCheck("encryption of dead letters", letters))
 		d.add(backlogCheck(letters))
-		if letters.get(types.QueueAttributeNameRedrivePolicy) != "" {
+		if letters.Get(types.QueueAttributeNameRedrivePolicy) != "" {
 			d.add(Check{
 				Name: checkOnward, Status: Warning,
 				Found:  "the dead-letter queue has a redrive policy of its own: whoever looks at letters receives them, and moves them on",
-				Remedy: "remove it: aws sqs set-queue-attributes --queue-url " + letters.url + " --attributes RedrivePolicy=",
+				Remedy: "remove it: aws sqs set-queue-attributes --queue-url " + letters.URL + " --attributes RedrivePolicy=",
 			})
 		}
 	}
@@ -142,31 +100,29 @@ const (
 	notReportedText = "not reported by this endpoint"
 )
 
-func redriveCheck(queue, letters *queueState) Check {
+func redriveCheck(queue, letters *queues.Attributes) Check {
 	c := Check{Name: checkRedrive, Status: OK}
-	text := queue.get(types.QueueAttributeNameRedrivePolicy)
-	if text == "" {
+	policy, err := queue.Redrive()
+	switch {
+	case err != nil:
+		c.Status, c.Found, c.Remedy = Failed, "can't be read: "+queue.Get(types.QueueAttributeNameRedrivePolicy), updateRemedy
+		return c
+	case policy == nil:
 		c.Status, c.Found = Failed, "none: a message that no worker can finish comes back until it expires, and is lost then"
 		c.Remedy = updateRemedy
 		return c
 	}
-	var policy setup.RedrivePolicy
-	if err := json.Unmarshal([]byte(text), &policy); err != nil {
-		c.Status, c.Found, c.Remedy = Failed, "can't be read: "+text, updateRemedy
-		return c
-	}
-	target := policy.DeadLetterTargetARN[strings.LastIndexByte(policy.DeadLetterTargetARN, ':')+1:]
+	target := policy.Target()
 	c.Found = fmt.Sprintf("to %s after %s receives", target, policy.MaxReceiveCount)
-	if letters != nil && policy.DeadLetterTargetARN != letters.arn() {
+	if letters != nil && policy.DeadLetterTargetARN != letters.ARN() {
 		c.Status = Failed
-		c.Found += ", but this worker's dead-letter queue is " + letters.name
-		c.Remedy = "--dlq " + target + " uses that one, worker setup --update names " + letters.name
+		c.Found += ", but this worker's dead-letter queue is " + letters.Name
+		c.Remedy = "--dlq " + target + " uses that one, worker setup --update names " + letters.Name
 		return c
 	}
-	// A count that is no number is SQS's to explain; it is then not compared.
-	if n, err := policy.MaxReceiveCount.Int64(); err == nil && (consumer.Config{MaxReceives: int(n)}).TightReceives() {
+	if policy.Tight() {
 		c.Status, c.Remedy = Warning, receivesRemedy
-		if n <= receivesTooFew {
+		if policy.MaxReceives() <= receivesTooFew {
 			c.Status = Failed
 		}
 		c.Found += ": too tight, handing back for a throttled tenant uses them up"
@@ -174,9 +130,9 @@ func redriveCheck(queue, letters *queueState) Check {
 	return c
 }
 
-func allowCheck(queue, letters *queueState) Check {
+func allowCheck(queue, letters *queues.Attributes) Check {
 	c := Check{Name: checkAllow, Status: OK, Found: "any queue of the account"}
-	text := letters.get(types.QueueAttributeNameRedriveAllowPolicy)
+	text := letters.Get(types.QueueAttributeNameRedriveAllowPolicy)
 	if text == "" {
 		return c
 	}
@@ -185,23 +141,23 @@ func allowCheck(queue, letters *queueState) Check {
 		return Check{Name: checkAllow, Status: Failed, Found: "can't be read: " + text, Remedy: "write its RedriveAllowPolicy anew"}
 	}
 	switch {
-	case !policy.Permits(queue.arn()):
-		c.Status, c.Found, c.Remedy = Failed, fmt.Sprintf("not %s: SQS can't move messages to it", queue.name), "worker setup --update lets it in"
+	case !policy.Permits(queue.ARN()):
+		c.Status, c.Found, c.Remedy = Failed, fmt.Sprintf("not %s: SQS can't move messages to it", queue.Name), "worker setup --update lets it in"
 		if policy.Full() {
 			c.Remedy = setup.AllowFull
 		}
 	case len(policy.SourceARNs) == 1:
-		c.Found = "only " + queue.name
+		c.Found = "only " + queue.Name
 	case len(policy.SourceARNs) > 1:
-		c.Found = fmt.Sprintf("%s and %d other queues", queue.name, len(policy.SourceARNs)-1)
+		c.Found = fmt.Sprintf("%s and %d other queues", queue.Name, len(policy.SourceARNs)-1)
 	}
 	return c
 }
 
-func retentionCheck(queue, letters *queueState) Check {
+func retentionCheck(queue, letters *queues.Attributes) Check {
 	c := Check{Name: checkRetention, Status: OK}
-	source, ok1 := queue.seconds(types.QueueAttributeNameMessageRetentionPeriod)
-	target, ok2 := letters.seconds(types.QueueAttributeNameMessageRetentionPeriod)
+	source, ok1 := queue.Seconds(types.QueueAttributeNameMessageRetentionPeriod)
+	target, ok2 := letters.Seconds(types.QueueAttributeNameMessageRetentionPeriod)
 	if !ok1 || !ok2 {
 		c.Status, c.Found = Skipped, notReportedText
 		return c
@@ -223,9 +179,9 @@ func retentionCheck(queue, letters *queueState) Check {
 
 func secondsText(d time.Duration) string { return setup.Seconds(strconv.Itoa(int(d / time.Second))) }
 
-func visibilityCheck(queue *queueState, drain time.Duration) Check {
+func visibilityCheck(queue *queues.Attributes, drain time.Duration) Check {
 	c := Check{Name: checkVisibility, Status: OK}
-	visibility, ok := queue.seconds(types.QueueAttributeNameVisibilityTimeout)
+	visibility, ok := queue.Seconds(types.QueueAttributeNameVisibilityTimeout)
 	if !ok {
 		c.Status, c.Found = Skipped, notReportedText
 		return c
@@ -243,9 +199,9 @@ func visibilityCheck(queue *queueState, drain time.Duration) Check {
 	return c
 }
 
-func longPollCheck(queue *queueState) Check {
+func longPollCheck(queue *queues.Attributes) Check {
 	c := Check{Name: checkLongPoll, Status: OK}
-	wait, ok := queue.seconds(types.QueueAttributeNameReceiveMessageWaitTimeSeconds)
+	wait, ok := queue.Seconds(types.QueueAttributeNameReceiveMessageWaitTimeSeconds)
 	if !ok {
 		c.Status, c.Found = Skipped, notReportedText
 		return c
@@ -258,9 +214,9 @@ func longPollCheck(queue *queueState) Check {
 	return c
 }
 
-func encryptionCheck(name string, queue *queueState) Check {
+func encryptionCheck(name string, queue *queues.Attributes) Check {
 	c := Check{Name: name, Status: OK}
-	key, managed := queue.get(types.QueueAttributeNameKmsMasterKeyId), queue.get(types.QueueAttributeNameSqsManagedSseEnabled)
+	key, managed := queue.Get(types.QueueAttributeNameKmsMasterKeyId), queue.Get(types.QueueAttributeNameSqsManagedSseEnabled)
 	switch {
 	case key != "":
 		c.Found = "SSE-KMS, key " + key
@@ -274,14 +230,14 @@ func encryptionCheck(name string, queue *queueState) Check {
 	return c
 }
 
-func fifoCheck(queue *queueState) Check {
+func fifoCheck(queue *queues.Attributes) Check {
 	c := Check{Name: checkFIFO, Status: OK}
-	limit := queue.get(types.QueueAttributeNameFifoThroughputLimit)
+	limit := queue.Get(types.QueueAttributeNameFifoThroughputLimit)
 	if limit == "" {
 		c.Status, c.Found = Skipped, notReportedText
 		return c
 	}
-	c.Found = limit + ", deduplication by " + queue.get(types.QueueAttributeNameDeduplicationScope)
+	c.Found = limit + ", deduplication by " + queue.Get(types.QueueAttributeNameDeduplicationScope)
 	if limit != "perMessageGroupId" {
 		c.Status = Warning
 		c.Found += ": 300 calls a second for all tenants together"
@@ -290,20 +246,20 @@ func fifoCheck(queue *queueState) Check {
 	return c
 }
 
-func backlogCheck(letters *queueState) Check {
+func backlogCheck(letters *queues.Attributes) Check {
 	c := Check{Name: checkBacklog, Status: OK, Found: "none"}
-	n := letters.get(types.QueueAttributeNameApproximateNumberOfMessages)
+	n := letters.Get(types.QueueAttributeNameApproximateNumberOfMessages)
 	if n != "" && n != "0" {
 		c.Status, c.Found, c.Remedy = Warning, "about "+n, "worker dlq list says why, worker dlq redrive sends them back"
 	}
 	return c
 }
 
-func sizeCheck(queue, letters *queueState) Check {
+func sizeCheck(queue, letters *queues.Attributes) Check {
 	c := Check{Name: checkSize, Status: OK}
-	source, err1 := strconv.Atoi(queue.get(types.QueueAttributeNameMaximumMessageSize))
-	target, err2 := strconv.Atoi(letters.get(types.QueueAttributeNameMaximumMessageSize))
-	if err1 != nil || err2 != nil {
+	source, ok1 := queue.Int(types.QueueAttributeNameMaximumMessageSize)
+	target, ok2 := letters.Int(types.QueueAttributeNameMaximumMessageSize)
+	if !ok1 || !ok2 {
 		c.Status, c.Found = Skipped, notReportedText
 		return c
 	}
@@ -321,17 +277,17 @@ const madeUpReceipt = "doctor"
 
 // queuePermissions tries what leaves no trace. To receive would count as a receive, to send would leave a letter:
 // these two are not tried.
-func (d *Doctor) queuePermissions(ctx context.Context, queue *queueState) {
+func (d *Doctor) queuePermissions(ctx context.Context, queue *queues.Attributes) {
 	const deletes, extends = "may delete messages", "may change visibility"
 	if queue == nil {
 		d.skip("the queue can't be looked at", deletes, extends)
 		return
 	}
-	_, err := d.Queues.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &queue.url, Entries: []types.DeleteMessageBatchRequestEntry{
+	_, err := d.Queues.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &queue.URL, Entries: []types.DeleteMessageBatchRequestEntry{
 		{Id: aws.String("0"), ReceiptHandle: aws.String(madeUpReceipt)},
 	}})
 	d.add(permission(deletes, "a made-up receipt was turned down", "sqs:DeleteMessage", err))
-	_, err = d.Queues.ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &queue.url, Entries: []types.ChangeMessageVisibilityBatchRequestEntry{
+	_, err = d.Queues.ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &queue.URL, Entries: []types.ChangeMessageVisibilityBatchRequestEntry{
 		{Id: aws.String("0"), ReceiptHandle: aws.String(madeUpReceipt), VisibilityTimeout: 0},
 	}})
 	d.add(permission(extends, "a made-up receipt was turned down", "sqs:ChangeMessageVisibility", err))

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
 
+	"tributary/internal/aws/queues"
 	"tributary/internal/operate/setup"
 	"tributary/internal/table"
 )
@@ -215,12 +216,12 @@ func (d *Doctor) query(ctx context.Context, index *string) error {
 }
 
 // clocks compares this machine's clock with those of both services.
-func (d *Doctor) clocks(queue *queueState, t *tableState) {
+func (d *Doctor) clocks(queue *queues.Attributes, t *tableState) {
 	const bySQS, byDynamoDB = "clock against SQS", "clock against DynamoDB"
-	if queue == nil || queue.serverTime.IsZero() {
+	if queue == nil || queue.ServerTime.IsZero() {
 		d.skip("SQS gave no answer with a date", bySQS)
 	} else {
-		d.add(clockCheck(bySQS, queue.serverTime, queue.localTime))
+		d.add(clockCheck(bySQS, queue.ServerTime, queue.LocalTime))
 	}
 	if t == nil || t.serverTime.IsZero() {
 		d.skip("DynamoDB gave no answer with a date", byDynamoDB)

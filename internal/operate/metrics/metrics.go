@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"tributary/internal/aws/queues"
 	"tributary/internal/base/version"
 	"tributary/internal/messages"
 )
@@ -37,6 +38,7 @@ func (m *Writer) TenantThrottled(tenant string) { m.throttled.add(tenant, "", 1)
 // Consumer are the metrics of the way from the queue.
 type Consumer struct {
 	Received        prometheus.Counter
+	Unreadable      prometheus.Counter
 	Settled         *prometheus.CounterVec // outcome
 	Commands        *prometheus.CounterVec // type, outcome
 	DeadLetters     *prometheus.CounterVec // reason
@@ -54,6 +56,17 @@ type Consumer struct {
 // little: BenchmarkTenantCommands.
 func (m *Consumer) TenantCommands(tenant, outcome string, n int) {
 	m.commands.add(tenant, outcome, float64(n))
+}
+
+// Queue tells how much the queue holds.
+func (m *Consumer) Queue(d queues.Depth) {
+	m.QueueMessages.WithLabelValues("visible").Set(float64(d.Visible))
+	m.QueueMessages.WithLabelValues("in_flight").Set(float64(d.InFlight))
+}
+
+// DeadLetterQueue tells how much the dead-letter queue holds.
+func (m *Consumer) DeadLetterQueue(d queues.Depth) {
+	m.QueueMessages.WithLabelValues("dead_lettered").Set(float64(d.Visible + d.InFlight))
 }
 
 // AWS are the metrics of calls to AWS.
@@ -123,6 +136,8 @@ func New(reg prometheus.Registerer, mostTenants int) *Metrics {
 		Consumer: Consumer{
 			Received: f.NewCounter(prometheus.CounterOpts{
 				Name: "tributary_messages_received_total", Help: "Messages received."}),
+			Unreadable: f.NewCounter(prometheus.CounterOpts{
+				Name: "tributary_unreadable_messages_total", Help: "Messages that came damaged and were left on the queue."}),
 			Settled: f.NewCounterVec(prometheus.CounterOpts{
 				Name: "tributary_messages_settled_total", Help: "Messages done with, by what became of them."}, []string{"outcome"}),
 			Commands: f.NewCounterVec(prometheus.CounterOpts{

@@ -27,12 +27,6 @@ type QueueAPI interface {
 	SetQueueAttributes(context.Context, *sqs.SetQueueAttributesInput, ...func(*sqs.Options)) (*sqs.SetQueueAttributesOutput, error)
 }
 
-// RedrivePolicy is a queue's attribute of that name.
-type RedrivePolicy struct {
-	DeadLetterTargetARN string      `json:"deadLetterTargetArn"`
-	MaxReceiveCount     json.Number `json:"maxReceiveCount"` // SQS gives a number, some emulators a string
-}
-
 // AllowPolicy is a dead-letter queue's attribute RedriveAllowPolicy.
 type AllowPolicy struct {
 	Permission string   `json:"redrivePermission"`
@@ -66,21 +60,13 @@ const (
 // AllowFull is what to do where a RedriveAllowPolicy is full and doesn't let in the queue.
 const AllowFull = "a RedriveAllowPolicy names at most 10 queues (SQS's limit): take one out of it, or name another dead-letter queue with --dlq"
 
-// queueState is a queue that was there before.
-type queueState struct {
-	url        string
-	attributes map[string]string
-}
-
-func (q *queueState) arn() string { return q.attributes[string(types.QueueAttributeNameQueueArn)] }
-
 // setting is one attribute that a queue should have.
 type setting struct {
 	attribute types.QueueAttributeName
 	label     string
 	want      string
 	show      func(string) string
-	satisfied func(attributes map[string]string) bool
+	satisfied func(*queues.Attributes) bool
 }
 
 func plain(text string) string { return text }
@@ -113,9 +99,7 @@ func sharedSettings(fifo bool) []setting {
 				return "off"
 			},
 			// A key of the user's own is encryption too.
-			satisfied: func(attributes map[string]string) bool {
-				return attributes[string(types.QueueAttributeNameKmsMasterKeyId)] != ""
-			},
+			satisfied: func(a *queues.Attributes) bool { return a.Get(types.QueueAttributeNameKmsMasterKeyId) != "" },
 		},
 	}
 	if fifo {
@@ -148,12 +132,12 @@ func queueSettings(fifo bool) []setting {
 func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
 
 // compare lists the settings in which a queue differs.
-func compare(settings []setting, attributes map[string]string) []Difference {
+func compare(settings []setting, a *queues.Attributes) []Difference {
 	var differences []Difference
 	for _, s := range settings {
-		is := attributes[string(s.attribute)]
+		is := a.Get(s.attribute)
 		// SQS reports all of these; what an emulator leaves out it does not know.
-		if is == s.want || is == "" || s.satisfied != nil && s.satisfied(attributes) {
+		if is == s.want || is == "" || s.satisfied != nil && s.satisfied(a) {
 			continue
 		}
 		differences = append(differences, Difference{
@@ -203,28 +187,28 @@ func (s *Setup) queues(ctx context.Context, plan *Plan) ([]Resource, error) {
 			return nil, err
 		}
 	}
-	lettersAs.URL, lettersAs.ARN = letters.url, letters.arn()
+	lettersAs.URL, lettersAs.ARN = letters.URL, letters.ARN()
 
-	policy, err := json.Marshal(RedrivePolicy{DeadLetterTargetARN: letters.arn(), MaxReceiveCount: json.Number(strconv.Itoa(MaxReceiveCount))})
+	policy, err := json.Marshal(queues.RedrivePolicy{DeadLetterTargetARN: letters.ARN(), MaxReceiveCount: json.Number(strconv.Itoa(MaxReceiveCount))})
 	if err != nil {
 		return nil, fmt.Errorf("encode redrive policy: %w", err)
 	}
 	// The account and region of a queue are those of its dead-letter queue: its ARN is known before it exists.
 	queueAs := Resource{Kind: Queue, Name: queues.Name(plan.Queue), Outcome: Created}
-	sourceARN := letters.arn()[:strings.LastIndexByte(letters.arn(), ':')+1] + queueAs.Name
+	sourceARN := letters.ARN()[:strings.LastIndexByte(letters.ARN(), ':')+1] + queueAs.Name
 	allow, permits, err := compareAllow(letters, sourceARN, lettersMade)
 	if err != nil {
 		return []Resource{lettersAs}, err
 	}
 	if !lettersMade {
-		lettersAs.Differences = compare(sharedSettings(fifo), letters.attributes)
+		lettersAs.Differences = compare(sharedSettings(fifo), letters)
 	}
 	if allow != nil {
 		lettersAs.Differences = append(lettersAs.Differences, *allow)
 	}
 	if !lettersMade {
 		if plan.Update {
-			err = s.mend(ctx, lettersAs.Name, letters.url, lettersAs.Differences)
+			err = s.mend(ctx, lettersAs.Name, letters.URL, lettersAs.Differences)
 		}
 		lettersAs.settle()
 		if err != nil {
@@ -252,37 +236,36 @@ func (s *Setup) queues(ctx context.Context, plan *Plan) ([]Resource, error) {
 			return []Resource{lettersAs}, err
 		}
 	} else {
-		queueAs.Differences = append(compare(queueSettings(fifo), queue.attributes),
-			compareRedrive(queue, string(policy), letters.arn(), lettersAs.Name)...)
+		queueAs.Differences = append(compare(queueSettings(fifo), queue),
+			compareRedrive(queue, string(policy), letters.ARN(), lettersAs.Name)...)
 		if plan.Update {
-			err = s.mend(ctx, queueAs.Name, queue.url, queueAs.Differences)
+			err = s.mend(ctx, queueAs.Name, queue.URL, queueAs.Differences)
 		}
 		queueAs.settle()
 	}
-	queueAs.URL, queueAs.ARN = queue.url, queue.arn()
+	queueAs.URL, queueAs.ARN = queue.URL, queue.ARN()
 	if err == nil && lettersMade {
-		err = s.mend(ctx, lettersAs.Name, letters.url, lettersAs.Differences)
+		err = s.mend(ctx, lettersAs.Name, letters.URL, lettersAs.Differences)
 		lettersAs.Differences = slices.DeleteFunc(lettersAs.Differences, func(d Difference) bool { return d.Updated })
 	}
 	return []Resource{lettersAs, queueAs}, err
 }
 
 // compareRedrive lists what differs in a queue's redrive policy.
-func compareRedrive(queue *queueState, mended, targetARN, target string) []Difference {
+func compareRedrive(queue *queues.Attributes, mended, targetARN, target string) []Difference {
 	difference := func(setting, is, want string) Difference {
 		return Difference{Setting: setting, Is: is, Want: want, attribute: types.QueueAttributeNameRedrivePolicy, value: mended}
 	}
-	text := queue.attributes[string(types.QueueAttributeNameRedrivePolicy)]
-	if text == "" {
-		return []Difference{difference("dead-letter queue", "none", target)}
+	policy, err := queue.Redrive()
+	if err != nil {
+		return []Difference{difference("redrive policy", queue.Get(types.QueueAttributeNameRedrivePolicy), fmt.Sprintf("to %s after %d receives", target, MaxReceiveCount))}
 	}
-	var policy RedrivePolicy
-	if err := json.Unmarshal([]byte(text), &policy); err != nil {
-		return []Difference{difference("redrive policy", text, fmt.Sprintf("to %s after %d receives", target, MaxReceiveCount))}
+	if policy == nil {
+		return []Difference{difference("dead-letter queue", "none", target)}
 	}
 	var differences []Difference
 	if policy.DeadLetterTargetARN != targetARN {
-		other := policy.DeadLetterTargetARN[strings.LastIndexByte(policy.DeadLetterTargetARN, ':')+1:]
+		other := policy.Target()
 		differences = append(differences, difference("dead-letter queue", other+" (--dlq "+other+" keeps it)", target))
 	}
 	if is, want := policy.MaxReceiveCount.String(), strconv.Itoa(MaxReceiveCount); is != want {
@@ -294,9 +277,9 @@ func compareRedrive(queue *queueState, mended, targetARN, target string) []Diffe
 // compareAllow returns how a dead-letter queue's RedriveAllowPolicy differs, or nil where it doesn't; and whether it
 // lets in the queue as it is. One that Setup made lets in only the queue. One that was there may be others' too: it
 // has to let in the queue, and nobody is shut out.
-func compareAllow(letters *queueState, sourceARN string, made bool) (*Difference, bool, error) {
+func compareAllow(letters *queues.Attributes, sourceARN string, made bool) (*Difference, bool, error) {
 	var policy AllowPolicy
-	text := letters.attributes[string(types.QueueAttributeNameRedriveAllowPolicy)]
+	text := letters.Get(types.QueueAttributeNameRedriveAllowPolicy)
 	if text != "" {
 		if err := json.Unmarshal([]byte(text), &policy); err != nil {
 			return nil, false, fmt.Errorf("decode RedriveAllowPolicy %q: %w", text, err)
@@ -365,34 +348,20 @@ func (s *Setup) set(ctx context.Context, name, url string, attributes map[string
 	return nil
 }
 
-// find returns a queue's state, or nil where there is none.
-func (s *Setup) find(ctx context.Context, nameOrURL string) (*queueState, error) {
-	url, err := queues.URL(ctx, s.Queues, nameOrURL)
-	var state *queueState
-	if err == nil {
-		state, err = s.read(ctx, nameOrURL, url)
-	}
+// find returns a queue that is there, or nil.
+func (s *Setup) find(ctx context.Context, nameOrURL string) (*queues.Attributes, error) {
+	found, err := queues.Read(ctx, s.Queues, nameOrURL)
 	if _, missing := errors.AsType[*queues.NotFoundError](err); missing {
 		return nil, nil
 	}
-	return state, err
-}
-
-func (s *Setup) read(ctx context.Context, nameOrURL, url string) (*queueState, error) {
-	out, err := s.Queues.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
-		QueueUrl: &url, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll},
-	})
-	if err != nil {
-		return nil, queues.Wrap(nameOrURL, fmt.Errorf("read attributes of queue %s: %w", nameOrURL, err))
-	}
-	return &queueState{url: url, attributes: out.Attributes}, nil
+	return found, err
 }
 
 // newQueuePatience is how long a queue that was just created may take to be known to the rest of SQS.
 const newQueuePatience = 10 * time.Second
 
 // create makes a queue. What SQS refuses is tried again for as long as patience says.
-func (s *Setup) create(ctx context.Context, nameOrURL string, attributes map[string]string, patience time.Duration) (*queueState, error) {
+func (s *Setup) create(ctx context.Context, nameOrURL string, attributes map[string]string, patience time.Duration) (*queues.Attributes, error) {
 	name := queues.Name(nameOrURL)
 	deadline := time.Now().Add(patience)
 	for {
@@ -417,10 +386,10 @@ func (s *Setup) create(ctx context.Context, nameOrURL string, attributes map[str
 }
 
 // awaitQueue reads the queue that was just created as soon as SQS knows it.
-func (s *Setup) awaitQueue(ctx context.Context, nameOrURL, url string) (*queueState, error) {
+func (s *Setup) awaitQueue(ctx context.Context, nameOrURL, url string) (*queues.Attributes, error) {
 	deadline := time.Now().Add(newQueuePatience)
 	for {
-		state, err := s.read(ctx, nameOrURL, url)
+		state, err := queues.ReadURL(ctx, s.Queues, nameOrURL, url)
 		if _, missing := errors.AsType[*queues.NotFoundError](err); !missing || time.Now().After(deadline) {
 			return state, err
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
 
+	"tributary/internal/aws/queues"
 	"tributary/internal/table"
 	"tributary/localstack/stack"
 	"tributary/test/support/stacktest"
@@ -359,7 +360,7 @@ func TestCompareAllow(t *testing.T) {
 		"named":     {`{"redrivePermission":"byQueue","sourceQueueArns":["a","` + arn + `"]}`, false, true, ""},
 		"not named": {`{"redrivePermission":"byQueue","sourceQueueArns":["a"]}`, false, false, `{"redrivePermission":"byQueue","sourceQueueArns":["a","` + arn + `"]}`},
 	} {
-		d, permits, err := compareAllow(&queueState{attributes: map[string]string{"RedriveAllowPolicy": c.policy}}, arn, c.made)
+		d, permits, err := compareAllow(queues.NewAttributes("q", map[string]string{"RedriveAllowPolicy": c.policy}), arn, c.made)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -369,18 +370,18 @@ func TestCompareAllow(t *testing.T) {
 		}
 		expect(t, name, fmt.Sprint(permits, " ", mended), fmt.Sprint(c.permits, " ", c.mended))
 	}
-	if _, _, err := compareAllow(&queueState{attributes: map[string]string{"RedriveAllowPolicy": "{"}}, arn, false); err == nil {
+	if _, _, err := compareAllow(queues.NewAttributes("q", map[string]string{"RedriveAllowPolicy": "{"}), arn, false); err == nil {
 		t.Error("a policy that can't be read is accepted")
 	}
 }
 
 func TestAKeyOfTheUsersOwnIsEncryptionToo(t *testing.T) {
 	attributes := map[string]string{"SqsManagedSseEnabled": "false"}
-	if d := compare(sharedSettings(false), attributes); len(d) != 1 || d[0].Setting != "encryption" {
+	if d := compare(sharedSettings(false), queues.NewAttributes("q", attributes)); len(d) != 1 || d[0].Setting != "encryption" {
 		t.Errorf("without a key: %+v", d)
 	}
 	attributes["KmsMasterKeyId"] = "alias/mine"
-	if d := compare(sharedSettings(false), attributes); len(d) != 0 {
+	if d := compare(sharedSettings(false), queues.NewAttributes("q", attributes)); len(d) != 0 {
 		t.Errorf("with a key: %+v", d)
 	}
 }
@@ -630,4 +631,66 @@ func TestNumbersForPeople(t *testing.T) {
 	for given, want := range map[int]string{1 << 20: "1 MiB", 256 << 10: "256 KiB", 1000: "1000 bytes", 1024: "1 KiB"} {
 		expect(t, fmt.Sprint(given), Bytes(given), want)
 	}
+}
+
+// What the worker checks at its start is what setup compares. A key of another type, be it an index's, would make DynamoDB
+// refuse good commands, which would end as dead letters.
+func TestCheckTable(t *testing.T) {
+	key := func(name string, kind dynamotypes.KeyType) dynamotypes.KeySchemaElement {
+		return dynamotypes.KeySchemaElement{AttributeName: &name, KeyType: kind}
+	}
+	for name, test := range map[string]struct {
+		keys  string            // hash and range
+		types map[string]string // S where it has none
+		index string            // hash key of another index
+		wrong string            // part of the error
+	}{
+		"setup's":                       {keys: "PK SK"},
+		"other keys":                    {keys: "id SK", wrong: "has the keys hash id, range SK"},
+		"no range":                      {keys: "PK", wrong: "has the keys hash PK"},
+		"numbers for the hash key":      {keys: "PK SK", types: map[string]string{"PK": "N"}, wrong: "PK of type N"},
+		"bytes for the range key":       {keys: "PK SK", types: map[string]string{"SK": "B"}, wrong: "SK of type B"},
+		"an index of users by number":   {keys: "PK SK", types: map[string]string{"user_id": "N"}, index: "user_id", wrong: "user_id of type N"},
+		"an index of amounts as text":   {keys: "PK SK", index: "order_amount", wrong: "order_amount of type S"},
+		"an index of amounts":           {keys: "PK SK", types: map[string]string{"order_amount": "N"}, index: "order_amount"},
+		"an index of what others write": {keys: "PK SK", types: map[string]string{"theirs": "B"}, index: "theirs"},
+		"an index of what is not a key": {keys: "PK SK", index: "attributes", wrong: "attributes of type S"},
+		"an index of names":             {keys: "PK SK", index: "user_name"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			within(t, func(t *testing.T, w *world) {
+				names := strings.Fields(test.keys)
+				in := &dynamodb.CreateTableInput{TableName: aws.String("Table"), BillingMode: dynamotypes.BillingModePayPerRequest}
+				for i, n := range names {
+					in.KeySchema = append(in.KeySchema, key(n, []dynamotypes.KeyType{dynamotypes.KeyTypeHash, dynamotypes.KeyTypeRange}[i]))
+				}
+				if test.index != "" {
+					names = append(names, test.index)
+					in.GlobalSecondaryIndexes = []dynamotypes.GlobalSecondaryIndex{{
+						IndexName: aws.String("other"), KeySchema: []dynamotypes.KeySchemaElement{key(test.index, dynamotypes.KeyTypeHash)},
+						Projection: &dynamotypes.Projection{ProjectionType: dynamotypes.ProjectionTypeKeysOnly},
+					}}
+				}
+				for _, n := range names {
+					kind := dynamotypes.ScalarAttributeTypeS
+					if k := test.types[n]; k != "" {
+						kind = dynamotypes.ScalarAttributeType(k)
+					}
+					in.AttributeDefinitions = append(in.AttributeDefinitions, dynamotypes.AttributeDefinition{AttributeName: aws.String(n), AttributeType: kind})
+				}
+				if _, err := w.tables.CreateTable(t.Context(), in); err != nil {
+					t.Fatal(err)
+				}
+				err := CheckTable(t.Context(), w.tables, "Table")
+				if test.wrong == "" && err != nil || test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)) {
+					t.Errorf("%v, want %q", err, test.wrong)
+				}
+			})
+		})
+	}
+	within(t, func(t *testing.T, w *world) {
+		if _, missing := errors.AsType[*NoTableError](CheckTable(t.Context(), w.tables, "Table")); !missing {
+			t.Error("a table that isn't there is not told from others")
+		}
+	})
 }

@@ -217,26 +217,71 @@ func (s *Setup) oldTable(ctx context.Context, plan *Plan) (*Resource, error) {
 	return as, nil
 }
 
-// CompareKeys returns how a table's keys differ from what the worker needs, or nil.
+// CompareKeys returns how a table's keys differ from what the worker needs, or nil. An index counts as far as it has a say in
+// what may be written: DynamoDB refuses an item whose attribute has another type than an index's key.
 func CompareKeys(description *types.TableDescription) *Difference {
-	kinds := map[string]types.ScalarAttributeType{}
-	for _, a := range description.AttributeDefinitions {
-		kinds[aws.ToString(a.AttributeName)] = a.AttributeType
-	}
 	is, want := KeysText(description.KeySchema), KeysText(TableKeys())
-	for _, name := range []string{table.PKAttribute, table.SKAttribute} {
-		if t, ok := kinds[name]; ok && t != types.ScalarAttributeTypeS {
-			is += fmt.Sprintf(", %s of type %s", name, t)
-		}
-	}
-	if is == want {
+	// AttributeDefinitions are the key attributes of the table and of all of its indexes.
+	other := differentTypes(description.AttributeDefinitions)
+	if is == want && other == "" {
 		return nil
 	}
-	return &Difference{
-		Setting: "keys", Is: is, Want: want + ", both strings", Fatal: true,
+	d := &Difference{
+		Setting: "keys", Is: is + other, Want: want + ", both strings", Fatal: true,
 		Remedy: "a table's keys can't be changed: name another table with --table",
 	}
+	if is == want && !strings.Contains(other, ", "+table.PKAttribute+" of") && !strings.Contains(other, ", "+table.SKAttribute+" of") {
+		d.Want = want + ", and in its indexes the types that the worker writes"
+		d.Remedy = "delete the index that has it as a key, or name another table with --table"
+	}
+	return d
 }
+
+// differentTypes lists the key attributes whose type is not that of what the worker writes. Attributes that the worker doesn't
+// write may be of any type.
+func differentTypes(definitions []types.AttributeDefinition) string {
+	text := ""
+	for _, a := range definitions {
+		name := aws.ToString(a.AttributeName)
+		if want, ours := table.AttributeTypes[name]; ours && string(a.AttributeType) != want {
+			text += fmt.Sprintf(", %s of type %s", name, a.AttributeType)
+		}
+	}
+	return text
+}
+
+// CheckTable says why the worker can't write to a table, or returns nil. A table whose keys differ would refuse every write as
+// invalid, and good commands would end as dead letters.
+func CheckTable(ctx context.Context, api DescribeTableAPI, name string) error {
+	out, err := api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &name})
+	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
+		return &NoTableError{Table: name, Err: err}
+	}
+	if err != nil {
+		return fmt.Errorf("describe table %s: %w", name, err)
+	}
+	if d := CompareKeys(out.Table); d != nil {
+		return fmt.Errorf("table %s has the keys %s: the worker needs %s; %s", name, d.Is, d.Want, d.Remedy)
+	}
+	return nil
+}
+
+// DescribeTableAPI is what checking a table asks of DynamoDB.
+type DescribeTableAPI interface {
+	DescribeTable(context.Context, *dynamodb.DescribeTableInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeTableOutput, error)
+}
+
+// NoTableError says that DynamoDB has no such table for this account, region and endpoint, or does not show it.
+type NoTableError struct {
+	Table string
+	Err   error
+}
+
+func (e *NoTableError) Error() string {
+	return fmt.Sprintf("table %s does not exist, or these credentials may not see it", e.Table)
+}
+
+func (e *NoTableError) Unwrap() error { return e.Err }
 
 func (s *Setup) capacity(ctx context.Context, plan *Plan, description *types.TableDescription) (*Difference, error) {
 	if plan.ReadCapacity == 0 {

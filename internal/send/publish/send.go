@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"tributary/internal/aws/limits"
+	"tributary/internal/aws/queues"
 )
 
 // API is what publishing asks of SQS. The publisher retries by itself: see Client.
@@ -23,9 +24,9 @@ type API interface {
 	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error)
 }
 
-// Client returns an SQS client for a publisher: one that leaves retrying to it.
-func Client(cfg aws.Config) *sqs.Client {
-	return sqs.NewFromConfig(cfg, func(o *sqs.Options) { o.Retryer = aws.NopRetryer{} })
+// Client returns an SQS client for a publisher to a queue: one that leaves retrying to it.
+func Client(cfg aws.Config, nameOrURL string) *sqs.Client {
+	return queues.Client(cfg, nameOrURL, func(o *sqs.Options) { o.Retryer = aws.NopRetryer{} })
 }
 
 // Names of message attributes, and their type.
