@@ -2,7 +2,7 @@ package query
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -71,20 +71,15 @@ type listUserOrdersInput struct {
 	ConsistentParam
 }
 
-type userOutput struct{ Body table.User }
-
-type orderOutput struct{ Body table.Order }
+// itemOutput is one item, which writes itself.
+type itemOutput struct {
+	Body func(huma.Context)
+}
 
 // listOutput is a page, or an export, which writes itself.
 type listOutput struct {
 	Link string `header:"Link" doc:"The next page, where there is one: <…>; rel=\"next\"."`
 	Body func(huma.Context)
-}
-
-// page is a page as it is sent.
-type page[T any] struct {
-	Items      []T    `json:"items"`
-	NextCursor string `json:"next_cursor,omitempty"`
 }
 
 // newAPI registers the routes with m, through huma, which checks parameters and describes it all in OpenAPI.
@@ -115,11 +110,11 @@ func (s *Server) newAPI(m *router) huma.API {
 	api := humago.New(m, config)
 	api.UseMiddleware(s.guard)
 
-	huma.Register(api, s.operation("get-user", "/users/{user_id}", "users", "One user", nil), s.getUser)
-	huma.Register(api, s.operation("list-users", "/users", "users", "Users, by id", listResponse[table.User](registry)), s.listUsers)
-	huma.Register(api, s.operation("get-order", "/orders/{order_id}", "orders", "One order", nil), s.getOrder)
-	huma.Register(api, s.operation("list-orders", "/orders", "orders", "Orders, by id", listResponse[table.Order](registry)), s.listOrders)
-	huma.Register(api, s.operation("list-user-orders", "/users/{user_id}/orders", "orders", "One user's orders, by id", listResponse[table.Order](registry)), s.listUserOrders)
+	huma.Register(api, s.operation("get-user", "/users/{user_id}", "users", "One user", itemResponse[user](registry)), s.getUser)
+	huma.Register(api, s.operation("list-users", "/users", "users", "Users, by id", listResponse[user](registry)), s.listUsers)
+	huma.Register(api, s.operation("get-order", "/orders/{order_id}", "orders", "One order", itemResponse[order](registry)), s.getOrder)
+	huma.Register(api, s.operation("list-orders", "/orders", "orders", "Orders, by id", listResponse[order](registry)), s.listOrders)
+	huma.Register(api, s.operation("list-user-orders", "/users/{user_id}/orders", "orders", "One user's orders, by id", listResponse[order](registry)), s.listUserOrders)
 	describe(api.OpenAPI())
 	return api
 }
@@ -142,38 +137,57 @@ func (s *Server) operation(id, path, tag, summary string, ok *huma.Response) hum
 	return o
 }
 
-func (s *Server) getUser(ctx context.Context, in *getUserInput) (*userOutput, error) {
-	user, err := get(ctx, table.UserEntity, "user_id", in.UserID, in.Consistent, s.timeout, table.ReadUser)
-	return &userOutput{user}, err
+func (s *Server) getUser(ctx context.Context, in *getUserInput) (*itemOutput, error) {
+	return s.get(ctx, table.UserEntity, in.UserID, in.Consistent)
 }
 
-func (s *Server) getOrder(ctx context.Context, in *getOrderInput) (*orderOutput, error) {
-	order, err := get(ctx, table.OrderEntity, "order_id", in.OrderID, in.Consistent, s.timeout, table.ReadOrder)
-	return &orderOutput{order}, err
+func (s *Server) getOrder(ctx context.Context, in *getOrderInput) (*itemOutput, error) {
+	return s.get(ctx, table.OrderEntity, in.OrderID, in.Consistent)
 }
 
 // get reads one item of the request's tenant.
-func get[T any](ctx context.Context, entity table.Entity, name, id string, consistent bool, timeout time.Duration,
-	decode func(table.Attributes) (T, error)) (value T, err error) {
+func (s *Server) get(ctx context.Context, entity table.Entity, id string, consistent bool) (*itemOutput, error) {
 	current := requestOf(ctx)
-	defer func() {
-		if err != nil {
-			err = current.fail(ctx, err)
-		}
-	}()
-	if err := checkID("path."+name, name, id); err != nil {
-		return value, err
+	if err := checkID("path."+entity.IDName(), entity.IDName(), id); err != nil {
+		return nil, current.fail(ctx, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	attributes, err := current.reader.get(ctx, entity, id, consistent)
+	reader := current.reader
+	found, err := reader.get(ctx, table.Key{TenantID: reader.tenant, Entity: entity, ID: id}, consistent)
+	if err == nil && !found {
+		err = newProblem(http.StatusNotFound, "There is no such "+entity.String()+".")
+	}
 	if err != nil {
-		return value, err
+		return nil, current.fail(ctx, err)
 	}
-	if attributes == nil {
-		return value, newProblem(http.StatusNotFound, "There is no such "+entity.String()+".")
+	if !s.show(current) { // the key that was asked for is one
+		return nil, current.fail(ctx, errors.New("the item is not the one that was asked for"))
 	}
-	return decode(attributes)
+	reader.out = append(reader.out, '\n')
+	return &itemOutput{func(h huma.Context) {
+		h.SetHeader("Content-Type", jsonType)
+		_, _ = h.BodyWriter().Write(reader.out) // a client that is gone needs no answer
+	}}, nil
+}
+
+// show appends the item at hand to the answer and says whether it could: an item whose key names no user or order is left out. What
+// somebody else put into the table is logged with its key, so that it can be mended.
+func (s *Server) show(current *request) bool {
+	reader := current.reader
+	key, err := reader.item.Key()
+	if err != nil {
+		s.metrics.unreadable.Inc()
+		current.log.Warn("item left out, its key names no user or order", "request_id", current.id, "tenant", reader.tenant, "sk", cut(reader.item.SortKey()), "error", err)
+		return false
+	}
+	var unreadable []string
+	reader.out, unreadable = reader.item.AppendShown(reader.out, key)
+	if len(unreadable) > 0 {
+		s.metrics.unreadable.Inc()
+		current.log.Warn("item shown without attributes that can't be read", "request_id", current.id, "tenant", reader.tenant, "sk", key.SK(), "attributes", unreadable)
+	}
+	return true
 }
 
 // checkID refuses what can't be an id.
@@ -185,11 +199,11 @@ func checkID(where, name, id string) error {
 }
 
 func (s *Server) listUsers(ctx context.Context, in *listInput) (*listOutput, error) {
-	return listItems(ctx, s, &in.PageParams, listQuery{entity: table.UserEntity, consistent: in.Consistent}, table.ReadUser)
+	return listItems(ctx, s, &in.PageParams, listQuery{entity: table.UserEntity, consistent: in.Consistent})
 }
 
 func (s *Server) listOrders(ctx context.Context, in *listInput) (*listOutput, error) {
-	return listItems(ctx, s, &in.PageParams, listQuery{entity: table.OrderEntity, consistent: in.Consistent}, table.ReadOrder)
+	return listItems(ctx, s, &in.PageParams, listQuery{entity: table.OrderEntity, consistent: in.Consistent})
 }
 
 func (s *Server) listUserOrders(ctx context.Context, in *listUserOrdersInput) (*listOutput, error) {
@@ -201,11 +215,11 @@ func (s *Server) listUserOrders(ctx context.Context, in *listUserOrdersInput) (*
 		return nil, current.fail(ctx, badParameter("query.consistent", "true",
 			"a user's orders are read through an index, which DynamoDB reads only eventually consistently"))
 	}
-	return listItems(ctx, s, &in.PageParams, listQuery{entity: table.OrderEntity, userID: in.UserID}, table.ReadOrder)
+	return listItems(ctx, s, &in.PageParams, listQuery{entity: table.OrderEntity, userID: in.UserID})
 }
 
 // listItems answers with a page, or with an export, as the request's Accept header asks.
-func listItems[T any](ctx context.Context, s *Server, in *PageParams, q listQuery, decode func(table.Attributes) (T, error)) (*listOutput, error) {
+func listItems(ctx context.Context, s *Server, in *PageParams, q listQuery) (*listOutput, error) {
 	current := requestOf(ctx)
 	// Year 1 was asked for, which is no time for Go: nothing is that old.
 	for name, at := range map[string]*time.Time{"since": &in.Since, "until": &in.Until} {
@@ -218,25 +232,34 @@ func listItems[T any](ctx context.Context, s *Server, in *PageParams, q listQuer
 		return nil, current.fail(ctx, err)
 	}
 	if wantsExport(current.http.Header.Values("Accept")) {
-		return export(ctx, s, q, f, decode)
+		return s.export(ctx, q, f)
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	items, after, more, err := current.reader.page(ctx, q, in.Limit)
+	reader := current.reader
+	reader.out = append(reader.out, `{"items":[`...)
+	empty := len(reader.out)
+	after, more, err := reader.page(ctx, q, in.Limit, func() bool {
+		shown := s.show(current)
+		if shown {
+			reader.out = append(reader.out, ',')
+		}
+		return shown
+	})
 	if err != nil {
 		return nil, current.fail(ctx, err)
 	}
-	p := page[T]{Items: make([]T, 0, len(items))}
-	for _, i := range items {
-		if value, ok := decodeItem(s, current, i, decode); ok {
-			p.Items = append(p.Items, value)
-		}
+	if len(reader.out) > empty {
+		reader.out = reader.out[:len(reader.out)-1]
 	}
+	reader.out = append(reader.out, ']')
 	out := &listOutput{}
 	if more {
-		p.NextCursor = encodeCursor(f, after)
-		out.Link = nextLink(current.http, p.NextCursor)
+		cursor := encodeCursor(f, after)
+		reader.out = append(reader.out, `,"next_cursor":"`+cursor+`"`...)
+		out.Link = nextLink(current.http, cursor)
 	}
+	reader.out = append(reader.out, "}\n"...)
 	out.Body = func(h huma.Context) {
 		h.SetHeader("Content-Type", jsonType)
 		if out.Link == "" {
@@ -244,23 +267,9 @@ func listItems[T any](ctx context.Context, s *Server, in *PageParams, q listQuer
 			_, w := humago.Unwrap(h)
 			w.Header().Del("Link")
 		}
-		e := json.NewEncoder(h.BodyWriter())
-		e.SetEscapeHTML(false)
-		_ = e.Encode(p) // the client is gone, which is no one's fault
+		_, _ = h.BodyWriter().Write(reader.out) // a client that is gone needs no answer
 	}
 	return out, nil
-}
-
-// decodeItem reads an item. One that somebody else put into the table in a form that is no user's or order's is left
-// out, and logged: it must not hide all the others.
-func decodeItem[T any](s *Server, current *request, i item, decode func(table.Attributes) (T, error)) (T, bool) {
-	value, err := decode(i.attributes)
-	if err != nil {
-		s.metrics.unreadable.Inc()
-		current.log.Warn("item left out, it can't be read", "request_id", current.id, "err", err)
-		return value, false
-	}
-	return value, true
 }
 
 // apply takes over what the parameters say, and returns the fingerprint of cursors for it.

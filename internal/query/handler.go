@@ -153,6 +153,10 @@ func cut(s string) string {
 // screen refuses what is refused on every path.
 func (s *Server) screen(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			// What of the body is not read must not be taken for the next request, whatever a proxy in front took to be the body's length.
+			w.Header().Set("Connection", "close")
+		}
 		switch p := s.screened(r); {
 		case p != nil:
 			if p.Status == http.StatusServiceUnavailable {
@@ -168,9 +172,7 @@ func (s *Server) screen(next http.Handler) http.Handler {
 func (s *Server) screened(r *http.Request) *problem {
 	switch {
 	case s.isDraining():
-		p := newProblem(http.StatusServiceUnavailable, drainingDetail)
-		p.retryAfter = time.Second
-		return p
+		return retryLater(http.StatusServiceUnavailable, drainingDetail, time.Second, nil)
 	case s.auth.Open() && !loopback.Asked(r.Host):
 		return newProblem(http.StatusMisdirectedRequest, "Without authentication this server answers only to localhost.")
 	case len(r.RequestURI) > maxURLBytes:
@@ -206,17 +208,16 @@ func (s *Server) guard(h huma.Context, next func(huma.Context)) {
 		return
 	}
 	current.subject = identity.Subject
-	current.reader = s.tables.reader(tenant)
-	if wait, ok := s.rates.take(tenant, time.Now()); !ok {
-		p := newProblem(http.StatusTooManyRequests, "This tenant has asked too often. Slow down.")
-		p.retryAfter = wait
-		p.write(w)
+	lease := s.memory.lease(tenant.ID())
+	defer lease.end()
+	buckets := s.rates.of(tenant)
+	current.reader = s.tables.reader(tenant, lease, buckets)
+	if wait, ok := buckets.take(time.Now()); !ok {
+		retryLater(http.StatusTooManyRequests, "This tenant has asked too often, or read too much. Slow down.", wait, nil).write(w)
 		return
 	}
 	if !s.requestShares.take(tenant.ID()) {
-		p := newProblem(http.StatusTooManyRequests, "This tenant has as many requests under way as it may have. Wait for an answer before you ask more.")
-		p.retryAfter = time.Second
-		p.write(w)
+		retryLater(http.StatusTooManyRequests, "This tenant has as many requests under way as it may have. Wait for an answer before you ask more.", time.Second, nil).write(w)
 		return
 	}
 	defer s.requestShares.give(tenant.ID())
@@ -224,9 +225,7 @@ func (s *Server) guard(h huma.Context, next func(huma.Context)) {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	default:
-		p := newProblem(http.StatusServiceUnavailable, "As many requests as this server allows are under way. Try again shortly.")
-		p.retryAfter = time.Second
-		p.write(w)
+		retryLater(http.StatusServiceUnavailable, "As many requests as this server allows are under way. Try again shortly.", time.Second, nil).write(w)
 		return
 	}
 	if p := checkQuery(r.URL.RawQuery); p != nil {

@@ -38,7 +38,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"reason"}),
 		unreadable: f.NewCounter(prometheus.CounterOpts{
 			Name: "tributary_query_unreadable_items_total",
-			Help: "Items left out of lists because they have not the form of a user or an order.",
+			Help: "Items with attributes that could not be shown, or left out because their key names no user or order.",
 		}),
 	}
 }

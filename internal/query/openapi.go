@@ -8,8 +8,6 @@ import (
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
-
-	"tributary/internal/table"
 )
 
 const apiDescription = `Reads what Tributary has written to its table: users and orders, each tenant's own. Nothing can be changed here.
@@ -68,14 +66,38 @@ var statusDescriptions = map[string]string{
 	"503": "Busy, throttled by DynamoDB, or shutting down.",
 }
 
+// user, order and page describe what is sent; it is written without them.
+type user struct {
+	TenantID   string          `json:"tenant_id"`
+	UserID     string          `json:"user_id"`
+	UserName   string          `json:"user_name"`
+	UserEmail  string          `json:"user_email"`
+	Version    int64           `json:"version,omitempty"`
+	Attributes json.RawMessage `json:"attributes,omitempty"`
+}
+
+type order struct {
+	TenantID    string          `json:"tenant_id"`
+	OrderID     string          `json:"order_id"`
+	UserID      string          `json:"user_id"`
+	OrderAmount string          `json:"order_amount"`
+	Version     int64           `json:"version,omitempty"`
+	Attributes  json.RawMessage `json:"attributes,omitempty"`
+}
+
+type page[T any] struct {
+	Items      []T    `json:"items"`
+	NextCursor string `json:"next_cursor,omitempty"`
+}
+
 func schemaName(t reflect.Type, hint string) string {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	switch t {
-	case reflect.TypeFor[page[table.User]]():
+	case reflect.TypeFor[page[user]]():
 		return "UserPage"
-	case reflect.TypeFor[page[table.Order]]():
+	case reflect.TypeFor[page[order]]():
 		return "OrderPage"
 	case reflect.TypeFor[huma.ErrorModel]():
 		return "Problem"
@@ -83,6 +105,11 @@ func schemaName(t reflect.Type, hint string) string {
 		return "ProblemDetail"
 	}
 	return huma.DefaultSchemaNamer(t, hint)
+}
+
+// itemResponse describes one item, which the handlers write themselves.
+func itemResponse[T any](r huma.Registry) *huma.Response {
+	return &huma.Response{Description: "OK", Content: map[string]*huma.MediaType{jsonType: {Schema: r.Schema(reflect.TypeFor[T](), true, "")}}}
 }
 
 // listResponse describes a page or an export of items, which the handlers write themselves.

@@ -39,6 +39,13 @@ func newProblem(status int, detail string) *problem {
 	return &problem{ErrorModel: huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail}}
 }
 
+// retryLater is a problem that passes.
+func retryLater(status int, detail string, after time.Duration, cause error) *problem {
+	p := newProblem(status, detail)
+	p.retryAfter, p.cause = after, cause
+	return p
+}
+
 // badParameter says that a parameter can't be accepted.
 func badParameter(where, value, message string) *problem {
 	p := newProblem(http.StatusBadRequest, "The request has parameters that can't be accepted: see errors.")

@@ -63,7 +63,9 @@ type Server struct {
 	rates                       *rateLimits
 	slots                       chan struct{} // one for each request that is served
 	exports                     chan struct{} // one for each export that is served
+	exportWanted                chan struct{} // holds something when an export was turned away and none has ended for it yet
 	requestShares, exportShares *shares
+	memory                      *memory
 	log                         *slog.Logger
 	metrics                     *metrics
 	api                         huma.API
@@ -90,10 +92,12 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 	s := &Server{
 		listen:  cfg.Listen,
 		timeout: cfg.QueryTimeout,
-		rates:   newRateLimits(cfg.QueryRate, cfg.QueryBurst, cfg.QueryTenants),
+		rates:   newRateLimits(cfg.QueryRate, cfg.QueryBurst, cfg.QueryReadUnits, cfg.QueryTenants),
 		slots:   make(chan struct{}, cfg.QueryConcurrency),
 		exports: make(chan struct{}, cfg.QueryExports),
 
+		exportWanted:  make(chan struct{}, 1),
+		memory:        newMemory(int64(cfg.QueryMemory)),
 		requestShares: newShares(cfg.QueryConcurrency),
 		exportShares:  newShares(cfg.QueryExports),
 		log:           deps.Log,
