@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -17,7 +18,8 @@ import (
 // memory bounds what all answers under way take.
 type memory struct {
 	all   *semaphore.Weighted
-	share int64 // the most that one tenant may hold
+	share int64        // the most that one tenant may hold
+	held  atomic.Int64 // by all leases; for a metric
 
 	mu      sync.Mutex               // guards tenants
 	tenants map[string]*tenantMemory // those with requests under way
@@ -68,6 +70,7 @@ func (l *lease) take(ctx context.Context, n int64) error {
 			return errNoRoom
 		}
 		l.held += n
+		l.memory.held.Add(n)
 		return nil
 	}
 	n = min(n, l.memory.share)
@@ -79,12 +82,14 @@ func (l *lease) take(ctx context.Context, n int64) error {
 		return retryLater(http.StatusServiceUnavailable, "The answers under way take all the memory that this server allows. Try again shortly.", time.Second, err)
 	}
 	l.held = n
+	l.memory.held.Add(n)
 	return nil
 }
 
 // keep gives back all but n bytes.
 func (l *lease) keep(n int64) {
 	if free := l.held - n; free > 0 {
+		l.memory.held.Add(-free)
 		l.memory.all.Release(free)
 		l.tenant.share.Release(free)
 		l.held = n

@@ -119,6 +119,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 	if err := errors.Join(certErr, authErr); err != nil {
 		return nil, &ConfigurationError{err}
 	}
+	s.metrics.watch(deps.Metrics, s.auth, s.memory)
 	s.handler = s.newHandler()
 	s.http = &http.Server{
 		Handler:           s.handler,
