@@ -7,9 +7,6 @@ import (
 	"errors"
 	"net/http"
 	"time"
-
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
 const (
@@ -25,34 +22,39 @@ const (
 
 // exportEnd is the last line of an export that ends before the list does.
 type exportEnd struct {
-	NextCursor string           `json:"next_cursor" doc:"Ask again with this cursor for the rest."`
-	Problem    *huma.ErrorModel `json:"problem" doc:"Why the export ends here."`
+	NextCursor string       `json:"next_cursor"`
+	Problem    *problemBody `json:"problem"`
 }
 
 // export streams a whole list, a line an item. It holds one read of DynamoDB, at most 1 MB, at a time. Three ways it
 // can end, and a client can tell them apart: cleanly after the last item; with an exportEnd line, whose cursor leads to
 // the rest; or, when the connection breaks, without the end of the chunked body, then `after` with the last id leads on.
-func (s *Server) export(ctx context.Context, q listQuery, f fingerprint) (*listOutput, error) {
+func (s *Server) export(w http.ResponseWriter, r *http.Request, q listQuery, f fingerprint) error {
+	ctx := r.Context()
 	current := requestOf(ctx)
 	current.export = true
 	reader := current.reader
 	if !s.exportShares.take(reader.tenant) {
-		return nil, current.fail(ctx, retryLater(http.StatusTooManyRequests, "This tenant has as many exports under way as it may have. Wait for one to end.", exportAgain, nil))
+		return retryLater(http.StatusTooManyRequests, "This tenant has as many exports under way as it may have. Wait for one to end.", exportAgain, nil)
 	}
 	select {
 	case s.exports <- struct{}{}:
 	default:
 		s.exportShares.give(reader.tenant)
 		select {
-		case s.exportWanted <- struct{}{}:
-		default: // one is asked to end already
+		case <-s.exportWanted: // an older one, who may have given up
+		default:
 		}
-		return nil, current.fail(ctx, retryLater(http.StatusServiceUnavailable, "As many exports as this server allows are under way. Try again later.", exportAgain, nil))
+		select {
+		case s.exportWanted <- time.Now():
+		default: // somebody else was turned away just now
+		}
+		return retryLater(http.StatusServiceUnavailable, "As many exports as this server allows are under way. Try again later.", exportAgain, nil)
 	}
-	release := func() {
+	defer func() {
 		<-s.exports
 		s.exportShares.give(reader.tenant)
-	}
+	}()
 	start := time.Now()
 	read := func() (batch, error) {
 		ctx, cancel := context.WithTimeout(ctx, s.timeout)
@@ -66,56 +68,49 @@ func (s *Server) export(ctx context.Context, q listQuery, f fingerprint) (*listO
 	// The first read comes before the first byte, so that what goes wrong at once has a status of its own.
 	b, err := read()
 	if err != nil {
-		release()
-		return nil, current.fail(ctx, err)
+		return err
 	}
-	body := func(h huma.Context) {
-		defer release()
-		_, w := humago.Unwrap(h)
-		w.Header().Del("Link")
-		w.Header().Set("Content-Type", ndjsonType)
-		if current.http.Method == http.MethodHead {
-			return
+	w.Header().Set("Content-Type", ndjsonType)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	control := http.NewResponseController(w)
+	// send sends what was read and gives its memory back. Where it can't, it breaks the connection off, so that the client can't
+	// take what it has for the whole. A writer that has no deadlines, as in tests, does without.
+	send := func() {
+		err := control.SetWriteDeadline(time.Now().Add(s.timeout + exportWriteTime))
+		if errors.Is(err, http.ErrNotSupported) {
+			err = nil
 		}
-		control := http.NewResponseController(w)
-		// send sends what was read and gives its memory back. Where it can't, it breaks the connection off, so that the client can't
-		// take what it has for the whole. A writer that has no deadlines, as in tests, does without.
-		send := func() {
-			err := control.SetWriteDeadline(time.Now().Add(s.timeout + exportWriteTime))
-			if errors.Is(err, http.ErrNotSupported) {
-				err = nil
-			}
-			if err == nil && len(reader.out) > 0 {
-				_, err = w.Write(reader.out)
-			}
-			if err != nil {
-				current.log.Info("export broken off", "request_id", current.id, "error", err)
-				panic(http.ErrAbortHandler)
-			}
-			reader.out = nil
-			reader.lease.keep(0)
+		if err == nil && len(reader.out) > 0 {
+			_, err = w.Write(reader.out)
 		}
-		for {
+		if err != nil {
+			current.log.Info("export broken off", "request_id", current.id, "error", err)
+			panic(http.ErrAbortHandler)
+		}
+		reader.out = nil
+		reader.lease.keep(0)
+	}
+	for {
+		send()
+		if !b.more {
+			return nil
+		}
+		q.after, q.started = b.after, true
+		stop := s.pause(ctx, reader.buckets, start)
+		if stop == nil {
+			if b, err = read(); err != nil {
+				stop = current.fail(ctx, err)
+				reader.out = nil
+			}
+		}
+		if stop != nil {
+			reader.out = appendLine(reader.out, exportEnd{encodeCursor(f, q.after), &stop.problemBody})
 			send()
-			if !b.more {
-				return
-			}
-			q.after, q.started = b.after, true
-			stop := s.pause(ctx, reader.buckets, start)
-			if stop == nil {
-				if b, err = read(); err != nil {
-					stop = current.fail(ctx, err)
-					reader.out = nil
-				}
-			}
-			if stop != nil {
-				reader.out = appendLine(reader.out, exportEnd{encodeCursor(f, q.after), &stop.ErrorModel})
-				send()
-				return
-			}
+			return nil
 		}
 	}
-	return &listOutput{Body: body}, nil
 }
 
 // pause waits until the tenant has read units again. The problem says why the export has to end instead: the server stops, or the
@@ -128,8 +123,10 @@ func (s *Server) pause(ctx context.Context, b *buckets, start time.Time) *proble
 		}
 		if now.Sub(start) >= exportTurn {
 			select {
-			case <-s.exportWanted:
-				return newProblem(http.StatusServiceUnavailable, "Other exports wait for this one's place. Ask again with the cursor.")
+			case at := <-s.exportWanted:
+				if now.Sub(at) < exportTurn { // it was told to come back soon, and so still wants the place
+					return newProblem(http.StatusServiceUnavailable, "Other exports wait for this one's place. Ask again with the cursor.")
+				}
 			default:
 			}
 		}

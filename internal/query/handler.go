@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/google/uuid"
 
 	"tributary/internal/base/loopback"
@@ -60,7 +58,7 @@ func (s *Server) newHandler() http.Handler {
 		notAllowed: s.refuse(http.StatusMethodNotAllowed, "Only GET and HEAD are served."),
 		badPath:    s.refuse(http.StatusBadRequest, "The path's percent-encoding is broken, or is not of UTF-8."),
 	}
-	s.api = s.newAPI(m)
+	s.addOperations(m)
 	s.addDocuments(m)
 	return s.observe(s.screen(m))
 }
@@ -194,10 +192,13 @@ func headerBytes(h http.Header) (n int) {
 	return n
 }
 
-// guard is huma's middleware for the routes with data: it asks auth for the tenant that the path names, and gives the
+// guard stands before the routes with data: it asks auth for the tenant that the path names, and gives the
 // handler a reader that is bound to it. Nothing of the request but path and token is looked at before.
-func (s *Server) guard(h huma.Context, next func(huma.Context)) {
-	r, w := humago.Unwrap(h)
+func (s *Server) guard(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { s.guarded(w, r, next) }
+}
+
+func (s *Server) guarded(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 	ctx := r.Context()
 	current := requestOf(ctx)
 	asked := r.PathValue("tenant_id")
@@ -228,11 +229,7 @@ func (s *Server) guard(h huma.Context, next func(huma.Context)) {
 		retryLater(http.StatusServiceUnavailable, "As many requests as this server allows are under way. Try again shortly.", time.Second, nil).write(w)
 		return
 	}
-	if p := checkQuery(r.URL.RawQuery); p != nil {
-		p.write(w)
-		return
-	}
-	next(h)
+	next(w, r)
 }
 
 // deny writes the audit line of a denied request and returns its answer, which depends on nothing but the reason: not

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
-	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tributary/internal/query/auth"
@@ -61,14 +60,13 @@ type Server struct {
 	tables                      *tables
 	auth                        *auth.Authorizer
 	rates                       *rateLimits
-	slots                       chan struct{} // one for each request that is served
-	exports                     chan struct{} // one for each export that is served
-	exportWanted                chan struct{} // holds something when an export was turned away and none has ended for it yet
+	slots                       chan struct{}  // one for each request that is served
+	exports                     chan struct{}  // one for each export that is served
+	exportWanted                chan time.Time // holds when an export was turned away, where none has ended for it yet
 	requestShares, exportShares *shares
 	memory                      *memory
 	log                         *slog.Logger
 	metrics                     *metrics
-	api                         huma.API
 	handler                     http.Handler
 	http                        *http.Server
 	draining                    atomic.Bool
@@ -96,7 +94,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 		slots:   make(chan struct{}, cfg.QueryConcurrency),
 		exports: make(chan struct{}, cfg.QueryExports),
 
-		exportWanted:  make(chan struct{}, 1),
+		exportWanted:  make(chan time.Time, 1),
 		memory:        newMemory(int64(cfg.QueryMemory)),
 		requestShares: newShares(cfg.QueryConcurrency),
 		exportShares:  newShares(cfg.QueryExports),

@@ -24,17 +24,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/lestrrat-go/jwx/v3/jwa"
-	"github.com/lestrrat-go/jwx/v3/jwk"
-	"github.com/lestrrat-go/jwx/v3/jws"
-	"github.com/lestrrat-go/jwx/v3/jwt"
+	"github.com/go-jose/go-jose/v4"
 )
 
 // keyRing is an issuer's keys.
 type keyRing struct {
 	t       *testing.T
 	issuer  string // "issuer" where it is ""
-	private map[string]jwk.Key
+	private map[string]*ecdsa.PrivateKey
 }
 
 func (r *keyRing) add(kid string) {
@@ -42,42 +39,20 @@ func (r *keyRing) add(kid string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	private, err := jwk.Import(key)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if err := private.Set(jwk.KeyIDKey, kid); err != nil {
-		r.t.Fatal(err)
-	}
 	if r.private == nil {
-		r.private = map[string]jwk.Key{}
+		r.private = map[string]*ecdsa.PrivateKey{}
 	}
-	r.private[kid] = private
+	r.private[kid] = key
 }
 
 // unname has tokens with no kid signed with a key.
-func (r *keyRing) unname(kid string) {
-	unnamed, err := r.private[kid].Clone()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if err := unnamed.Remove(jwk.KeyIDKey); err != nil {
-		r.t.Fatal(err)
-	}
-	r.private[""] = unnamed
-}
+func (r *keyRing) unname(kid string) { r.private[""] = r.private[kid] }
 
 // set is the JWK set of the keys named.
 func (r *keyRing) set(kids ...string) []byte {
-	set := jwk.NewSet()
+	var set jose.JSONWebKeySet
 	for _, kid := range kids {
-		public, err := r.private[kid].PublicKey()
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		if err := set.AddKey(public); err != nil {
-			r.t.Fatal(err)
-		}
+		set.Keys = append(set.Keys, jose.JSONWebKey{Key: &r.private[kid].PublicKey, KeyID: kid})
 	}
 	text, err := json.Marshal(set)
 	if err != nil {
@@ -87,22 +62,31 @@ func (r *keyRing) set(kids ...string) []byte {
 }
 
 func (r *keyRing) token(kid, tenant string, expires time.Time) string {
-	claims, err := jwt.NewBuilder().Issuer(cmp.Or(r.issuer, "issuer")).Audience([]string{"tributary"}).Subject("s").Expiration(expires).Claim("tenant_id", tenant).Build()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	headers := jws.NewHeaders()
+	options := &jose.SignerOptions{}
 	if kid != "" {
-		if err := headers.Set(jws.KeyIDKey, kid); err != nil {
-			r.t.Fatal(err)
-		}
+		options.WithHeader("kid", kid)
 	}
-	key := r.private[kid]
-	signed, err := jwt.Sign(claims, jwt.WithKey(jwa.ES256(), key, jws.WithProtectedHeaders(headers)))
+	return r.sign(jose.SigningKey{Algorithm: jose.ES256, Key: r.private[kid]}, options, tenant, expires)
+}
+
+func (r *keyRing) sign(key jose.SigningKey, options *jose.SignerOptions, tenant string, expires time.Time) string {
+	signer, err := jose.NewSigner(key, options)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return string(signed)
+	claims, err := json.Marshal(map[string]any{"iss": cmp.Or(r.issuer, "issuer"), "aud": []string{"tributary"}, "sub": "s", "exp": expires.Unix(), "tenant_id": tenant})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	signed, err := signer.Sign(claims)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	text, err := signed.CompactSerialize()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return text
 }
 
 func jwtConfig(jwks string) Config {

@@ -2,15 +2,26 @@ package auth
 
 import (
 	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 func TestTenantClaim(t *testing.T) {
@@ -323,5 +334,78 @@ func TestTheKeysURLKeepsItsSecret(t *testing.T) {
 	}
 	if _, err := New(t.Context(), jwtConfig("https://%zz?SECRETKEY"), slog.New(slog.DiscardHandler)); err == nil || strings.Contains(err.Error(), "SECRETKEY") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestEveryAlgorithm has another library sign with each algorithm, and this one check.
+func TestEveryAlgorithm(t *testing.T) {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, edKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private := map[string]crypto.Signer{"RS": rsaKey, "PS": rsaKey, "Ed": edKey}
+	for algorithm, curve := range map[string]elliptic.Curve{"ES256": elliptic.P256(), "ES384": elliptic.P384(), "ES512": elliptic.P521()} {
+		key, err := ecdsa.GenerateKey(curve, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		private[algorithm] = key
+	}
+	ring := &keyRing{t: t}
+	clock := newClock(time.Now())
+	var algorithms []string
+	for algorithm := range hashes {
+		if algorithm != "Ed25519" { // jose knows it as EdDSA alone
+			algorithms = append(algorithms, algorithm)
+		}
+	}
+	for _, algorithm := range algorithms {
+		key := private[algorithm]
+		if key == nil {
+			key = private[algorithm[:2]]
+		}
+		set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := jwtConfig(keysFile(t, set))
+		cfg.Algorithms = slices.Collect(maps.Keys(hashes))
+		a, _ := open(t, cfg, clock)
+		token := ring.sign(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(algorithm), Key: key}, nil, "acme", clock.now().Add(time.Hour))
+		if _, err := ask(t, a, token, "acme"); err != nil {
+			t.Errorf("%s: %v", algorithm, err)
+		}
+		head, rest, _ := strings.Cut(token, ".")
+		payload, signature, _ := strings.Cut(rest, ".")
+		broken := head + "." + payload + "." + string(signature[0]^1) + signature[1:]
+		if _, err := ask(t, a, broken, "acme"); reasonOf(err) != ReasonSignature {
+			t.Errorf("%s, a bit of the signature changed: %v", algorithm, err)
+		}
+		for _, other := range algorithms { // the same key and signature by another name
+			if other == algorithm {
+				continue
+			}
+			named := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"`+other+`"}`)) + "." + rest
+			if _, err := ask(t, a, named, "acme"); err == nil {
+				t.Errorf("a token signed with %s is good as %s", algorithm, other)
+			}
+		}
+	}
+	// RFC 9864 names EdDSA with its curve.
+	signed := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"Ed25519"}`)) + "." +
+		base64.RawURLEncoding.EncodeToString([]byte(`{"iss":"issuer","aud":"tributary","tenant_id":"acme","exp":`+strconv.FormatInt(clock.now().Add(time.Hour).Unix(), 10)+`}`))
+	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: edKey.Public()}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := jwtConfig(keysFile(t, set))
+	cfg.Algorithms = []string{"Ed25519"}
+	a, _ := open(t, cfg, clock)
+	if _, err := ask(t, a, signed+"."+base64.RawURLEncoding.EncodeToString(ed25519.Sign(edKey, []byte(signed))), "acme"); err != nil {
+		t.Errorf("Ed25519: %v", err)
 	}
 }
