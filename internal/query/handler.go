@@ -43,9 +43,9 @@ func (r *request) fail(ctx context.Context, err error) *problem {
 	switch {
 	case p.cause == nil || r.http.Context().Err() != nil:
 	case p.Status == http.StatusInternalServerError:
-		r.log.Error("request failed", "request_id", r.id, "err", p.cause)
+		r.log.Error("request failed", "request_id", r.id, "error", p.cause)
 	default:
-		r.log.Warn("request not served", "request_id", r.id, "err", p.cause)
+		r.log.Warn("request not served", "request_id", r.id, "error", p.cause)
 	}
 	return p
 }
@@ -245,7 +245,7 @@ func (s *Server) deny(current *request, r *http.Request, tenant string, err erro
 		attributes = append(attributes, "subject", cut(denied.Subject))
 	}
 	if denied.Err != nil {
-		attributes = append(attributes, "err", denied.Err)
+		attributes = append(attributes, "error", denied.Err)
 	}
 	// Not a warning, of which the log folds those that are alike: who tried what must be found afterwards. The metric counts.
 	current.log.Info("request denied", attributes...)

@@ -248,7 +248,7 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if now := time.Now(); now.Sub(current.checked) >= certificateCheck {
 		loaded, err := c.load(now)
 		if err != nil {
-			c.log.Error("certificate not read, its last good state stays in force", "err", err)
+			c.log.Error("certificate not read, its last good state stays in force", "error", err)
 			loaded = &loadedCertificate{tls: current.tls, checked: now, changed: current.changed}
 		}
 		c.current.Store(loaded)

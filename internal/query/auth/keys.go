@@ -80,7 +80,7 @@ func newKeySource(ctx context.Context, where Keys, log *slog.Logger) (*keySource
 		},
 	}
 	if err := s.fetch(ctx); err != nil {
-		log.Error("keys of JWTs not loaded, JWTs are refused until they are", "err", err)
+		log.Error("keys of JWTs not loaded, JWTs are refused until they are", "error", err)
 	}
 	return s, nil
 }
@@ -103,7 +103,7 @@ func (s *keySource) run(ctx context.Context, every time.Duration) {
 		case <-t.C:
 		}
 		if err := s.fetch(ctx); err != nil && ctx.Err() == nil {
-			s.log.Error("keys of JWTs not fetched, the last ones stay in force", "err", err, "for", keysMaxAge)
+			s.log.Error("keys of JWTs not fetched, the last ones stay in force", "error", err, "for", keysMaxAge)
 		}
 	}
 }
