@@ -398,7 +398,7 @@ func TestNoWrongCredentialReadsAnything(t *testing.T) {
 		"without kid": jwt(t, header("RS256", ""), claims(tenant), rs256(s.rsa)), "list": s.token(t, []string{"tenantX", "tenantB"}),
 		"operator": s.token(t, "*"), "Cognito": s.token(t, tenant, "aud", nil, "client_id", "tributary", "token_use", "access"),
 		"an object of tenants": s.token(t, map[string]any{"tenantB": map[string]any{"id": "x"}, "tenantC": map[string]any{}}), "a fraction in exp": s.token(t, tenant, "exp", float64(now.Unix())+3600.25), "static": s.static["of B"], "static operator": s.static["of everyone"],
-		"within the skew": s.token(t, tenant, "exp", now.Add(-20*time.Second).Unix()),
+		"within the skew": s.token(t, tenant, "exp", time.Now().Add(-20*time.Second).Unix()),
 	} {
 		if a := get(t, s.base+"/v1/tenants/tenantB/users", "Authorization", "Bearer "+token); a.status != 200 || !strings.Contains(a.body, secretOfB) {
 			t.Errorf("%s: %s", name, a)

@@ -43,7 +43,7 @@ func TestManyValuesFitTheMemory(t *testing.T) {
 	const bound = 256 << 20 // of a pod that answers queries
 	client := standIn(t, `{"Count":3,"Items":[`+manyNumbers("o1")+","+manyNumbers("o2")+","+manyNumbers("o3")+`],"ScannedCount":3}`)
 	cfg := defaults()
-	cfg.QueryConcurrency, cfg.QueryTimeout = 256, 4*time.Second // who waits longer is told to come back
+	cfg.QueryConcurrency, cfg.QueryTimeout = 256, 20*time.Second
 	base := serve(t, cfg, query.Deps{DynamoDB: client})
 	debug.FreeOSMemory()
 	limit := debug.SetMemoryLimit(192 << 20) // as a worker that only answers queries sets it
