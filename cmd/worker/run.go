@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,7 +50,7 @@ type runCmd struct {
 	Pprof            bool          `help:"Serve /debug/pprof where --admin-listen is not a loopback address. On loopback it always is."`
 	Writers          int           `default:"64" help:"Goroutines that call DynamoDB, at most (${default})."`
 	MaxInFlight      int           `default:"${max_in_flight}" help:"Commands held at once (${default})."`
-	MaxInFlightBytes size          `default:"${max_in_flight_bytes}" placeholder:"SIZE" help:"And their bytes (${default})."`
+	MaxInFlightBytes cli.Size      `default:"${max_in_flight_bytes}" placeholder:"SIZE" help:"And their bytes (${default})."`
 	Linger           time.Duration `default:"5ms" help:"How long a part-filled batch may wait while others are under way (${default})."`
 	DrainTimeout     time.Duration `default:"${drain_timeout}" help:"How long stopping may take (${default}; longer than one long poll of 20s). The exit status is 3 where messages were not finished by then."`
 	LameDuck         time.Duration `default:"0s" help:"How long to go on answering queries when told to stop, while /readyz says no already: for load balancers that hear of it late (${default})."`
@@ -126,16 +127,27 @@ func (c *runCmd) Run(ctx context.Context, s *cli.Streams) error {
 	return w.run(ctx, s)
 }
 
-// tuneGC lets the heap grow further between collections than Go does by itself, where commands are moved up to a limit that
-// follows from what may be held: what is held, once more while it is decoded and sent, and the program's own. GOGC and
-// GOMEMLIMIT override it.
+// tuneGC lets the heap grow further between collections than Go does by itself, up to a limit that follows from what may be held: of
+// commands, what is held, once more while it is decoded and sent; of answers to queries, what may be under way; and the program's own.
+// GOGC and GOMEMLIMIT override it.
 func (c *runCmd) tuneGC() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(150)
 	}
-	if os.Getenv("GOMEMLIMIT") == "" && c.Role != "query" {
-		debug.SetMemoryLimit(2*int64(c.MaxInFlightBytes) + 32<<20)
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(c.memoryLimit())
 	}
+}
+
+func (c *runCmd) memoryLimit() int64 {
+	limit := int64(32 << 20)
+	if c.Role != "query" {
+		limit += 2 * int64(c.MaxInFlightBytes)
+	}
+	if c.Role != "consume" {
+		limit += int64(c.QueryMemory) + 32<<20
+	}
+	return limit
 }
 
 // worker is the parts of a running worker. Those that the role leaves out are nil.
@@ -347,12 +359,15 @@ func (c *runCmd) status(w *worker, log *logging.Log) any {
 func (c *runCmd) shown() *runCmd {
 	shown := *c
 	secret := []*string{&shown.TLSCert, &shown.TLSKey, &shown.Auth.Tokens, &shown.ReaderRole}
-	if !strings.Contains(c.Auth.JWKS, "://") {
-		secret = append(secret, &shown.Auth.JWKS)
-	}
 	for _, s := range secret {
 		if *s != "" {
 			*s = "[set]"
+		}
+	}
+	shown.Auth.JWKS = slices.Clone(c.Auth.JWKS)
+	for i, keys := range shown.Auth.JWKS {
+		if !strings.Contains(string(keys), "://") {
+			shown.Auth.JWKS[i] = "[set]"
 		}
 	}
 	return &shown

@@ -4,15 +4,19 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"tributary/internal/operate/status"
+	"tributary/internal/query/auth"
 )
 
 // TestStatusNamesNoFilesAndRoles: /status is shown to anybody who reaches the admin port.
 func TestStatusNamesNoFilesAndRoles(t *testing.T) {
 	c := runCmd{AdminListen: "127.0.0.1:9090"}
 	c.Queue, c.Table = "orders", "Shared"
-	c.TLSCert, c.TLSKey, c.Auth.Tokens, c.Auth.JWKS = "/run/SECRET.pem", "/run/SECRET.key", "SECRET.tokens", "SECRET.jwks"
+	c.TLSCert, c.TLSKey, c.Auth.Tokens = "/run/SECRET.pem", "/run/SECRET.key", "SECRET.tokens"
+	c.Auth.JWKS = []auth.Keys{"SECRET.jwks", "https://user@keys.example/a?key=SECRET"}
 	c.ReaderRole = "arn:aws:iam::123456789012:role/SECRET"
-	text, err := json.Marshal(c.shown())
+	text, err := json.Marshal(status.Of(c.shown()))
 	if err != nil {
 		t.Fatal(err)
 	}

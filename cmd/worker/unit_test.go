@@ -27,3 +27,13 @@ func TestSystemdUnitsEnvironment(t *testing.T) {
 		t.Errorf("with the unit's settings the worker ends with status %d: %s", status, said)
 	}
 }
+
+func TestMemoryLimitFollowsTheRole(t *testing.T) {
+	for role, want := range map[string]int64{"consume": 2*64 + 32, "query": 32 + 128 + 32, "all": 2*64 + 32 + 128 + 32} {
+		c := runCmd{Role: role, MaxInFlightBytes: 64 << 20}
+		c.QueryMemory = 128 << 20
+		if got := c.memoryLimit(); got != want<<20 {
+			t.Errorf("%s: %d MiB, want %d", role, got>>20, want)
+		}
+	}
+}

@@ -2,15 +2,12 @@ package query
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
-
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
-	"github.com/danielgtaylor/huma/v2/negotiation"
 
 	"tributary/internal/messages"
 	"tributary/internal/table"
@@ -21,159 +18,63 @@ const (
 	ndjsonType = "application/x-ndjson"
 )
 
-// TenantPath names the tenant in the path. Handlers do not read it: they get a reader.
-type TenantPath struct {
-	TenantID string `path:"tenant_id" minLength:"1" maxLength:"128" pattern:"^([A-Za-z0-9:@=+-]|\\.[A-Za-z0-9_:@=+-]|\\.\\.[A-Za-z0-9._:@=+-])[A-Za-z0-9._:@=+-]*$" patternDescription:"1 to 128 of A-Z a-z 0-9 . _ : @ = + -, not starting with _, and not . or .." example:"tenantA" doc:"The tenant. The bearer token must be for it."`
-}
-
-type UserPath struct {
-	TenantPath
-	UserID string `path:"user_id" minLength:"1" maxLength:"256" pattern:"^[^#\\x00-\\x1f\\x7f-\\x9f]+$" patternDescription:"text without # and control characters" example:"u1" doc:"The user, 1 to 256 bytes of UTF-8, percent-encoded (a slash is %2F)."`
-}
-
-type OrderPath struct {
-	TenantPath
-	OrderID string `path:"order_id" minLength:"1" maxLength:"256" pattern:"^[^#\\x00-\\x1f\\x7f-\\x9f]+$" patternDescription:"text without # and control characters" example:"o1" doc:"The order, 1 to 256 bytes of UTF-8, percent-encoded (a slash is %2F)."`
-}
-
-type ConsistentParam struct {
-	Consistent bool `query:"consistent" doc:"Read strongly consistently: see every write that was done before. Costs twice the read units."`
-}
-
-type PageParams struct {
-	Limit      int       `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"How many items a page has at most. An export (application/x-ndjson) has all of them, whatever the limit."`
-	Cursor     string    `query:"cursor" maxLength:"1500" doc:"Where to go on: next_cursor of the page before. It fits only the same tenant and query; limit and consistent may change."`
-	After      string    `query:"after" maxLength:"256" doc:"Where to go on: after the item with this id, whether or not it is still there. For an export that broke off."`
-	Descending bool      `query:"descending" doc:"The last ids first. With UUIDv7 ids: the newest first."`
-	Since      time.Time `query:"since" doc:"Only items whose id is a UUIDv7 made at or after this time (to the millisecond). Ids of other kinds are left out."`
-	Until      time.Time `query:"until" doc:"Only items whose id is a UUIDv7 made before this time (to the millisecond). Ids of other kinds are left out."`
-}
-
-type getUserInput struct {
-	UserPath
-	ConsistentParam
-}
-
-type getOrderInput struct {
-	OrderPath
-	ConsistentParam
-}
-
-type listInput struct {
-	TenantPath
-	PageParams
-	ConsistentParam
-}
-
-type listUserOrdersInput struct {
-	UserPath
-	PageParams
-	ConsistentParam
-}
-
-type userOutput struct{ Body table.User }
-
-type orderOutput struct{ Body table.Order }
-
-// listOutput is a page, or an export, which writes itself.
-type listOutput struct {
-	Link string `header:"Link" doc:"The next page, where there is one: <…>; rel=\"next\"."`
-	Body func(huma.Context)
-}
-
-// page is a page as it is sent.
-type page[T any] struct {
-	Items      []T    `json:"items"`
-	NextCursor string `json:"next_cursor,omitempty"`
-}
-
-// newAPI registers the routes with m, through huma, which checks parameters and describes it all in OpenAPI.
-func (s *Server) newAPI(m *router) huma.API {
-	registry := huma.NewMapRegistry("#/components/schemas/", schemaName)
-	config := huma.Config{
-		OpenAPI: &huma.OpenAPI{
-			OpenAPI: "3.1.0",
-			Info: &huma.Info{
-				Title:       "Tributary query API",
-				Version:     "1",
-				Description: apiDescription,
-				License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
-			},
-			Components: &huma.Components{
-				Schemas: registry,
-				SecuritySchemes: map[string]*huma.SecurityScheme{
-					"bearer": {Type: "http", Scheme: "bearer", Description: "A JWT of the configured issuer, or a static token made by `worker token`. Not asked for by a worker that has no authentication configured, which listens on loopback only."},
-				},
-			},
-			Security: []map[string][]string{{"bearer": {}}},
-			Tags:     []*huma.Tag{{Name: "users"}, {Name: "orders"}},
-		},
-		Formats:                      huma.DefaultFormats,
-		DefaultFormat:                jsonType,
-		RejectUnknownQueryParameters: true,
-	}
-	api := humago.New(m, config)
-	api.UseMiddleware(s.guard)
-
-	huma.Register(api, s.operation("get-user", "/users/{user_id}", "users", "One user", nil), s.getUser)
-	huma.Register(api, s.operation("list-users", "/users", "users", "Users, by id", listResponse[table.User](registry)), s.listUsers)
-	huma.Register(api, s.operation("get-order", "/orders/{order_id}", "orders", "One order", nil), s.getOrder)
-	huma.Register(api, s.operation("list-orders", "/orders", "orders", "Orders, by id", listResponse[table.Order](registry)), s.listOrders)
-	huma.Register(api, s.operation("list-user-orders", "/users/{user_id}/orders", "orders", "One user's orders, by id", listResponse[table.Order](registry)), s.listUserOrders)
-	describe(api.OpenAPI())
-	return api
-}
-
-// operation describes a route. Ok is its good answer where huma can't tell it from the handler's type.
-func (s *Server) operation(id, path, tag, summary string, ok *huma.Response) huma.Operation {
-	o := huma.Operation{
-		OperationID: id,
-		Method:      http.MethodGet,
-		Path:        "/v1/tenants/{tenant_id}" + path,
-		Tags:        []string{tag},
-		Summary:     summary,
-		Description: operationDescriptions[id],
-		Errors:      []int{400, 401, 403, 404, 414, 415, 429, 431, 503},
-		Responses:   map[string]*huma.Response{},
-	}
-	if ok != nil {
-		o.Responses["200"] = ok
-	}
-	return o
-}
-
-func (s *Server) getUser(ctx context.Context, in *getUserInput) (*userOutput, error) {
-	user, err := get(ctx, table.UserEntity, "user_id", in.UserID, in.Consistent, s.timeout, table.ReadUser)
-	return &userOutput{user}, err
-}
-
-func (s *Server) getOrder(ctx context.Context, in *getOrderInput) (*orderOutput, error) {
-	order, err := get(ctx, table.OrderEntity, "order_id", in.OrderID, in.Consistent, s.timeout, table.ReadOrder)
-	return &orderOutput{order}, err
-}
-
-// get reads one item of the request's tenant.
-func get[T any](ctx context.Context, entity table.Entity, name, id string, consistent bool, timeout time.Duration,
-	decode func(table.Attributes) (T, error)) (value T, err error) {
-	current := requestOf(ctx)
-	defer func() {
-		if err != nil {
-			err = current.fail(ctx, err)
+// addOperations adds the routes with data.
+func (s *Server) addOperations(m *router) {
+	for _, o := range operations(entities) {
+		serve := s.get
+		if o.list {
+			serve = s.list
 		}
-	}()
-	if err := checkID("path."+name, name, id); err != nil {
-		return value, err
+		m.get(o.path, s.guard(func(w http.ResponseWriter, r *http.Request) {
+			in, p := o.readInput(r)
+			if p == nil {
+				if err := serve(w, r, &o, in); err != nil {
+					p = requestOf(r.Context()).fail(r.Context(), err)
+				}
+			}
+			if p != nil {
+				p.write(w)
+			}
+		}))
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	attributes, err := current.reader.get(ctx, entity, id, consistent)
+}
+
+// get answers with one item of the request's tenant. An error is what keeps it from answering.
+func (s *Server) get(w http.ResponseWriter, r *http.Request, o *operation, in input) error {
+	current := requestOf(r.Context())
+	id, err := pathID(r, o.entity)
 	if err != nil {
-		return value, err
+		return err
 	}
-	if attributes == nil {
-		return value, newProblem(http.StatusNotFound, "There is no such "+entity.String()+".")
+	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
+	defer cancel()
+	reader := current.reader
+	found, err := reader.get(ctx, table.Key{TenantID: reader.tenant, Entity: o.entity.kind, ID: id}, in.consistent)
+	if err != nil {
+		return err
 	}
-	return decode(attributes)
+	if !found {
+		return newProblem(http.StatusNotFound, "There is no such "+o.entity.name()+".")
+	}
+	if !s.show(current) { // the key that was asked for is one
+		return errors.New("the item is not the one that was asked for")
+	}
+	reader.out = append(reader.out, '\n')
+	writeJSON(w, reader.out)
+	return nil
+}
+
+func writeJSON(w http.ResponseWriter, text []byte) {
+	w.Header().Set("Content-Type", jsonType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	_, _ = w.Write(text) // a client that is gone needs no answer
+}
+
+// pathID returns the entity's id in the path, and refuses what can't be one.
+func pathID(r *http.Request, e *entity) (string, error) {
+	name := e.kind.IDName()
+	id := r.PathValue(name)
+	return id, checkID("path."+name, name, id)
 }
 
 // checkID refuses what can't be an id.
@@ -184,107 +85,97 @@ func checkID(where, name, id string) error {
 	return nil
 }
 
-func (s *Server) listUsers(ctx context.Context, in *listInput) (*listOutput, error) {
-	return listItems(ctx, s, &in.PageParams, listQuery{entity: table.UserEntity, consistent: in.Consistent}, table.ReadUser)
-}
-
-func (s *Server) listOrders(ctx context.Context, in *listInput) (*listOutput, error) {
-	return listItems(ctx, s, &in.PageParams, listQuery{entity: table.OrderEntity, consistent: in.Consistent}, table.ReadOrder)
-}
-
-func (s *Server) listUserOrders(ctx context.Context, in *listUserOrdersInput) (*listOutput, error) {
-	current := requestOf(ctx)
-	if err := checkID("path.user_id", "user_id", in.UserID); err != nil {
-		return nil, current.fail(ctx, err)
-	}
-	if in.Consistent {
-		return nil, current.fail(ctx, badParameter("query.consistent", "true",
-			"a user's orders are read through an index, which DynamoDB reads only eventually consistently"))
-	}
-	return listItems(ctx, s, &in.PageParams, listQuery{entity: table.OrderEntity, userID: in.UserID}, table.ReadOrder)
-}
-
-// listItems answers with a page, or with an export, as the request's Accept header asks.
-func listItems[T any](ctx context.Context, s *Server, in *PageParams, q listQuery, decode func(table.Attributes) (T, error)) (*listOutput, error) {
-	current := requestOf(ctx)
-	// Year 1 was asked for, which is no time for Go: nothing is that old.
-	for name, at := range map[string]*time.Time{"since": &in.Since, "until": &in.Until} {
-		if at.IsZero() && current.http.URL.Query().Has(name) {
-			*at = time.Unix(0, 0)
-		}
-	}
-	f, err := q.apply(in, current.reader.tenant)
-	if err != nil {
-		return nil, current.fail(ctx, err)
-	}
-	if wantsExport(current.http.Header.Values("Accept")) {
-		return export(ctx, s, q, f, decode)
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	items, after, more, err := current.reader.page(ctx, q, in.Limit)
-	if err != nil {
-		return nil, current.fail(ctx, err)
-	}
-	p := page[T]{Items: make([]T, 0, len(items))}
-	for _, i := range items {
-		if value, ok := decodeItem(s, current, i, decode); ok {
-			p.Items = append(p.Items, value)
-		}
-	}
-	out := &listOutput{}
-	if more {
-		p.NextCursor = encodeCursor(f, after)
-		out.Link = nextLink(current.http, p.NextCursor)
-	}
-	out.Body = func(h huma.Context) {
-		h.SetHeader("Content-Type", jsonType)
-		if out.Link == "" {
-			// huma sends an empty one.
-			_, w := humago.Unwrap(h)
-			w.Header().Del("Link")
-		}
-		e := json.NewEncoder(h.BodyWriter())
-		e.SetEscapeHTML(false)
-		_ = e.Encode(p) // the client is gone, which is no one's fault
-	}
-	return out, nil
-}
-
-// decodeItem reads an item. One that somebody else put into the table in a form that is no user's or order's is left
-// out, and logged: it must not hide all the others.
-func decodeItem[T any](s *Server, current *request, i item, decode func(table.Attributes) (T, error)) (T, bool) {
-	value, err := decode(i.attributes)
+// show appends the item at hand to the answer and says whether it could: an item whose key names no entity is left out. What
+// somebody else put into the table is logged with its key, so that it can be mended.
+func (s *Server) show(current *request) bool {
+	reader := current.reader
+	key, err := reader.item.Key()
 	if err != nil {
 		s.metrics.unreadable.Inc()
-		current.log.Warn("item left out, it can't be read", "request_id", current.id, "err", err)
-		return value, false
+		current.log.Warn("item left out, its key names no user or order", "request_id", current.id, "tenant", reader.tenant, "sk", cut(reader.item.SortKey()), "error", err)
+		return false
 	}
-	return value, true
+	var unreadable []string
+	reader.out, unreadable = reader.item.AppendShown(reader.out, key)
+	if len(unreadable) > 0 {
+		s.metrics.unreadable.Inc()
+		current.log.Warn("item shown without attributes that can't be read", "request_id", current.id, "tenant", reader.tenant, "sk", key.SK(), "attributes", unreadable)
+	}
+	return true
+}
+
+// list answers with a page, or with an export, as the request's Accept header asks. An error is what keeps it from answering.
+func (s *Server) list(w http.ResponseWriter, r *http.Request, o *operation, in input) error {
+	current := requestOf(r.Context())
+	reader := current.reader
+	q := listQuery{entity: o.entity.kind, consistent: in.consistent}
+	if o.parent != nil {
+		var err error
+		if q.userID, err = pathID(r, o.parent); err != nil {
+			return err
+		}
+		if in.consistent {
+			return badParameter("query.consistent", "true",
+				article(o.parent.name())+"'s "+o.entity.plural+" are read through an index, which DynamoDB reads only eventually consistently")
+		}
+	}
+	f, err := q.apply(&in, reader.tenant)
+	if err != nil {
+		return err
+	}
+	if wantsExport(r.Header.Values("Accept")) {
+		return s.export(w, r, q, f)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
+	defer cancel()
+	reader.out = append(reader.out, `{"items":[`...)
+	empty := len(reader.out)
+	after, more, err := reader.page(ctx, q, in.limit, func() bool {
+		shown := s.show(current)
+		if shown {
+			reader.out = append(reader.out, ',')
+		}
+		return shown
+	})
+	if err != nil {
+		return err
+	}
+	if len(reader.out) > empty {
+		reader.out = reader.out[:len(reader.out)-1]
+	}
+	reader.out = append(reader.out, ']')
+	if more {
+		cursor := encodeCursor(f, after)
+		reader.out = append(reader.out, `,"next_cursor":"`+cursor+`"`...)
+		w.Header().Set("Link", nextLink(r, cursor))
+	}
+	reader.out = append(reader.out, "}\n"...)
+	writeJSON(w, reader.out)
+	return nil
 }
 
 // apply takes over what the parameters say, and returns the fingerprint of cursors for it.
-func (q *listQuery) apply(in *PageParams, tenant string) (fingerprint, error) {
+func (q *listQuery) apply(in *input, tenant string) (fingerprint, error) {
 	var err error
-	q.descending = in.Descending
-	if q.ids, err = newIDRange(in.Since, in.Until); err != nil {
-		return fingerprint{}, badParameter("query.since", in.Since.Format(time.RFC3339Nano), err.Error())
+	q.descending = in.descending
+	if q.ids, err = newIDRange(in.since, in.until); err != nil {
+		return fingerprint{}, badParameter("query.since", in.since.Format(time.RFC3339Nano), err.Error())
 	}
 	f := q.fingerprint(tenant)
 	switch {
-	case in.Cursor != "" && in.After != "":
-		return fingerprint{}, badParameter("query.after", in.After, "give cursor or after, not both")
-	case in.Cursor != "":
-		position, err := decodeCursor(f, q.entity, in.Cursor)
+	case in.cursor != "" && in.after != "":
+		return fingerprint{}, badParameter("query.after", in.after, "give cursor or after, not both")
+	case in.cursor != "":
+		position, err := decodeCursor(f, q.entity, in.cursor)
 		if err != nil || q.ids.set() && !q.ids.within(position) {
-			return fingerprint{}, badParameter("query.cursor", in.Cursor, errCursor.Error())
+			return fingerprint{}, badParameter("query.cursor", in.cursor, errCursor.Error())
 		}
 		q.after, q.started = position, true
-	case in.After != "":
-		if err := checkID("query.after", "after", in.After); err != nil {
+	case in.after != "":
+		if err := checkID("query.after", "after", in.after); err != nil {
 			return fingerprint{}, err
 		}
-		q.goOnAfter(in.After)
+		q.goOnAfter(in.after)
 	}
 	return f, nil
 }
@@ -296,11 +187,6 @@ func (q *listQuery) goOnAfter(id string) {
 	if !early {
 		q.after, q.started = id, true
 	}
-}
-
-// wantsExport says whether the client prefers NDJSON.
-func wantsExport(accept []string) bool {
-	return negotiation.SelectQValue(strings.Join(accept, ","), []string{jsonType, ndjsonType}) == ndjsonType
 }
 
 // nextLink is the Link header for the page after cursor: the same path and query, relative to this server.

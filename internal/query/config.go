@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"time"
 
+	"tributary/internal/base/cli"
 	"tributary/internal/base/loopback"
 	"tributary/internal/query/auth"
 )
@@ -26,8 +27,13 @@ type Config struct {
 	QueryExports     int           `default:"16" help:"Exports served at once, of those, of one tenant a quarter at most (${default})."`
 	QueryRate        float64       `default:"1000" help:"Requests a second of one tenant, in the long run (${default})."`
 	QueryBurst       int           `default:"2000" help:"Requests of one tenant that may come at once (${default})."`
+	QueryReadUnits   float64       `default:"3000" help:"DynamoDB read units a second of one tenant, in the long run; ten seconds of them may come at once (${default}, what one partition gives)."`
+	QueryMemory      cli.Size      `default:"128MiB" placeholder:"SIZE" help:"Memory for the answers under way, of one tenant a quarter at most; further requests wait, and are then told to come back (${default})."`
 	QueryTenants     int           `default:"10000" help:"Tenants whose rate and credentials are remembered at once (${default})."`
 }
+
+// minMemory leaves a tenant's share, a quarter, room for a full page of ordinary items.
+const minMemory = cli.Size(16 << 20)
 
 // roleARN is the form of a role's ARN ("IAM identifiers").
 var roleARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$`)
@@ -64,6 +70,12 @@ func (c *Config) Validate() error {
 	}
 	if c.QueryBurst < 1 {
 		fail("--query-burst is %d: it must be 1 or more", c.QueryBurst)
+	}
+	if !(c.QueryReadUnits > 0) {
+		fail("--query-read-units is %v: it must be more than 0", c.QueryReadUnits)
+	}
+	if c.QueryMemory < minMemory {
+		fail("--query-memory is %v: it must be %v or more, room for one full page of each of four tenants", c.QueryMemory, minMemory)
 	}
 	if c.QueryTenants < 1 {
 		fail("--query-tenants is %d: it must be 1 or more", c.QueryTenants)

@@ -1,129 +1,156 @@
 package query
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
-
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
-
-	"tributary/internal/table"
 )
 
 const (
-	// exportBuffer is how much of an export is gathered before it is sent.
-	exportBuffer = 64 << 10
 	// exportWriteTime is how long the client may take to accept what one read gave, at most 1 MB of items.
 	exportWriteTime = time.Minute
+	// exportTurn is how long an export may go on while others are turned away. Each that is turned away makes one end.
+	exportTurn = time.Minute
+	// exportAgain is when to ask again for an export that was turned away.
+	exportAgain = 10 * time.Second
+	// exportLook is how often an export that waits for read units looks whether it has to end.
+	exportLook = time.Second
 )
 
 // exportEnd is the last line of an export that ends before the list does.
 type exportEnd struct {
-	NextCursor string           `json:"next_cursor" doc:"Ask again with this cursor for the rest."`
-	Problem    *huma.ErrorModel `json:"problem" doc:"Why the export ends here."`
+	NextCursor string       `json:"next_cursor"`
+	Problem    *problemBody `json:"problem"`
 }
 
 // export streams a whole list, a line an item. It holds one read of DynamoDB, at most 1 MB, at a time. Three ways it
 // can end, and a client can tell them apart: cleanly after the last item; with an exportEnd line, whose cursor leads to
 // the rest; or, when the connection breaks, without the end of the chunked body, then `after` with the last id leads on.
-func export[T any](ctx context.Context, s *Server, q listQuery, f fingerprint, decode func(table.Attributes) (T, error)) (*listOutput, error) {
+func (s *Server) export(w http.ResponseWriter, r *http.Request, q listQuery, f fingerprint) error {
+	ctx := r.Context()
 	current := requestOf(ctx)
 	current.export = true
-	tenant := current.reader.tenant
-	if !s.exportShares.take(tenant) {
-		p := newProblem(http.StatusTooManyRequests, "This tenant has as many exports under way as it may have. Wait for one to end.")
-		p.retryAfter = 10 * time.Second
-		return nil, current.fail(ctx, p)
+	reader := current.reader
+	if !s.exportShares.take(reader.tenant) {
+		return retryLater(http.StatusTooManyRequests, "This tenant has as many exports under way as it may have. Wait for one to end.", exportAgain, nil)
 	}
 	select {
 	case s.exports <- struct{}{}:
 	default:
-		s.exportShares.give(tenant)
-		p := newProblem(http.StatusServiceUnavailable, "As many exports as this server allows are under way. Try again later.")
-		p.retryAfter = 10 * time.Second
-		return nil, current.fail(ctx, p)
+		s.exportShares.give(reader.tenant)
+		select {
+		case <-s.exportWanted: // an older one, who may have given up
+		default:
+		}
+		select {
+		case s.exportWanted <- time.Now():
+		default: // somebody else was turned away just now
+		}
+		return retryLater(http.StatusServiceUnavailable, "As many exports as this server allows are under way. Try again later.", exportAgain, nil)
 	}
-	release := func() {
+	defer func() {
 		<-s.exports
-		s.exportShares.give(tenant)
-	}
+		s.exportShares.give(reader.tenant)
+	}()
+	start := time.Now()
 	read := func() (batch, error) {
 		ctx, cancel := context.WithTimeout(ctx, s.timeout)
 		defer cancel()
-		return current.reader.read(ctx, &q, readItems)
+		return reader.read(ctx, &q, readItems, func(string) {
+			if s.show(current) {
+				reader.out = append(reader.out, '\n')
+			}
+		})
 	}
 	// The first read comes before the first byte, so that what goes wrong at once has a status of its own.
-	first, err := read()
+	b, err := read()
 	if err != nil {
-		release()
-		return nil, current.fail(ctx, err)
+		return err
 	}
-	body := func(h huma.Context) {
-		defer release()
-		_, w := humago.Unwrap(h)
-		w.Header().Del("Link")
-		w.Header().Set("Content-Type", ndjsonType)
-		if current.http.Method == http.MethodHead {
-			return
+	w.Header().Set("Content-Type", ndjsonType)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	control := http.NewResponseController(w)
+	// send sends what was read and gives its memory back. Where it can't, it breaks the connection off, so that the client can't
+	// take what it has for the whole. A writer that has no deadlines, as in tests, does without.
+	send := func() {
+		err := control.SetWriteDeadline(time.Now().Add(s.timeout + exportWriteTime))
+		if errors.Is(err, http.ErrNotSupported) {
+			err = nil
 		}
-		control := http.NewResponseController(w)
-		out := bufio.NewWriterSize(w, exportBuffer)
-		var line bytes.Buffer
-		encode := json.NewEncoder(&line)
-		encode.SetEscapeHTML(false)
-		send := func(v any) error {
-			line.Reset()
-			if err := encode.Encode(v); err != nil {
-				return err
-			}
-			_, err := out.Write(line.Bytes())
-			return err
+		if err == nil && len(reader.out) > 0 {
+			_, err = w.Write(reader.out)
 		}
-		// giveUp breaks the connection off, so that the client can't take what it has for the whole.
-		giveUp := func(err error) {
-			current.log.Info("export broken off", "request_id", current.id, "err", err)
+		if err != nil {
+			current.log.Info("export broken off", "request_id", current.id, "error", err)
 			panic(http.ErrAbortHandler)
 		}
-		for b := first; ; {
-			// A writer that has no deadlines, as in tests, does without.
-			if err := control.SetWriteDeadline(time.Now().Add(s.timeout + exportWriteTime)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-				giveUp(err)
-			}
-			for _, i := range b.items {
-				if value, ok := decodeItem(s, current, i, decode); ok {
-					if err := send(value); err != nil {
-						giveUp(err)
-					}
-				}
-			}
-			if !b.more {
-				break
-			}
-			q.after, q.started = b.after, true
-			var stop *problem
-			if s.isDraining() {
-				stop = newProblem(http.StatusServiceUnavailable, drainingDetail)
-			} else if b, err = read(); err != nil {
+		reader.out = nil
+		reader.lease.keep(0)
+	}
+	for {
+		send()
+		if !b.more {
+			return nil
+		}
+		q.after, q.started = b.after, true
+		stop := s.pause(ctx, reader.buckets, start)
+		if stop == nil {
+			if b, err = read(); err != nil {
 				stop = current.fail(ctx, err)
-			}
-			if stop != nil {
-				if err := send(exportEnd{encodeCursor(f, q.after), &stop.ErrorModel}); err != nil {
-					giveUp(err)
-				}
-				break
-			}
-			if err := out.Flush(); err != nil {
-				giveUp(err)
+				reader.out = nil
 			}
 		}
-		if err := out.Flush(); err != nil {
-			giveUp(err)
+		if stop != nil {
+			reader.out = appendLine(reader.out, exportEnd{encodeCursor(f, q.after), &stop.problemBody})
+			send()
+			return nil
 		}
 	}
-	return &listOutput{Body: body}, nil
+}
+
+// pause waits until the tenant has read units again. The problem says why the export has to end instead: the server stops, or the
+// export has had its turn and another one wants its place.
+func (s *Server) pause(ctx context.Context, b *buckets, start time.Time) *problem {
+	for {
+		now := time.Now()
+		if s.isDraining() {
+			return newProblem(http.StatusServiceUnavailable, drainingDetail)
+		}
+		if now.Sub(start) >= exportTurn {
+			select {
+			case at := <-s.exportWanted:
+				if now.Sub(at) < exportTurn { // it was told to come back soon, and so still wants the place
+					return newProblem(http.StatusServiceUnavailable, "Other exports wait for this one's place. Ask again with the cursor.")
+				}
+			default:
+			}
+		}
+		wait := min(b.debt(now), exportLook)
+		if wait == 0 {
+			return nil
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil // the next read says so
+		}
+	}
+}
+
+// appendLine appends a value as a line of JSON.
+func appendLine(dst []byte, v any) []byte {
+	line := bytes.NewBuffer(dst)
+	e := json.NewEncoder(line)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil { // there is nothing in it that could fail
+		panic(err)
+	}
+	return line.Bytes()
 }

@@ -3,7 +3,10 @@ package query_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
+	"math"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -13,9 +16,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"tributary/internal/aws/limits"
 	"tributary/internal/table"
+	"tributary/test/support/ddbjson"
 )
 
 const tableName = "MultiTenantTable"
@@ -72,6 +77,28 @@ func (f *fakeDynamoDB) setFail(err error) {
 	f.fail = err
 }
 
+// send has the caller's own reader, where it brought one, read an answer, as the SDK does with what came over the network.
+func send(ctx context.Context, opts []func(*dynamodb.Options), text string, out smithy.Deserializable) error {
+	var o dynamodb.Options
+	for _, opt := range opts {
+		opt(&o)
+	}
+	response := &http.Response{StatusCode: http.StatusOK, ContentLength: int64(len(text)), Body: io.NopCloser(strings.NewReader(text))}
+	return o.Protocol.DeserializeResponse(ctx, nil, nil, &smithyhttp.Response{Response: response}, out)
+}
+
+// capacity is what an answer says of read units: half a unit for every 4 KB that was read, twice as much where it is consistent.
+func capacity(asked types.ReturnConsumedCapacity, bytes int, consistent *bool) string {
+	if asked != types.ReturnConsumedCapacityTotal {
+		return ""
+	}
+	units := math.Ceil(float64(max(bytes, 1))/4096) / 2
+	if aws.ToBool(consistent) {
+		units *= 2
+	}
+	return fmt.Sprintf(`"ConsumedCapacity":{"CapacityUnits":%v,"TableName":%q},`, units, tableName)
+}
+
 func (f *fakeDynamoDB) begin(ctx context.Context, pk string, opts []func(*dynamodb.Options)) error {
 	if f.before != nil {
 		f.before()
@@ -118,9 +145,12 @@ func (f *fakeDynamoDB) GetItem(ctx context.Context, in *dynamodb.GetItemInput, o
 	defer f.mu.Unlock()
 	i, found := slices.BinarySearchFunc(f.items[pk], sk, bySK)
 	if !found {
-		return &dynamodb.GetItemOutput{}, nil
+		out := &dynamodb.GetItemOutput{}
+		return out, send(ctx, opts, `{`+strings.TrimSuffix(capacity(in.ReturnConsumedCapacity, 0, in.ConsistentRead), ",")+`}`, out)
 	}
-	return &dynamodb.GetItemOutput{Item: f.items[pk][i]}, nil
+	out := &dynamodb.GetItemOutput{}
+	item := f.items[pk][i]
+	return out, send(ctx, opts, `{`+capacity(in.ReturnConsumedCapacity, size(item), in.ConsistentRead)+`"Item":`+ddbjson.Item(item)+`}`, out)
 }
 
 func (f *fakeDynamoDB) Query(ctx context.Context, in *dynamodb.QueryInput, opts ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error) {
@@ -196,7 +226,7 @@ func (f *fakeDynamoDB) Query(ctx context.Context, in *dynamodb.QueryInput, opts 
 	if !forward {
 		slices.Reverse(items)
 	}
-	out := &dynamodb.QueryOutput{}
+	var found []table.Attributes
 	bytes := 0
 	for _, a := range items {
 		sk := str(a, table.SKAttribute)
@@ -206,22 +236,28 @@ func (f *fakeDynamoDB) Query(ctx context.Context, in *dynamodb.QueryInput, opts 
 		if index != "" && (str(a, table.UserIDAttribute) == "" || str(a, table.UserIDAttribute) != user) {
 			continue
 		}
-		if in.Limit != nil && len(out.Items) == int(*in.Limit) || bytes > 0 && bytes+size(a) > limits.DynamoDBPageBytes {
+		if in.Limit != nil && len(found) == int(*in.Limit) || bytes > 0 && bytes+size(a) > limits.DynamoDBPageBytes {
 			break
 		}
 		bytes += size(a)
-		out.Items = append(out.Items, a)
+		found = append(found, a)
 	}
+	lastKey := ""
 	// DynamoDB gives a key whenever it stopped at Limit or at 1 MB, even where nothing follows.
-	if n := len(out.Items); n > 0 && (in.Limit != nil && n == int(*in.Limit) || bytes > limits.DynamoDBPageBytes-limits.DynamoDBItemBytes && n < len(items)) {
-		last := out.Items[n-1]
-		out.LastEvaluatedKey = table.Attributes{table.PKAttribute: last[table.PKAttribute], table.SKAttribute: last[table.SKAttribute]}
+	if n := len(found); n > 0 && (in.Limit != nil && n == int(*in.Limit) || bytes > limits.DynamoDBPageBytes-limits.DynamoDBItemBytes && n < len(items)) {
+		at := found[n-1]
+		key := table.Attributes{table.PKAttribute: at[table.PKAttribute], table.SKAttribute: at[table.SKAttribute]}
 		if index != "" {
-			out.LastEvaluatedKey[table.UserIDAttribute] = last[table.UserIDAttribute]
+			key[table.UserIDAttribute] = at[table.UserIDAttribute]
 		}
+		lastKey = `"LastEvaluatedKey":` + ddbjson.Item(key) + `,`
 	}
-	out.Count = int32(len(out.Items))
-	return out, nil
+	texts := make([]string, len(found))
+	for i, a := range found {
+		texts[i] = ddbjson.Item(a)
+	}
+	out := &dynamodb.QueryOutput{}
+	return out, send(ctx, opts, fmt.Sprintf(`{"Count":%d,%s%s"Items":[%s]}`, len(found), capacity(in.ReturnConsumedCapacity, bytes, in.ConsistentRead), lastKey, strings.Join(texts, ",")), out)
 }
 
 // size is about what DynamoDB counts for strings.

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tributary/internal/query"
+	"tributary/internal/query/auth"
 )
 
 // FuzzRequest asks for anything by path, query and cursor, as whoever holds a token of tenantA only. Whatever comes
@@ -33,7 +34,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	s := newIsolation(f, false)
 	cfg := defaults()
-	cfg.Auth.JWKS, cfg.Auth.Issuer, cfg.Auth.Audience = s.jwks, "https://issuer.example", []string{"tributary"}
+	cfg.Auth.JWKS, cfg.Auth.Issuer, cfg.Auth.Audience = []auth.Keys{auth.Keys(s.jwks)}, []string{"https://issuer.example"}, []string{"tributary"}
 	server, err := query.New(f.Context(), cfg, query.Deps{DynamoDB: s.fake, Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		f.Fatal(err)

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/google/uuid"
 
 	"tributary/internal/base/loopback"
@@ -45,9 +43,9 @@ func (r *request) fail(ctx context.Context, err error) *problem {
 	switch {
 	case p.cause == nil || r.http.Context().Err() != nil:
 	case p.Status == http.StatusInternalServerError:
-		r.log.Error("request failed", "request_id", r.id, "err", p.cause)
+		r.log.Error("request failed", "request_id", r.id, "error", p.cause)
 	default:
-		r.log.Warn("request not served", "request_id", r.id, "err", p.cause)
+		r.log.Warn("request not served", "request_id", r.id, "error", p.cause)
 	}
 	return p
 }
@@ -60,7 +58,7 @@ func (s *Server) newHandler() http.Handler {
 		notAllowed: s.refuse(http.StatusMethodNotAllowed, "Only GET and HEAD are served."),
 		badPath:    s.refuse(http.StatusBadRequest, "The path's percent-encoding is broken, or is not of UTF-8."),
 	}
-	s.api = s.newAPI(m)
+	s.addOperations(m)
 	s.addDocuments(m)
 	return s.observe(s.screen(m))
 }
@@ -153,6 +151,10 @@ func cut(s string) string {
 // screen refuses what is refused on every path.
 func (s *Server) screen(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			// What of the body is not read must not be taken for the next request, whatever a proxy in front took to be the body's length.
+			w.Header().Set("Connection", "close")
+		}
 		switch p := s.screened(r); {
 		case p != nil:
 			if p.Status == http.StatusServiceUnavailable {
@@ -168,9 +170,7 @@ func (s *Server) screen(next http.Handler) http.Handler {
 func (s *Server) screened(r *http.Request) *problem {
 	switch {
 	case s.isDraining():
-		p := newProblem(http.StatusServiceUnavailable, drainingDetail)
-		p.retryAfter = time.Second
-		return p
+		return retryLater(http.StatusServiceUnavailable, drainingDetail, time.Second, nil)
 	case s.auth.Open() && !loopback.Asked(r.Host):
 		return newProblem(http.StatusMisdirectedRequest, "Without authentication this server answers only to localhost.")
 	case len(r.RequestURI) > maxURLBytes:
@@ -192,10 +192,13 @@ func headerBytes(h http.Header) (n int) {
 	return n
 }
 
-// guard is huma's middleware for the routes with data: it asks auth for the tenant that the path names, and gives the
+// guard stands before the routes with data: it asks auth for the tenant that the path names, and gives the
 // handler a reader that is bound to it. Nothing of the request but path and token is looked at before.
-func (s *Server) guard(h huma.Context, next func(huma.Context)) {
-	r, w := humago.Unwrap(h)
+func (s *Server) guard(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { s.guarded(w, r, next) }
+}
+
+func (s *Server) guarded(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 	ctx := r.Context()
 	current := requestOf(ctx)
 	asked := r.PathValue("tenant_id")
@@ -206,17 +209,16 @@ func (s *Server) guard(h huma.Context, next func(huma.Context)) {
 		return
 	}
 	current.subject = identity.Subject
-	current.reader = s.tables.reader(tenant)
-	if wait, ok := s.rates.take(tenant, time.Now()); !ok {
-		p := newProblem(http.StatusTooManyRequests, "This tenant has asked too often. Slow down.")
-		p.retryAfter = wait
-		p.write(w)
+	lease := s.memory.lease(tenant.ID())
+	defer lease.end()
+	buckets := s.rates.of(tenant)
+	current.reader = s.tables.reader(tenant, lease, buckets)
+	if wait, ok := buckets.take(time.Now()); !ok {
+		retryLater(http.StatusTooManyRequests, "This tenant has asked too often, or read too much. Slow down.", wait, nil).write(w)
 		return
 	}
 	if !s.requestShares.take(tenant.ID()) {
-		p := newProblem(http.StatusTooManyRequests, "This tenant has as many requests under way as it may have. Wait for an answer before you ask more.")
-		p.retryAfter = time.Second
-		p.write(w)
+		retryLater(http.StatusTooManyRequests, "This tenant has as many requests under way as it may have. Wait for an answer before you ask more.", time.Second, nil).write(w)
 		return
 	}
 	defer s.requestShares.give(tenant.ID())
@@ -224,16 +226,10 @@ func (s *Server) guard(h huma.Context, next func(huma.Context)) {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	default:
-		p := newProblem(http.StatusServiceUnavailable, "As many requests as this server allows are under way. Try again shortly.")
-		p.retryAfter = time.Second
-		p.write(w)
+		retryLater(http.StatusServiceUnavailable, "As many requests as this server allows are under way. Try again shortly.", time.Second, nil).write(w)
 		return
 	}
-	if p := checkQuery(r.URL.RawQuery); p != nil {
-		p.write(w)
-		return
-	}
-	next(h)
+	next(w, r)
 }
 
 // deny writes the audit line of a denied request and returns its answer, which depends on nothing but the reason: not
@@ -249,7 +245,7 @@ func (s *Server) deny(current *request, r *http.Request, tenant string, err erro
 		attributes = append(attributes, "subject", cut(denied.Subject))
 	}
 	if denied.Err != nil {
-		attributes = append(attributes, "err", denied.Err)
+		attributes = append(attributes, "error", denied.Err)
 	}
 	// Not a warning, of which the log folds those that are alike: who tried what must be found afterwards. The metric counts.
 	current.log.Info("request denied", attributes...)

@@ -140,6 +140,13 @@ func jwt(t testing.TB, header, claims map[string]any, sign signer) string {
 	return signed + "." + b64(sign(t, signed))
 }
 
+// raw makes a JWT of texts, which may be no JSON.
+func raw(t testing.TB, header, claims string, sign signer) string {
+	t.Helper()
+	signed := b64([]byte(header)) + "." + b64([]byte(claims))
+	return signed + "." + b64(sign(t, signed))
+}
+
 func header(alg, kid string, more ...any) map[string]any {
 	h := map[string]any{"alg": alg, "typ": "JWT"}
 	if kid != "" {
@@ -215,7 +222,8 @@ func newIsolation(t testing.TB, log bool) *isolation {
 		s.fake.put(user("TENANTA", secretOfB), order("tenant", secretOfB, "u1"), order("tenantA.", secretOfB, "u1"), order("tenantAB", secretOfB, "u1"))
 	}
 	cfg := defaults()
-	cfg.Auth.JWKS, cfg.Auth.Issuer, cfg.Auth.Audience, cfg.Auth.Tokens = s.jwks, "https://issuer.example", []string{"tributary"}, s.tokens
+	cfg.Auth.JWKS, cfg.Auth.Issuer, cfg.Auth.Audience, cfg.Auth.Tokens = []auth.Keys{auth.Keys(s.jwks)}, []string{"https://issuer.example"}, []string{"tributary"}, s.tokens
+	cfg.Auth.Operator = "tenant_id=*"
 	deps := query.Deps{DynamoDB: s.fake}
 	if log {
 		deps.Log = slog.New(slog.NewJSONHandler(s.log, nil))
@@ -274,9 +282,13 @@ func TestNoWrongCredentialReadsAnything(t *testing.T) {
 		{"a pattern", []string{"Bearer " + s.token(t, "tenant*")}, 403, auth.ReasonOtherTenant},
 		{"a list in a string", []string{"Bearer " + s.token(t, "tenantA,tenantB")}, 403, auth.ReasonOtherTenant},
 		{"a look-alike", []string{"Bearer " + s.token(t, "tenant\u0412")}, 403, auth.ReasonOtherTenant}, // Cyrillic
-		{"a tenant that is a number", []string{"Bearer " + s.token(t, 7)}, 401, auth.ReasonClaims},
+		{"a tenant that is a number", []string{"Bearer " + s.token(t, 7)}, 403, auth.ReasonOtherTenant},
+		{"a tenant that is a fraction", []string{"Bearer " + s.token(t, 7.5)}, 401, auth.ReasonClaims},
+		{"a tenant that is a boolean", []string{"Bearer " + s.token(t, true)}, 401, auth.ReasonClaims},
+		{"an object of others", []string{"Bearer " + s.token(t, map[string]any{"tenantA": map[string]any{}})}, 403, auth.ReasonOtherTenant},
 		{"a tenant that is an object", []string{"Bearer " + s.token(t, map[string]any{"tenantB": true})}, 401, auth.ReasonClaims},
-		{"a list that holds a number", []string{"Bearer " + s.token(t, []any{"tenantB", 7})}, 401, auth.ReasonClaims},
+		{"a list that holds a boolean", []string{"Bearer " + s.token(t, []any{"tenantB", true})}, 401, auth.ReasonClaims},
+		{"a list that holds a star", []string{"Bearer " + s.token(t, []any{"tenantA", "**"})}, 403, auth.ReasonOtherTenant},
 		{"no tenant claim", []string{"Bearer " + s.token(t, "tenantB", "tenant_id", nil)}, 401, auth.ReasonClaims},
 		{"expired", []string{"Bearer " + s.token(t, tenant, "exp", now.Add(-31*time.Second).Unix())}, 401, auth.ReasonExpired},
 		{"no exp", []string{"Bearer " + s.token(t, tenant, "exp", nil)}, 401, auth.ReasonClaims},
@@ -304,6 +316,21 @@ func TestNoWrongCredentialReadsAnything(t *testing.T) {
 		{"an x5u", []string{"Bearer " + jwt(t, header("RS256", "k1", "x5u", evil.URL), claims(tenant), rs256(s.other))}, 401, auth.ReasonSignature},
 		{"a key of its own", []string{"Bearer " + jwt(t, header("RS256", "k1", "jwk", rsaKey(&s.other.PublicKey, "k1")), claims(tenant), rs256(s.other))}, 401, auth.ReasonSignature},
 		{"crit", []string{"Bearer " + jwt(t, header("RS256", "k1", "crit", []string{"exp"}), claims(tenant), rs256(s.rsa))}, 401, auth.ReasonMalformed},
+		{"crit that is empty", []string{"Bearer " + jwt(t, header("RS256", "k1", "crit", []string{}), claims(tenant), rs256(s.rsa))}, 401, auth.ReasonMalformed},
+		{"CRIT", []string{"Bearer " + jwt(t, header("RS256", "k1", "crit", []string{"exp"}, "CRIT", []string{}), claims(tenant), rs256(s.rsa))}, 401, auth.ReasonMalformed},
+		{"ALG", []string{"Bearer " + jwt(t, header("RS256", "k1", "ALG", "none"), claims(tenant), rs256(s.rsa))}, 401, auth.ReasonMalformed},
+		{"KID", []string{"Bearer " + jwt(t, header("RS256", "k1", "KID", "k2"), claims(tenant), rs256(s.rsa))}, 401, auth.ReasonMalformed},
+		{"Kid, with the Kelvin sign", []string{"Bearer " + jwt(t, header("RS256", "k1", "Kid", "k2"), claims(tenant), rs256(s.rsa))}, 401, auth.ReasonMalformed},
+		{"b64", []string{"Bearer " + jwt(t, header("RS256", "k1", "b64", false), claims(tenant), rs256(s.rsa))}, 401, auth.ReasonMalformed},
+		{"alg twice", []string{"Bearer " + raw(t, `{"alg":"RS256","kid":"k1","alg":"RS256"}`, string(mustJSON(t, claims(tenant))), rs256(s.rsa))}, 401, auth.ReasonMalformed},
+		{"tenant twice", []string{"Bearer " + raw(t, `{"alg":"RS256","kid":"k1"}`, strings.Replace(string(mustJSON(t, claims("tenantA"))), "{", `{"tenant_id":"tenantB",`, 1), rs256(s.rsa))}, 401, auth.ReasonClaims},
+		{"exp that is null", []string{"Bearer " + raw(t, `{"alg":"RS256","kid":"k1"}`, `{"iss":"https://issuer.example","aud":"tributary","tenant_id":"tenantB","exp":null}`, rs256(s.rsa))}, 401, auth.ReasonClaims},
+		{"exp beyond all times", []string{"Bearer " + raw(t, `{"alg":"RS256","kid":"k1"}`, `{"iss":"https://issuer.example","aud":"tributary","tenant_id":"tenantB","exp":1e300}`, rs256(s.rsa))}, 401, auth.ReasonClaims},
+		{"exp that is a boolean", []string{"Bearer " + s.token(t, tenant, "exp", true)}, 401, auth.ReasonClaims},
+		{"aud that is a number", []string{"Bearer " + s.token(t, tenant, "aud", 1)}, 401, auth.ReasonAudience},
+		{"client_id of a token that is for no access", []string{"Bearer " + s.token(t, tenant, "aud", nil, "client_id", "tributary", "token_use", "id")}, 401, auth.ReasonAudience},
+		{"another client_id", []string{"Bearer " + s.token(t, tenant, "aud", nil, "client_id", "another", "token_use", "access")}, 401, auth.ReasonAudience},
+		{"client_id beside an aud", []string{"Bearer " + s.token(t, tenant, "aud", "another", "client_id", "tributary", "token_use", "access")}, 401, auth.ReasonAudience},
 		{"a stranger's key", []string{"Bearer " + jwt(t, header("RS256", "k1"), claims(tenant), rs256(s.other))}, 401, auth.ReasonSignature},
 		{"a tampered payload", []string{"Bearer " + strings.Split(s.token(t, "tenantA"), ".")[0] + "." + part[1] + "." + strings.Split(s.token(t, "tenantA"), ".")[2]}, 401, auth.ReasonSignature},
 		{"a tampered header", []string{"Bearer " + b64(mustJSON(t, header("RS256", "k1", "x", 1))) + "." + part[1] + "." + part[2]}, 401, auth.ReasonSignature},
@@ -369,8 +396,9 @@ func TestNoWrongCredentialReadsAnything(t *testing.T) {
 	for name, token := range map[string]string{
 		"RS256": good, "ES256": jwt(t, header("ES256", "k2"), claims(tenant), es256(s.ec)),
 		"without kid": jwt(t, header("RS256", ""), claims(tenant), rs256(s.rsa)), "list": s.token(t, []string{"tenantX", "tenantB"}),
-		"operator": s.token(t, "*"), "static": s.static["of B"], "static operator": s.static["of everyone"],
-		"within the skew": s.token(t, tenant, "exp", now.Add(-20*time.Second).Unix()),
+		"operator": s.token(t, "*"), "Cognito": s.token(t, tenant, "aud", nil, "client_id", "tributary", "token_use", "access"),
+		"an object of tenants": s.token(t, map[string]any{"tenantB": map[string]any{"id": "x"}, "tenantC": map[string]any{}}), "a fraction in exp": s.token(t, tenant, "exp", float64(now.Unix())+3600.25), "static": s.static["of B"], "static operator": s.static["of everyone"],
+		"within the skew": s.token(t, tenant, "exp", time.Now().Add(-20*time.Second).Unix()),
 	} {
 		if a := get(t, s.base+"/v1/tenants/tenantB/users", "Authorization", "Bearer "+token); a.status != 200 || !strings.Contains(a.body, secretOfB) {
 			t.Errorf("%s: %s", name, a)

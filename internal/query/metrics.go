@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"tributary/internal/query/auth"
 )
 
 type metrics struct {
@@ -38,7 +40,27 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"reason"}),
 		unreadable: f.NewCounter(prometheus.CounterOpts{
 			Name: "tributary_query_unreadable_items_total",
-			Help: "Items left out of lists because they have not the form of a user or an order.",
+			Help: "Items with attributes that could not be shown, or left out because their key names no user or order.",
 		}),
 	}
+}
+
+// watch registers what is looked up when it is asked for.
+func (*metrics) watch(r prometheus.Registerer, a *auth.Authorizer, m *memory) {
+	f := promauto.With(r)
+	gauge := func(name, help, what string, stale func() bool) {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{"what": what}}, func() float64 {
+			if stale() {
+				return 1
+			}
+			return 0
+		})
+	}
+	const name, help = "tributary_query_auth_stale", "1 while a file of tokens, or keys of JWTs, can't be read, so that an older state is in force."
+	gauge(name, help, "tokens", a.StaleTokens)
+	gauge(name, help, "keys", a.StaleKeys)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tributary_query_memory_bytes",
+		Help: "Memory set aside for answers under way.",
+	}, func() float64 { return float64(m.held.Load()) })
 }

@@ -3,13 +3,15 @@ package query
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
-	"reflect"
+	"slices"
+	"strconv"
 
-	"github.com/danielgtaylor/huma/v2"
+	"go.yaml.in/yaml/v3"
 
-	"tributary/internal/table"
+	"tributary/internal/messages"
 )
 
 const apiDescription = `Reads what Tributary has written to its table: users and orders, each tenant's own. Nothing can be changed here.
@@ -22,37 +24,6 @@ Lists come in the order of the ids' bytes. A page may be short while more follow
 
 Exports: with "Accept: application/x-ndjson" a list is sent whole, one JSON object a line, as long as it takes. The end of the body means that it is complete. Where the server has to stop before, the last line is {"next_cursor":…,"problem":…}: ask again with that cursor for the rest. Where the connection breaks instead, ask again with after= and the id of the last whole line.`
 
-// operationDescriptions are by operation id.
-var operationDescriptions = map[string]string{
-	"get-user":         "Answers 404 where there is no such user, also where it was deleted.",
-	"list-users":       "All users of the tenant, or those whose ids since and until select.",
-	"get-order":        "Answers 404 where there is no such order, also where it was deleted.",
-	"list-orders":      "All orders of the tenant, or those whose ids since and until select.",
-	"list-user-orders": "Read through an index: an order that was written just now may be missing for a moment, and consistent=true is refused. A user without orders and a user that does not exist look the same: an empty list.",
-}
-
-// propertyDescriptions are by schema and property.
-var propertyDescriptions = map[string]map[string]string{
-	"User": {
-		"tenant_id":  "The tenant whose user it is.",
-		"user_id":    "The user's id, unique within the tenant.",
-		"user_name":  "The user's name, as sent.",
-		"user_email": "The user's address, as sent.",
-		"version":    "The version that the upstream gave, where it gave one.",
-		"attributes": "The upstream's own fields, as sent.",
-	},
-	"Order": {
-		"tenant_id":    "The tenant whose order it is.",
-		"order_id":     "The order's id, unique within the tenant.",
-		"user_id":      "The user whose order it is.",
-		"order_amount": "A decimal number of up to 38 digits, as text so that none is lost; without exponent and superfluous zeros.",
-		"version":      "The version that the upstream gave, where it gave one.",
-		"attributes":   "The upstream's own fields, as sent.",
-	},
-	"UserPage":  {"items": "The users of this page.", "next_cursor": "Where to go on. Absent at the end."},
-	"OrderPage": {"items": "The orders of this page.", "next_cursor": "Where to go on. Absent at the end."},
-}
-
 // statusDescriptions say when an answer is given.
 var statusDescriptions = map[string]string{
 	"400": "A parameter can't be accepted: errors says which and why.",
@@ -62,94 +33,201 @@ var statusDescriptions = map[string]string{
 	"414": "The path and query are too long.",
 	"415": "The request has a body.",
 	"421": "A server without authentication was asked by another name than localhost.",
-	"429": "This tenant has asked too often.",
+	"429": "This tenant has asked too often, has read too much, or has too much under way.",
 	"431": "The headers are too long.",
 	"500": "Something went wrong here; the log has it under the X-Request-Id.",
 	"503": "Busy, throttled by DynamoDB, or shutting down.",
 }
 
-func schemaName(t reflect.Type, hint string) string {
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
+// refusals are the statuses that every operation may answer with beside 200 and 500.
+var refusals = []int{400, 401, 403, 404, 414, 415, 429, 431, 503}
+
+// dict is an object of the document. Its members are written in the order of their names.
+type dict = map[string]any
+
+func ref(schema string) dict { return dict{"$ref": "#/components/schemas/" + schema} }
+
+func described(schema dict, text string) dict {
+	out := dict{"description": text}
+	for name, value := range schema {
+		out[name] = value
 	}
-	switch t {
-	case reflect.TypeFor[page[table.User]]():
-		return "UserPage"
-	case reflect.TypeFor[page[table.Order]]():
-		return "OrderPage"
-	case reflect.TypeFor[huma.ErrorModel]():
-		return "Problem"
-	case reflect.TypeFor[huma.ErrorDetail]():
-		return "ProblemDetail"
-	}
-	return huma.DefaultSchemaNamer(t, hint)
+	return out
 }
 
-// listResponse describes a page or an export of items, which the handlers write themselves.
-func listResponse[T any](r huma.Registry) *huma.Response {
-	return &huma.Response{
-		Description: "A page; or, with Accept: application/x-ndjson, the whole list, one item a line.",
-		Content: map[string]*huma.MediaType{
-			jsonType:   {Schema: r.Schema(reflect.TypeFor[page[T]](), true, "")},
-			ndjsonType: {Schema: &huma.Schema{Type: huma.TypeString, Description: "One item a line. Where the export had to stop before the end, the last line is an ExportEnd."}},
+func text(description string) dict { return dict{"type": "string", "description": description} }
+
+// record is the schema of an object with these members and no others.
+func record(properties dict, required ...string) dict {
+	out := dict{"type": "object", "additionalProperties": false, "properties": properties}
+	if len(required) > 0 {
+		out["required"] = required
+	}
+	return out
+}
+
+// describe returns the OpenAPI document of the API with these entities.
+func describe(entities []*entity) dict {
+	paths := dict{}
+	for _, o := range operations(entities) {
+		paths[o.path] = dict{"get": o.describe()}
+	}
+	schemas := dict{
+		"Problem":       problemSchema,
+		"ProblemDetail": problemDetailSchema,
+		"ExportEnd": record(dict{
+			"next_cursor": text("Ask again with this cursor for the rest."),
+			"problem":     described(ref("Problem"), "Why the export ends here."),
+		}, "next_cursor", "problem"),
+	}
+	var tags []dict
+	for _, e := range entities {
+		schemas[e.schema()] = e.describe()
+		schemas[e.schema()+"Page"] = record(dict{
+			"items":       dict{"type": "array", "items": ref(e.schema()), "description": "The " + e.plural + " of this page."},
+			"next_cursor": text("Where to go on. Absent at the end."),
+		}, "items")
+		tags = append(tags, dict{"name": e.plural})
+	}
+	return dict{
+		"openapi": "3.1.0",
+		"info": dict{
+			"title": "Tributary query API", "version": "1", "description": apiDescription,
+			"license": dict{"name": "Apache-2.0", "identifier": "Apache-2.0"},
 		},
+		"components": dict{
+			"schemas": schemas,
+			"securitySchemes": dict{"bearer": dict{
+				"type": "http", "scheme": "bearer",
+				"description": "A JWT of the configured issuer, or a static token made by `worker token`. Not asked for by a worker that has no authentication configured, which listens on loopback only.",
+			}},
+		},
+		"paths":    paths,
+		"security": []dict{{"bearer": []string{}}},
+		"tags":     tags,
 	}
 }
 
-// describe adds to huma's description what it can't tell from the types.
-func describe(o *huma.OpenAPI) {
-	schemas := o.Components.Schemas
-	schemas.Schema(reflect.TypeFor[exportEnd](), true, "")
-	for schema, properties := range propertyDescriptions {
-		for property, text := range properties {
-			schemas.Map()[schema].Properties[property].Description = text
+// describe returns the schema of the entity's items.
+func (e *entity) describe() dict {
+	name, id := e.name(), e.kind.IDName()
+	properties := dict{
+		"tenant_id": text("The tenant whose " + name + " it is."),
+		id:          text("The " + name + "'s id, unique within the tenant."),
+		"version": dict{"type": "integer", "format": "int64", "minimum": 1,
+			"description": "The version that the upstream gave, where it gave one. Readers that make doubles of numbers round those beyond 2^53."},
+		"attributes": dict{"type": "object", "additionalProperties": true, "description": "The upstream's own fields, as sent."},
+	}
+	required := []string{"tenant_id", id}
+	for _, f := range e.fields {
+		properties[f.name] = text(f.doc)
+		required = append(required, f.name)
+	}
+	return record(properties, required...)
+}
+
+var problemSchema = record(dict{
+	"type": dict{"type": "string", "format": "uri", "default": "about:blank", "description": "A URI reference to human-readable documentation for the error.",
+		"examples": []string{"https://example.com/errors/example"}},
+	"title": dict{"type": "string", "description": "A short, human-readable summary of the problem type. This value should not change between occurrences of the error.",
+		"examples": []string{"Bad Request"}},
+	"status": dict{"type": "integer", "format": "int64", "description": "HTTP status code", "examples": []int{400}},
+	"detail": dict{"type": "string", "description": "A human-readable explanation specific to this occurrence of the problem.",
+		"examples": []string{"Property foo is required but is missing."}},
+	"instance": dict{"type": "string", "format": "uri", "description": "A URI reference that identifies the specific occurrence of the problem.",
+		"examples": []string{"https://example.com/error-log/abc123"}},
+	"errors": dict{"type": []string{"array", "null"}, "items": ref("ProblemDetail"), "description": "Optional list of individual error details"},
+})
+
+var problemDetailSchema = record(dict{
+	"location": text("Where the error occurred, e.g. 'body.items[3].tags' or 'path.thing-id'"),
+	"message":  text("Error message text"),
+	"value":    dict{"description": "The value at the given location"},
+})
+
+// describe returns the operation.
+func (o *operation) describe() dict {
+	parameters := []dict{pathParameter("tenant_id", "The tenant. The bearer token must be for it.", dict{
+		"maxLength": messages.MaxTenantIDBytes, "examples": []string{"tenantA"},
+		"pattern":            `^([A-Za-z0-9:@=+-]|\.[A-Za-z0-9_:@=+-]|\.\.[A-Za-z0-9._:@=+-])[A-Za-z0-9._:@=+-]*$`,
+		"patternDescription": "1 to 128 of A-Z a-z 0-9 . _ : @ = + -, not starting with _, and not . or ..",
+	})}
+	if named := o.named(); named != nil {
+		parameters = append(parameters, pathParameter(named.kind.IDName(), "The "+named.name()+", 1 to 256 bytes of UTF-8, percent-encoded (a slash is %2F).", dict{
+			"maxLength": messages.MaxIDBytes, "examples": []string{named.example},
+			"pattern": `^[^#\x00-\x1f\x7f-\x9f]+$`, "patternDescription": "text without # and control characters",
+		}))
+	}
+	for _, p := range o.params() {
+		parameters = append(parameters, dict{"name": p.name, "in": "query", "explode": false, "description": p.doc, "schema": described(p.schema, p.doc)})
+	}
+	ok := dict{"description": "OK", "content": dict{jsonType: dict{"schema": ref(o.entity.schema())}}, "headers": dict{}}
+	if o.list {
+		ok = dict{
+			"description": "A page; or, with Accept: application/x-ndjson, the whole list, one item a line.",
+			"content": dict{
+				jsonType:   dict{"schema": ref(o.entity.schema() + "Page")},
+				ndjsonType: dict{"schema": text("One item a line. Where the export had to stop before the end, the last line is an ExportEnd.")},
+			},
+			"headers": dict{"Link": dict{"schema": text(`The next page, where there is one: <…>; rel="next".`)}},
 		}
 	}
-	for _, schema := range []string{"User", "Order"} {
-		s := schemas.Map()[schema]
-		s.Properties["attributes"] = &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Description: propertyDescriptions[schema]["attributes"]}
-		s.Properties["version"].Minimum = new(float64(1))
+	responses := dict{"200": ok}
+	for _, status := range append(slices.Clone(refusals), http.StatusInternalServerError) {
+		responses[strconv.Itoa(status)] = refusal(status)
 	}
-	for _, p := range []string{"UserPage", "OrderPage"} {
-		schemas.Map()[p].Properties["items"].Nullable = false
+	ok["headers"].(dict)[requestIDHeader] = header("The request's id, for questions about it.", dict{"type": "string"})
+	return dict{
+		"operationId": o.id, "summary": o.summary, "description": o.doc, "tags": []string{o.entity.plural},
+		"parameters": parameters, "responses": responses,
 	}
-	text := &huma.Schema{Type: huma.TypeString}
-	for _, item := range o.Paths {
-		for status, r := range item.Get.Responses {
-			if why, ok := statusDescriptions[status]; ok {
-				r.Description = why
-			}
-			if r.Headers == nil {
-				r.Headers = map[string]*huma.Header{}
-			}
-			r.Headers[requestIDHeader] = &huma.Header{Schema: text, Description: "The request's id, for questions about it.", Required: true}
-			switch status {
-			case "401":
-				r.Headers["WWW-Authenticate"] = &huma.Header{Schema: text, Description: "How to authenticate (RFC 6750).", Required: true}
-			case "429", "503":
-				r.Headers["Retry-After"] = &huma.Header{Schema: &huma.Schema{Type: huma.TypeInteger, Minimum: new(float64(1))}, Description: "Seconds after which to try again.", Required: true}
-			}
-		}
-		// huma adds it, and problem.go makes it 400.
-		delete(item.Get.Responses, "422")
+}
+
+// named returns the entity whose id is in the path, or nil.
+func (o *operation) named() *entity {
+	if o.list {
+		return o.parent
 	}
+	return o.entity
+}
+
+func pathParameter(name, doc string, schema dict) dict {
+	schema["type"], schema["minLength"], schema["description"] = "string", 1, doc
+	return dict{"name": name, "in": "path", "required": true, "description": doc, "schema": schema}
+}
+
+func header(doc string, schema dict) dict {
+	return dict{"description": doc, "required": true, "schema": schema}
+}
+
+func refusal(status int) dict {
+	code := strconv.Itoa(status)
+	headers := dict{requestIDHeader: header("The request's id, for questions about it.", dict{"type": "string"})}
+	switch status {
+	case http.StatusUnauthorized:
+		headers["WWW-Authenticate"] = header("How to authenticate (RFC 6750).", dict{"type": "string"})
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		headers["Retry-After"] = header("Seconds after which to try again.", dict{"type": "integer", "minimum": 1})
+	}
+	return dict{"description": statusDescriptions[code], "content": dict{"application/problem+json": dict{"schema": ref("Problem")}}, "headers": headers}
 }
 
 // OpenAPI returns the API's description, as JSON and as YAML. It is the same for every configuration.
 func (s *Server) OpenAPI() (asJSON, asYAML []byte, err error) {
-	text, err := json.Marshal(s.api.OpenAPI())
-	if err != nil {
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetIndent("", "  ")
+	document := describe(entities)
+	if err := e.Encode(document); err != nil {
 		return nil, nil, fmt.Errorf("encode OpenAPI document: %w", err)
 	}
-	var indented bytes.Buffer
-	if err := json.Indent(&indented, text, "", "  "); err != nil {
-		return nil, nil, fmt.Errorf("indent OpenAPI document: %w", err)
-	}
-	indented.WriteByte('\n')
-	if asYAML, err = s.api.OpenAPI().YAML(); err != nil {
+	var lines bytes.Buffer
+	y := yaml.NewEncoder(&lines)
+	y.SetIndent(2)
+	if err := errors.Join(y.Encode(document), y.Close()); err != nil {
 		return nil, nil, fmt.Errorf("encode OpenAPI document as YAML: %w", err)
 	}
-	return indented.Bytes(), asYAML, nil
+	return out.Bytes(), lines.Bytes(), nil
 }
 
 // addDocuments adds the routes that describe the API. They need no token: they are the same everywhere.
@@ -170,11 +248,11 @@ func (s *Server) addDocuments(m *router) {
 			_, _ = w.Write(text)
 		}
 	}
-	m.HandleFunc("GET /openapi.json", serve("application/json", asJSON))
-	m.HandleFunc("GET /openapi.yaml", serve("application/yaml", asYAML))
-	m.HandleFunc("GET /docs", serve("text/html; charset=utf-8", page))
-	m.HandleFunc("GET /docs.css", serve("text/css; charset=utf-8", docsStyle))
-	m.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
+	m.get("/openapi.json", serve("application/json", asJSON))
+	m.get("/openapi.yaml", serve("application/yaml", asYAML))
+	m.get("/docs", serve("text/html; charset=utf-8", page))
+	m.get("/docs.css", serve("text/css; charset=utf-8", docsStyle))
+	m.get("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "/docs")
 		w.WriteHeader(http.StatusFound)
 	})

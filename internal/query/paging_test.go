@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -338,17 +339,30 @@ func TestLargeItemsMakeShortPages(t *testing.T) {
 	}
 }
 
-// TestForeignItemsAreLeftOut has items in the table that are no orders.
-func TestForeignItemsAreLeftOut(t *testing.T) {
-	fake := newFake(t)
-	broken := order("tenantA", "o2", "u1")
-	broken[table.AmountAttribute] = &types.AttributeValueMemberBOOL{Value: true}
-	fake.put(order("tenantA", "o1", "u1"), broken, order("tenantA", "o3", "u1"))
-	base := serve(t, defaults(), query.Deps{DynamoDB: fake})
-	if p := decode[ordersPage](t, get(t, base+"/v1/tenants/tenantA/orders")); len(p.Items) != 2 || p.Items[1].OrderID != "o3" {
-		t.Errorf("got %+v", p)
+// TestOddItems has items in the table that somebody else put there: an attribute of another type hides nothing but itself, on both
+// ways to the item, and the log names the item.
+func TestOddItems(t *testing.T) {
+	fake, log := newFake(t), &lockedBuffer{}
+	odd := order("tenantA", "o2", "u1")
+	odd[table.AmountAttribute] = &types.AttributeValueMemberBOOL{Value: true}
+	odd[table.VersionAttribute] = &types.AttributeValueMemberN{Value: "1.5"}
+	nameless := order("tenantA", "", "u1")
+	fake.put(order("tenantA", "o1", "u1"), odd, order("tenantA", "o3", "u1"), nameless)
+	base := serve(t, defaults(), query.Deps{DynamoDB: fake, Log: slog.New(slog.NewJSONHandler(log, nil))})
+	const want = `{"tenant_id":"tenantA","order_id":"o2","user_id":"u1","order_amount":"","attributes":{"a":[true],"b":1.5}}`
+	list := get(t, base+"/v1/tenants/tenantA/orders")
+	if p := decode[ordersPageAny](t, list); len(p.Items) != 3 || string(p.Items[1]) != want {
+		t.Errorf("the list is %s", list)
 	}
-	if a := get(t, base+"/v1/tenants/tenantA/orders/o2"); a.status != 500 || strings.Contains(a.body, "order_amount") {
-		t.Errorf("got %s", a)
+	if a := get(t, base+"/v1/tenants/tenantA/orders/o2"); a.status != 200 || strings.TrimSpace(a.body) != want {
+		t.Errorf("the item is %s", a)
+	}
+	if a := get(t, base+"/v1/tenants/tenantA/orders", "Accept", "application/x-ndjson"); strings.Count(a.body, "\n") != 3 || !strings.Contains(a.body, want+"\n") {
+		t.Errorf("the export is %s", a)
+	}
+	for text, n := range map[string]int{`"sk":"order#o2","attributes":["order_amount","version"]`: 3, `"sk":"order#",`: 2} {
+		if strings.Count(log.String(), text) != n {
+			t.Errorf("the log has not %d times %s: %s", n, text, log)
+		}
 	}
 }

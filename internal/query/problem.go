@@ -2,33 +2,30 @@ package query
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
 	"time"
-
-	"github.com/danielgtaylor/huma/v2"
 )
 
-func init() {
-	// huma answers 422 to a parameter that it can't accept, and has no setting for it but this one. Here all that is
-	// wrong with a request is 400, whoever finds it.
-	huma.NewErrorWithContext = func(_ huma.Context, status int, detail string, errs ...error) huma.StatusError {
-		if status == http.StatusUnprocessableEntity {
-			status = http.StatusBadRequest
-			detail = "The request has parameters that can't be accepted: see errors."
-		}
-		if status >= http.StatusInternalServerError {
-			errs = nil // what went wrong inside is for the log
-		}
-		return huma.NewError(status, detail, errs...)
-	}
+// problemBody is an RFC 9457 problem document.
+type problemBody struct {
+	Title  string          `json:"title"`
+	Status int             `json:"status"`
+	Detail string          `json:"detail"`
+	Errors []problemDetail `json:"errors,omitempty"`
 }
 
-// problem is an error whose answer is an RFC 9457 problem document.
+// problemDetail is one thing that is wrong with a request.
+type problemDetail struct {
+	Message  string `json:"message"`
+	Location string `json:"location"`
+	Value    any    `json:"value"`
+}
+
+// problem is an error whose answer is a problem document.
 type problem struct {
-	huma.ErrorModel
+	problemBody
 	// retryAfter is sent as Retry-After, in whole seconds, when it is not 0.
 	retryAfter time.Duration
 	// cause is for the log, where the answer must not tell.
@@ -36,41 +33,40 @@ type problem struct {
 }
 
 func newProblem(status int, detail string) *problem {
-	return &problem{ErrorModel: huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail}}
+	return &problem{problemBody: problemBody{Title: http.StatusText(status), Status: status, Detail: detail}}
+}
+
+// retryLater is a problem that passes.
+func retryLater(status int, detail string, after time.Duration, cause error) *problem {
+	p := newProblem(status, detail)
+	p.retryAfter, p.cause = after, cause
+	return p
 }
 
 // badParameter says that a parameter can't be accepted.
 func badParameter(where, value, message string) *problem {
+	return badParameters([]problemDetail{{message, where, value}})
+}
+
+func badParameters(wrong []problemDetail) *problem {
 	p := newProblem(http.StatusBadRequest, "The request has parameters that can't be accepted: see errors.")
-	p.Errors = []*huma.ErrorDetail{{Message: message, Location: where, Value: value}}
+	p.Errors = wrong
 	return p
 }
 
+func (p *problem) Error() string { return p.Detail }
+
 func (p *problem) Unwrap() error { return p.cause }
-
-// GetHeaders is how huma learns of Retry-After.
-func (p *problem) GetHeaders() http.Header {
-	h := http.Header{}
-	p.setHeaders(h)
-	return h
-}
-
-func (p *problem) setHeaders(h http.Header) {
-	if p.retryAfter > 0 {
-		seconds := (p.retryAfter + time.Second - 1) / time.Second
-		h.Set("Retry-After", strconv.Itoa(int(seconds)))
-	}
-}
 
 // write answers with the problem document.
 func (p *problem) write(w http.ResponseWriter) {
 	h := w.Header()
-	p.setHeaders(h)
-	h.Set("Content-Type", "application/problem+json")
-	text, err := json.Marshal(&p.ErrorModel)
-	if err != nil { // there is nothing in it that could fail
-		panic(err)
+	if p.retryAfter > 0 {
+		seconds := (p.retryAfter + time.Second - 1) / time.Second
+		h.Set("Retry-After", strconv.Itoa(int(seconds)))
 	}
+	h.Set("Content-Type", "application/problem+json")
+	text := appendLine(nil, &p.problemBody)
 	h.Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(text) // a client that is gone needs no answer

@@ -26,7 +26,7 @@ func defaults() query.Config {
 	return query.Config{
 		Listen:       "127.0.0.1:0",
 		QueryTimeout: 10 * time.Second, QueryConcurrency: 64, QueryExports: 4,
-		QueryRate: 1e6, QueryBurst: 1e6, QueryTenants: 100,
+		QueryRate: 1e6, QueryBurst: 1e6, QueryReadUnits: 1e6, QueryMemory: 128 << 20, QueryTenants: 100,
 		Auth: auth.Config{TenantClaim: "tenant_id", Algorithms: []string{"RS256", "ES256", "EdDSA"}, ClockSkew: 30 * time.Second, JWKSRefresh: 15 * time.Minute},
 	}
 }
@@ -98,9 +98,18 @@ func tombstone(tenant, id string) table.Attributes {
 	return table.Tombstone(&messages.Command{Kind: messages.DeleteOrder, TenantID: tenant, OrderID: id, Version: 8}, time.Unix(2e9, 0))
 }
 
+type shownOrder struct {
+	TenantID    string          `json:"tenant_id"`
+	OrderID     string          `json:"order_id"`
+	UserID      string          `json:"user_id"`
+	OrderAmount string          `json:"order_amount"`
+	Version     int64           `json:"version"`
+	Attributes  json.RawMessage `json:"attributes"`
+}
+
 type ordersPage struct {
-	Items      []table.Order `json:"items"`
-	NextCursor string        `json:"next_cursor"`
+	Items      []shownOrder `json:"items"`
+	NextCursor string       `json:"next_cursor"`
 }
 
 func decode[T any](t testing.TB, a answer) (v T) {

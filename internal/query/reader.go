@@ -4,15 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"tributary/internal/base/rawjson"
 	"tributary/internal/query/auth"
 	"tributary/internal/table"
 )
@@ -37,36 +44,135 @@ type tables struct {
 	credentials *roleCredentials // nil: the client's own
 }
 
-// reader reads one tenant's items. It can't name another tenant: the partition key is fixed when it is made, from an
+// reader reads one tenant's items for one request. It can't name another tenant: the partition key is fixed when it is made, from an
 // auth.Tenant, which only authorization hands out, and no method takes one.
 type reader struct {
 	tables  *tables
 	tenant  string
+	lease   *lease
+	buckets *buckets // that read units are taken from
 	options []func(*dynamodb.Options)
+
+	out  []byte       // what the client gets, as it grows
+	item table.Stored // the item at hand
 }
 
-func (t *tables) reader(tenant auth.Tenant) *reader {
-	r := &reader{tables: t, tenant: tenant.ID()}
+// reader makes a reader. The caller ends the lease.
+func (t *tables) reader(tenant auth.Tenant, l *lease, b *buckets) *reader {
+	r := &reader{tables: t, tenant: tenant.ID(), lease: l, buckets: b, item: table.Stored{}}
 	if t.credentials != nil {
 		r.options = append(r.options, t.credentials.option(tenant))
 	}
 	return r
 }
 
-// get returns an item, or nil where there is none or only a tombstone.
-func (r *reader) get(ctx context.Context, entity table.Entity, id string, consistent bool) (table.Attributes, error) {
-	out, err := r.tables.client.GetItem(ctx, &dynamodb.GetItemInput{
-		TableName:      &r.tables.name,
-		Key:            table.KeyAttributes(table.Key{TenantID: r.tenant, Entity: entity, ID: id}),
-		ConsistentRead: aws.Bool(consistent),
-	}, r.options...)
-	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", entity, err)
+// textProtocol takes an answer's text over, where the SDK would build values: those of an item of 400 KB may take 20 MB.
+// Errors are the SDK's to read.
+type textProtocol struct {
+	smithyhttp.ClientProtocol
+	lease *lease
+	text  *string
+}
+
+const (
+	// maxAnswerBytes bounds an answer: 1 MB of the values that take the most text, empty strings, is 9 MB of it.
+	maxAnswerBytes = 16 << 20
+	// answerStep is what is read at a time of an answer whose length is not known before.
+	answerStep = 1 << 20
+	// memoryFactor is how much memory an answer takes while it is read, by its length: its text, and what is made of it.
+	memoryFactor = 2
+)
+
+// DeserializeResponse implements smithyhttp.ClientProtocol.
+func (p textProtocol) DeserializeResponse(ctx context.Context, schema *smithy.OperationSchema, types *smithy.TypeRegistry, response *smithyhttp.Response, out smithy.Deserializable) error {
+	if response.StatusCode/100 != 2 {
+		return p.ClientProtocol.DeserializeResponse(ctx, schema, types, response, out)
 	}
-	if len(out.Item) == 0 || table.IsTombstone(out.Item) {
-		return nil, nil
+	first := p.lease.held == 0
+	room := response.ContentLength
+	if room > maxAnswerBytes {
+		return fmt.Errorf("the answer has %d bytes, at most %d are read", room, maxAnswerBytes)
 	}
-	return out.Item, nil
+	if room < 0 { // emulators send chunks
+		room = answerStep
+	}
+	if err := p.lease.take(ctx, memoryFactor*room); err != nil {
+		return err
+	}
+	var text strings.Builder
+	text.Grow(int(room))
+	for {
+		_, err := io.CopyN(&text, response.Body, room+1-int64(text.Len()))
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil && room >= maxAnswerBytes {
+			err = fmt.Errorf("the answer has more than %d bytes", maxAnswerBytes)
+		}
+		if err != nil {
+			return fmt.Errorf("read answer: %w", err)
+		}
+		if err := p.lease.take(ctx, memoryFactor*answerStep); errors.Is(err, errNoRoom) && first {
+			return retryLater(http.StatusServiceUnavailable, "The answers under way take all the memory that this server allows. Try again shortly.", time.Second, err)
+		} else if err != nil {
+			return err
+		}
+		room += answerStep
+	}
+	if err := response.Body.Close(); err != nil { // it compares the checksum
+		return fmt.Errorf("read answer: %w", err)
+	}
+	*p.text = text.String()
+	return nil
+}
+
+// textInto are a call's options: the tenant's credentials, and that its answer's text goes to text.
+func (r *reader) textInto(text *string) []func(*dynamodb.Options) {
+	return append(slices.Clone(r.options), func(o *dynamodb.Options) {
+		o.Protocol = textProtocol{o.Protocol, r.lease, text}
+	})
+}
+
+// get reads an item and says whether it is there: a tombstone is not. The item is then r.item.
+func (r *reader) get(ctx context.Context, key table.Key, consistent bool) (found bool, _ error) {
+	var text string
+	if _, err := r.tables.client.GetItem(ctx, &dynamodb.GetItemInput{
+		TableName:              &r.tables.name,
+		Key:                    table.KeyAttributes(key),
+		ConsistentRead:         aws.Bool(consistent),
+		ReturnConsumedCapacity: types.ReturnConsumedCapacityTotal,
+	}, r.textInto(&text)...); err != nil {
+		return false, fmt.Errorf("get %s: %w", key.Entity, err)
+	}
+	s := rawjson.New(text)
+	for s.Open('{'); s.More('}'); {
+		switch s.Name() {
+		case "Item":
+			r.item.Read(&s)
+			found = len(r.item) > 0 && !r.item.IsTombstone()
+		case "ConsumedCapacity":
+			r.charge(&s)
+		default:
+			s.Skip()
+		}
+	}
+	if err := s.End(); err != nil {
+		return false, fmt.Errorf("get %s: decode answer: %w", key.Entity, err)
+	}
+	return found, nil
+}
+
+// charge takes the read units that an answer names from the tenant's.
+func (r *reader) charge(s *rawjson.Scanner) {
+	for s.Open('{'); s.More('}'); {
+		if s.Name() != "CapacityUnits" {
+			s.Skip()
+			continue
+		}
+		if units, err := strconv.ParseFloat(s.Number(), 64); err == nil {
+			r.buckets.charge(time.Now(), units)
+		}
+	}
 }
 
 // listQuery says what to list of a tenant.
@@ -81,22 +187,16 @@ type listQuery struct {
 	started bool
 }
 
-// item is an item of the list asked for, and where it stands.
-type item struct {
-	id         string
-	attributes table.Attributes
-}
-
-// batch is what one Query read.
+// batch says where a list stands after one Query.
 type batch struct {
-	items []item // without tombstones and what idRange leaves out
 	after string // where to go on, if more
 	more  bool
 	full  bool // DynamoDB ended it at 1 MB ("Paginating table query results in DynamoDB")
 }
 
-// read makes one Query for at most limit items, from q.after on.
-func (r *reader) read(ctx context.Context, q *listQuery, limit int) (batch, error) {
+// read makes one Query for at most limit items, from q.after on. It calls show for each that is no tombstone and that the range of
+// ids selects; the item is r.item then.
+func (r *reader) read(ctx context.Context, q *listQuery, limit int, show func(id string)) (batch, error) {
 	if q.started && q.ids.set() && (!q.descending && q.after >= q.ids.until || q.descending && q.after <= q.ids.since) {
 		return batch{}, nil // nothing can follow, and DynamoDB refuses to start at the range's end
 	}
@@ -107,6 +207,7 @@ func (r *reader) read(ctx context.Context, q *listQuery, limit int) (batch, erro
 		ScanIndexForward:       aws.Bool(!q.descending),
 		ConsistentRead:         aws.Bool(q.consistent),
 		Limit:                  aws.Int32(int32(limit)),
+		ReturnConsumedCapacity: types.ReturnConsumedCapacityTotal,
 	}
 	pk := &types.AttributeValueMemberS{Value: table.PartitionKey(r.tenant)}
 	values := table.Attributes{":pk": pk}
@@ -134,66 +235,100 @@ func (r *reader) read(ctx context.Context, q *listQuery, limit int) (batch, erro
 	}
 	in.ExpressionAttributeValues = values
 
-	out, err := r.tables.client.Query(ctx, in, r.options...)
-	if err != nil {
+	defer func() { r.lease.keep(int64(cap(r.out))) }()
+	var text string
+	if _, err := r.tables.client.Query(ctx, in, r.textInto(&text)...); err != nil {
 		return batch{}, fmt.Errorf("query %ss: %w", q.entity, err)
 	}
-	b := batch{items: make([]item, 0, len(out.Items))}
-	for _, attributes := range out.Items {
-		id, err := position(attributes, prefix)
-		if err != nil {
-			return batch{}, fmt.Errorf("query %ss: %w", q.entity, err)
-		}
-		if !table.IsTombstone(attributes) && q.ids.contains(id) {
-			b.items = append(b.items, item{id, attributes})
-		}
-	}
-	if len(out.LastEvaluatedKey) > 0 {
-		b.more = true
-		b.full = len(out.Items) < limit
-		if b.after, err = position(out.LastEvaluatedKey, prefix); err != nil {
-			return batch{}, fmt.Errorf("query %ss: %w", q.entity, err)
-		}
+	b, err := r.scan(text, q, limit, show)
+	if err != nil {
+		return batch{}, fmt.Errorf("query %ss: %w", q.entity, err)
 	}
 	return b, nil
 }
 
-// position is the part of an item's sort key after its prefix.
-func position(attributes table.Attributes, prefix string) (string, error) {
-	sk, ok := attributes[table.SKAttribute].(*types.AttributeValueMemberS)
-	if !ok || len(sk.Value) < len(prefix) || sk.Value[:len(prefix)] != prefix {
-		return "", fmt.Errorf("an item's SK does not begin with %s", prefix)
+// scan reads the answer to a Query.
+func (r *reader) scan(text string, q *listQuery, limit int, show func(id string)) (b batch, _ error) {
+	prefix := q.entity.Prefix()
+	items, odd := 0, false
+	last := table.Stored{}
+	s := rawjson.New(text)
+	for s.Open('{'); s.More('}'); {
+		switch s.Name() {
+		case "Items":
+			for s.Open('['); s.More(']'); items++ {
+				r.item.Read(&s)
+				id, ok := strings.CutPrefix(r.item.SortKey(), prefix)
+				odd = odd || !ok
+				if ok && s.Err() == nil && !r.item.IsTombstone() && q.ids.contains(id) {
+					show(id)
+				}
+			}
+		case "LastEvaluatedKey":
+			if s.Peek() == 'n' {
+				s.Null()
+				continue
+			}
+			last.Read(&s)
+		case "ConsumedCapacity":
+			r.charge(&s)
+		default:
+			s.Skip()
+		}
 	}
-	return sk.Value[len(prefix):], nil
+	if err := s.End(); err != nil {
+		return batch{}, fmt.Errorf("decode answer: %w", err)
+	}
+	if len(last) > 0 {
+		b.more, b.full = true, items < limit
+		var ok bool
+		b.after, ok = strings.CutPrefix(last.SortKey(), prefix)
+		odd = odd || !ok
+	}
+	if odd {
+		return batch{}, fmt.Errorf("an item's SK does not begin with %s", prefix)
+	}
+	return b, nil
 }
 
-// page reads at most limit items. It reads on over what is left out, up to readsPerPage, so that a page is short only
-// where items are large or very much is left out. More says whether another page may follow, after `after`.
-func (r *reader) page(ctx context.Context, q listQuery, limit int) (items []item, after string, more bool, _ error) {
+// page reads at most limit items and calls show for each, which says whether it could be shown. It reads on over what is left out, up
+// to readsPerPage, so that a page is short only where items are large, memory is short, or very much is left out. More says whether
+// another page may follow, after `after`.
+func (r *reader) page(ctx context.Context, q listQuery, limit int, show func() bool) (after string, more bool, _ error) {
 	// One item more than asked for tells whether anything follows, so that a walk does not end in an empty page.
+	n, last, over := 0, "", false
+	each := func(id string) {
+		switch {
+		case over || n == limit:
+			over = true
+		case show():
+			n, last = n+1, id
+		}
+	}
 	for reads := range readsPerPage {
-		want := limit + 1 - len(items)
+		want := limit + 1 - n
 		if reads > 0 {
 			want = min(want<<(2*reads), max(want, readItems)) // the more was left out, the further it reads
 		}
-		b, err := r.read(ctx, &q, want)
-		if err != nil {
-			return nil, "", false, err
+		b, err := r.read(ctx, &q, want, each)
+		if reads > 0 && errors.Is(err, errNoRoom) {
+			break // the client asks again when there may be room
 		}
-		items = append(items, b.items...)
-		if len(items) > limit {
-			items = items[:limit]
-			return items, items[limit-1].id, true, nil
+		if err != nil {
+			return "", false, err
+		}
+		if over {
+			return last, true, nil
 		}
 		if !b.more {
-			return items, "", false, nil
+			return "", false, nil
 		}
 		q.after, q.started = b.after, true
-		if b.full && len(items) > 0 {
+		if b.full && n > 0 {
 			break // memory for one page is bounded in bytes too
 		}
 	}
-	return items, q.after, true, nil
+	return q.after, true, nil
 }
 
 // isThrottle says whether DynamoDB, or STS, asked for fewer requests.

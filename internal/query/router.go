@@ -25,13 +25,9 @@ type route struct {
 	handler  http.HandlerFunc
 }
 
-// HandleFunc adds a route for a pattern "GET /a/{b}". Every route serves GET, and so HEAD: net/http drops the body.
-func (m *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
-	path, ok := strings.CutPrefix(pattern, http.MethodGet+" /")
-	if !ok {
-		panic("query: a route must be for GET, not " + pattern)
-	}
-	m.routes = append(m.routes, &route{pattern: "/" + path, segments: strings.Split(path, "/"), handler: handler})
+// get adds a route for a path such as /a/{b}. Every route serves GET, and so HEAD: net/http drops the body.
+func (m *router) get(path string, handler http.HandlerFunc) {
+	m.routes = append(m.routes, &route{pattern: path, segments: strings.Split(strings.TrimPrefix(path, "/"), "/"), handler: handler})
 }
 
 func (m *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
-	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tributary/internal/query/auth"
@@ -61,12 +60,13 @@ type Server struct {
 	tables                      *tables
 	auth                        *auth.Authorizer
 	rates                       *rateLimits
-	slots                       chan struct{} // one for each request that is served
-	exports                     chan struct{} // one for each export that is served
+	slots                       chan struct{}  // one for each request that is served
+	exports                     chan struct{}  // one for each export that is served
+	exportWanted                chan time.Time // holds when an export was turned away, where none has ended for it yet
 	requestShares, exportShares *shares
+	memory                      *memory
 	log                         *slog.Logger
 	metrics                     *metrics
-	api                         huma.API
 	handler                     http.Handler
 	http                        *http.Server
 	draining                    atomic.Bool
@@ -90,10 +90,12 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 	s := &Server{
 		listen:  cfg.Listen,
 		timeout: cfg.QueryTimeout,
-		rates:   newRateLimits(cfg.QueryRate, cfg.QueryBurst, cfg.QueryTenants),
+		rates:   newRateLimits(cfg.QueryRate, cfg.QueryBurst, cfg.QueryReadUnits, cfg.QueryTenants),
 		slots:   make(chan struct{}, cfg.QueryConcurrency),
 		exports: make(chan struct{}, cfg.QueryExports),
 
+		exportWanted:  make(chan time.Time, 1),
+		memory:        newMemory(int64(cfg.QueryMemory)),
 		requestShares: newShares(cfg.QueryConcurrency),
 		exportShares:  newShares(cfg.QueryExports),
 		log:           deps.Log,
@@ -115,6 +117,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 	if err := errors.Join(certErr, authErr); err != nil {
 		return nil, &ConfigurationError{err}
 	}
+	s.metrics.watch(deps.Metrics, s.auth, s.memory)
 	s.handler = s.newHandler()
 	s.http = &http.Server{
 		Handler:           s.handler,
@@ -245,7 +248,7 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if now := time.Now(); now.Sub(current.checked) >= certificateCheck {
 		loaded, err := c.load(now)
 		if err != nil {
-			c.log.Error("certificate not read, its last good state stays in force", "err", err)
+			c.log.Error("certificate not read, its last good state stays in force", "error", err)
 			loaded = &loadedCertificate{tls: current.tls, checked: now, changed: current.changed}
 		}
 		c.current.Store(loaded)

@@ -34,6 +34,7 @@ import (
 
 	"tributary/internal/operate/logging"
 	"tributary/internal/query"
+	"tributary/internal/query/auth"
 )
 
 // TestEveryRefusalIsAProblemDocument tries what is refused whatever the path.
@@ -488,7 +489,7 @@ func TestValidateNamesAllThatIsWrong(t *testing.T) {
 		}
 	}
 	bad := query.Config{Listen: "nowhere", TLSCert: "c", ReaderRole: "role"}
-	bad.Auth.JWKS, bad.Auth.Algorithms = "http://example.com/jwks", []string{"HS256"}
+	bad.Auth.JWKS, bad.Auth.Algorithms = []auth.Keys{"http://example.com/jwks"}, []string{"HS256"}
 	err := bad.Validate()
 	if err == nil {
 		t.Fatal("nothing is wrong")

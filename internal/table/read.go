@@ -1,200 +1,253 @@
 package table
 
 import (
-	"encoding/base64"
-	"encoding/json"
-	"fmt"
-	"maps"
+	"errors"
 	"slices"
 	"strconv"
-
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"strings"
 
 	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
 )
 
-// User is a user as the query API shows it.
-type User struct {
-	TenantID   string          `json:"tenant_id"`
-	UserID     string          `json:"user_id"`
-	UserName   string          `json:"user_name"`
-	UserEmail  string          `json:"user_email"`
-	Version    int64           `json:"version,omitempty"`
-	Attributes json.RawMessage `json:"attributes,omitempty"`
-}
+// Field is an attribute of an entity that is text, or a number that is shown as text.
+type Field struct{ Name string }
 
-// Order is an order as the query API shows it.
-type Order struct {
-	TenantID string `json:"tenant_id"`
-	OrderID  string `json:"order_id"`
-	UserID   string `json:"user_id"`
-	// OrderAmount is a plain decimal number: no exponent, and no zeros that add nothing.
-	OrderAmount string          `json:"order_amount"`
-	Version     int64           `json:"version,omitempty"`
-	Attributes  json.RawMessage `json:"attributes,omitempty"`
-}
-
-// ReadUser returns the user in an item, whoever wrote it: ids come from the key, and what is absent is empty. It fails
-// for items that are no user, or that have another type of value where a user's belong.
-func ReadUser(item Attributes) (User, error) {
-	r := reader{item: item}
-	key := r.key(UserEntity)
-	u := User{
-		TenantID:   key.TenantID,
-		UserID:     key.ID,
-		UserName:   r.text(UserNameAttribute),
-		UserEmail:  r.text(UserEmailAttribute),
-		Version:    r.version(),
-		Attributes: r.attributes(),
+// Fields returns the entity's own attributes beside its id, in the order in which they are shown.
+func (e Entity) Fields() []Field {
+	switch e {
+	case UserEntity:
+		return []Field{{UserNameAttribute}, {UserEmailAttribute}}
+	case OrderEntity:
+		return []Field{{UserIDAttribute}, {AmountAttribute}}
 	}
-	if r.err != nil {
-		return User{}, fmt.Errorf("read user: %w", r.err)
-	}
-	return u, nil
+	return nil
 }
 
-// ReadOrder is ReadUser for orders.
-func ReadOrder(item Attributes) (Order, error) {
-	r := reader{item: item}
-	key := r.key(OrderEntity)
-	o := Order{
-		TenantID:    key.TenantID,
-		OrderID:     key.ID,
-		UserID:      r.text(UserIDAttribute),
-		OrderAmount: r.text(AmountAttribute),
-		Version:     r.version(),
-		Attributes:  r.attributes(),
-	}
-	if r.err != nil {
-		return Order{}, fmt.Errorf("read order: %w", r.err)
-	}
-	return o, nil
-}
+// IDName returns the name under which the entity's id is shown: user_id, order_id.
+func (e Entity) IDName() string { return e.String() + "_id" }
 
-// IsTombstone says whether an item stands for a deleted one. Readers skip it.
-func IsTombstone(item Attributes) bool {
-	deleted, ok := item[DeletedAttribute].(*types.AttributeValueMemberBOOL)
-	return ok && deleted.Value
-}
+// Stored is an item of the table: the texts of its attributes by name, each a value of DynamoDB's JSON such as
+// {"S":"x"}. The texts are substrings of the text that was read. Attributes that this package does not know are left out.
+type Stored map[string]string
 
-// ReadKey returns the key of an item.
-func ReadKey(item Attributes) (Key, error) {
-	pk, ok := item[PKAttribute].(*types.AttributeValueMemberS)
-	sk, ok2 := item[SKAttribute].(*types.AttributeValueMemberS)
-	if !ok || !ok2 {
-		return Key{}, fmt.Errorf("read key: the item has no PK and SK that are strings")
-	}
-	return ParseKey(pk.Value, sk.Value)
-}
-
-// reader reads the attributes of one item and keeps the first error.
-type reader struct {
-	item Attributes
-	err  error
-}
-
-func (r *reader) fail(err error) {
-	if r.err == nil {
-		r.err = err
-	}
-}
-
-func (r *reader) key(want Entity) Key {
-	key, err := ReadKey(r.item)
-	if err != nil {
-		r.fail(err)
-	} else if key.Entity != want {
-		r.fail(fmt.Errorf("SK %q is not of a %s", key.SK(), want))
-	}
-	return key
-}
-
-// text reads a string, or a number as text.
-func (r *reader) text(name string) string {
-	switch v := r.item[name].(type) {
-	case nil, *types.AttributeValueMemberNULL:
-		return ""
-	case *types.AttributeValueMemberS:
-		return v.Value
-	case *types.AttributeValueMemberN:
-		return string(appendPlain(nil, v.Value))
-	default:
-		r.fail(fmt.Errorf("attribute %s is neither a string nor a number", name))
-		return ""
-	}
-}
-
-func (r *reader) version() int64 {
-	v, ok := r.item[VersionAttribute].(*types.AttributeValueMemberN)
-	if !ok {
-		return 0
-	}
-	n, err := strconv.ParseInt(string(appendPlain(nil, v.Value)), 10, 64)
-	if err != nil {
-		r.fail(fmt.Errorf("attribute %s is no integer of 64 bits: %w", VersionAttribute, err))
-	}
-	return n
-}
-
-// attributes reads the attributes where they are a map.
-func (r *reader) attributes() json.RawMessage {
-	v, ok := r.item[AttributesAttribute].(*types.AttributeValueMemberM)
-	if !ok {
-		return nil
-	}
-	return AppendJSON(nil, v)
-}
-
-// AppendJSON appends a DynamoDB value as plain JSON: members in the order of their names, numbers exact and in plain form.
-// Types that JSON does not have, which commands never write, become the next best: sets are arrays, binaries base64.
-func AppendJSON(dst []byte, v types.AttributeValue) []byte {
-	switch v := v.(type) {
-	case *types.AttributeValueMemberS:
-		return rawjson.AppendString(dst, v.Value)
-	case *types.AttributeValueMemberN:
-		return appendPlain(dst, v.Value)
-	case *types.AttributeValueMemberBOOL:
-		return strconv.AppendBool(dst, v.Value)
-	case *types.AttributeValueMemberB:
-		return appendBinary(dst, v.Value)
-	case *types.AttributeValueMemberM:
-		dst = append(dst, '{')
-		for i, name := range slices.Sorted(maps.Keys(v.Value)) {
-			dst = comma(dst, i)
-			dst = append(rawjson.AppendString(dst, name), ':')
-			dst = AppendJSON(dst, v.Value[name])
+// known are the attributes that Read keeps.
+var known = func() map[string]bool {
+	m := map[string]bool{PKAttribute: true, SKAttribute: true, VersionAttribute: true, AttributesAttribute: true, DeletedAttribute: true}
+	for _, e := range [...]Entity{UserEntity, OrderEntity} {
+		for _, f := range e.Fields() {
+			m[f.Name] = true
 		}
-		return append(dst, '}')
-	case *types.AttributeValueMemberL:
-		return appendArray(dst, v.Value, AppendJSON)
-	case *types.AttributeValueMemberSS:
-		return appendArray(dst, v.Value, rawjson.AppendString)
-	case *types.AttributeValueMemberNS:
-		return appendArray(dst, v.Value, appendPlain)
-	case *types.AttributeValueMemberBS:
-		return appendArray(dst, v.Value, appendBinary)
 	}
-	return append(dst, "null"...)
+	return m
+}()
+
+// Read makes of i the item that s has next. What is wrong with its form is in s.Err.
+func (i Stored) Read(s *rawjson.Scanner) {
+	clear(i)
+	for s.Open('{'); s.More('}'); {
+		name := s.Name()
+		if value := s.Skip(); known[name] {
+			i[name] = value
+		}
+	}
 }
 
-func appendArray[T any](dst []byte, values []T, appendOne func([]byte, T) []byte) []byte {
+// Key returns the key of the item.
+func (i Stored) Key() (Key, error) {
+	pk, ok := i.ofType(PKAttribute, "S")
+	sk, ok2 := i.ofType(SKAttribute, "S")
+	if !ok || !ok2 {
+		return Key{}, errors.New("read key: the item has no PK and SK that are strings")
+	}
+	return ParseKey(pk, sk)
+}
+
+// SortKey returns the item's sort key, or "" where it has none that is a string.
+func (i Stored) SortKey() string {
+	sk, _ := i.ofType(SKAttribute, "S")
+	return sk
+}
+
+// IsTombstone says whether the item stands for a deleted one. Readers skip it.
+func (i Stored) IsTombstone() bool {
+	s := rawjson.New(i[DeletedAttribute])
+	return open(&s) == "BOOL" && s.Bool()
+}
+
+// AppendShown appends the item with the key as the query API shows it, whoever wrote it: ids come from the key, and what is absent is
+// empty. An attribute whose value is not of its type is shown as if it were absent; unreadable names those attributes. So
+// one odd attribute hides neither the item nor, in a list, others.
+func (i Stored) AppendShown(dst []byte, key Key) (_ []byte, unreadable []string) {
+	member := func(name, value string) {
+		dst = append(rawjson.AppendString(dst, name), ':')
+		dst = append(rawjson.AppendString(dst, value), ',')
+	}
+	dst = append(dst, '{')
+	member("tenant_id", key.TenantID)
+	member(key.Entity.IDName(), key.ID)
+	for _, f := range key.Entity.Fields() {
+		text, ok := i.text(f.Name)
+		if !ok {
+			unreadable = append(unreadable, f.Name)
+		}
+		member(f.Name, text)
+	}
+	if _, there := i[VersionAttribute]; there {
+		n, ok := i.version()
+		if !ok {
+			unreadable = append(unreadable, VersionAttribute)
+		} else if n != 0 {
+			dst = append(dst, `"version":`...)
+			dst = append(strconv.AppendInt(dst, n, 10), ',')
+		}
+	}
+	if value, there := i[AttributesAttribute]; there {
+		s := rawjson.New(value)
+		if kind := open(&s); kind != "M" {
+			unreadable = append(unreadable, AttributesAttribute)
+		} else {
+			s = rawjson.New(value)
+			dst = append(dst, `"attributes":`...)
+			dst = append(AppendJSON(dst, &s), ',')
+		}
+	}
+	dst[len(dst)-1] = '}'
+	return dst, unreadable
+}
+
+// open enters a value {"TYPE":…} and returns its type; the scanner is then at what belongs to the type.
+func open(s *rawjson.Scanner) (kind string) {
+	if s.Open('{'); s.More('}') {
+		return s.Name()
+	}
+	return ""
+}
+
+// ofType returns the text of a string or number.
+func (i Stored) ofType(name, kind string) (text string, ok bool) {
+	s := rawjson.New(i[name])
+	if open(&s) != kind {
+		return "", false
+	}
+	text = s.String()
+	return text, s.Err() == nil
+}
+
+// text returns a string, or a number as text; nothing and NULL are empty.
+func (i Stored) text(name string) (_ string, ok bool) {
+	value, there := i[name]
+	if !there {
+		return "", true
+	}
+	s := rawjson.New(value)
+	switch open(&s) {
+	case "S":
+		return s.String(), true
+	case "N":
+		return string(appendPlain(nil, s.String())), true
+	case "NULL":
+		return "", true
+	}
+	return "", false
+}
+
+func (i Stored) version() (n int64, ok bool) {
+	text, ok := i.ofType(VersionAttribute, "N")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(string(appendPlain(nil, text)), 10, 64)
+	return n, err == nil
+}
+
+// AppendJSON appends the DynamoDB value that s has next as plain JSON: members in the order of their names, numbers exact and in
+// plain form. Types that JSON does not have, which commands never write, become the next best: sets are arrays, binaries base64.
+// It builds no values: a value of a few bytes would take a hundred.
+func AppendJSON(dst []byte, s *rawjson.Scanner) []byte {
+	switch open(s) {
+	case "S", "B":
+		dst = rawjson.AppendString(dst, s.String())
+	case "N":
+		dst = appendNumeric(dst, s.String())
+	case "BOOL":
+		dst = strconv.AppendBool(dst, s.Bool())
+	case "M":
+		dst = appendMembers(dst, s)
+	case "L":
+		dst = appendArray(dst, s, AppendJSON)
+	case "SS", "BS":
+		dst = appendArray(dst, s, func(dst []byte, s *rawjson.Scanner) []byte { return rawjson.AppendString(dst, s.String()) })
+	case "NS":
+		dst = appendArray(dst, s, func(dst []byte, s *rawjson.Scanner) []byte { return appendNumeric(dst, s.String()) })
+	default: // NULL
+		s.Skip()
+		dst = append(dst, "null"...)
+	}
+	s.More('}')
+	return dst
+}
+
+// appendMembers appends a map's members in the order of their names: first as they come, then, where that is another order, sorted.
+func appendMembers(dst []byte, s *rawjson.Scanner) []byte {
+	type member struct {
+		name       string
+		start, end int // of its text in dst
+	}
+	var members []member
+	dst = append(dst, '{')
+	first := len(dst)
+	for s.Open('{'); s.More('}'); {
+		m := member{name: s.Name(), start: len(dst)}
+		dst = append(rawjson.AppendString(dst, m.name), ':')
+		dst = AppendJSON(dst, s)
+		m.end = len(dst)
+		dst = append(dst, ',')
+		members = append(members, m)
+	}
+	if len(members) == 0 {
+		return append(dst, '}')
+	}
+	byName := func(a, b member) int { return strings.Compare(a.name, b.name) }
+	if !slices.IsSortedFunc(members, byName) {
+		slices.SortFunc(members, byName)
+		unsorted := slices.Clone(dst[first:])
+		dst = dst[:first]
+		for _, m := range members {
+			dst = append(dst, unsorted[m.start-first:m.end-first]...)
+			dst = append(dst, ',')
+		}
+	}
+	dst[len(dst)-1] = '}'
+	return dst
+}
+
+func appendArray(dst []byte, s *rawjson.Scanner, appendOne func([]byte, *rawjson.Scanner) []byte) []byte {
 	dst = append(dst, '[')
-	for i, v := range values {
-		dst = appendOne(comma(dst, i), v)
+	n := 0
+	for s.Open('['); s.More(']'); n++ {
+		if n > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendOne(dst, s)
 	}
 	return append(dst, ']')
 }
 
-func comma(dst []byte, i int) []byte {
-	if i > 0 {
-		return append(dst, ',')
-	}
-	return dst
-}
+// maxPlain is the longest plain form of a number in attributes that replaces one with an exponent: 38 digits, sign and point.
+const maxPlain = 40
 
-func appendBinary(dst, b []byte) []byte {
-	return append(base64.StdEncoding.AppendEncode(append(dst, '"'), b), '"')
+// appendNumeric appends a stored number in plain form, or as it stands where that would be long: 1E+125 would have 126
+// digits, and an item has room for a hundred thousand of them.
+func appendNumeric(dst []byte, text string) []byte {
+	plain := appendPlain(dst, text)
+	if len(plain)-len(dst) > maxPlain {
+		s := rawjson.New(text)
+		if s.Number(); s.End() == nil {
+			return append(dst, text...)
+		}
+	}
+	return plain
 }
 
 // appendPlain appends a stored number in plain form.

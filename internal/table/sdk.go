@@ -50,6 +50,12 @@ func Tombstone(c *messages.Command, expiresAt time.Time) Attributes {
 	return item
 }
 
+// IsTombstone says whether an item stands for a deleted one.
+func IsTombstone(item Attributes) bool {
+	deleted, ok := item[DeletedAttribute].(*types.AttributeValueMemberBOOL)
+	return ok && deleted.Value
+}
+
 func text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
 
 func integer(n int64) types.AttributeValue {

@@ -2,7 +2,9 @@ package table
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +12,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"tributary/internal/aws/limits"
+	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
+	"tributary/test/support/ddbjson"
 )
 
 const (
@@ -129,23 +133,50 @@ func checkCommand(t testing.TB, c *messages.Command) {
 	roundTrip(t, c, want)
 }
 
+// shown is an item as the query API shows it.
+type shown struct {
+	TenantID    string          `json:"tenant_id"`
+	UserID      string          `json:"user_id"`
+	UserName    string          `json:"user_name"`
+	UserEmail   string          `json:"user_email"`
+	OrderID     string          `json:"order_id"`
+	OrderAmount string          `json:"order_amount"`
+	Version     int64           `json:"version"`
+	Attributes  json.RawMessage `json:"attributes"`
+}
+
+// show reads an item back, by way of DynamoDB's JSON.
+func show(t testing.TB, item Attributes) (_ shown, text string, unreadable []string, _ error) {
+	t.Helper()
+	s := rawjson.New(ddbjson.Item(item))
+	stored := Stored{"left": "over"}
+	stored.Read(&s)
+	if err := s.End(); err != nil {
+		t.Fatalf("%v: %v", item, err)
+	}
+	key, err := stored.Key()
+	if err != nil {
+		return shown{}, "", nil, err
+	}
+	out, unreadable := stored.AppendShown(nil, key)
+	var v shown
+	d := json.NewDecoder(strings.NewReader(string(out)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&v); err != nil {
+		t.Fatalf("%s: %v", out, err)
+	}
+	return v, string(out), unreadable, nil
+}
+
 // roundTrip reads an item back: equal but for the form of numbers and of attributes.
 func roundTrip(t testing.TB, c *messages.Command, item Attributes) {
 	t.Helper()
-	back := *c
-	if c.Kind == messages.PutUser {
-		u, err := ReadUser(item)
-		if err != nil {
-			t.Fatal(err)
-		}
-		back = messages.Command{Kind: c.Kind, TenantID: u.TenantID, UserID: u.UserID, UserName: u.UserName, UserEmail: u.UserEmail, Version: u.Version, Attributes: string(u.Attributes)}
-	} else {
-		o, err := ReadOrder(item)
-		if err != nil {
-			t.Fatal(err)
-		}
-		back = messages.Command{Kind: c.Kind, TenantID: o.TenantID, UserID: o.UserID, OrderID: o.OrderID, OrderAmount: o.OrderAmount, Version: o.Version, Attributes: string(o.Attributes)}
+	v, _, unreadable, err := show(t, item)
+	if err != nil || len(unreadable) > 0 {
+		t.Fatal(unreadable, err)
 	}
+	back := messages.Command{Kind: c.Kind, TenantID: v.TenantID, UserID: v.UserID, UserName: v.UserName, UserEmail: v.UserEmail,
+		OrderID: v.OrderID, OrderAmount: v.OrderAmount, Version: v.Version, Attributes: string(v.Attributes)}
 	if err := back.Validate(); err != nil {
 		t.Fatalf("%+v was read back as %+v: %v", c, back, err)
 	}
@@ -155,7 +186,7 @@ func roundTrip(t testing.TB, c *messages.Command, item Attributes) {
 		want.OrderAmount = string(plain)
 	}
 	if c.Attributes != "" { // once read, attributes stay as they are
-		again, err := ReadUser(Item(&messages.Command{Kind: messages.PutUser, TenantID: "t", UserID: "u", Attributes: back.Attributes}))
+		again, _, _, err := show(t, Item(&messages.Command{Kind: messages.PutUser, TenantID: "t", UserID: "u", Attributes: back.Attributes}))
 		if err != nil || string(again.Attributes) != back.Attributes {
 			t.Errorf("attributes %s became %s", back.Attributes, again.Attributes)
 		}
@@ -259,56 +290,92 @@ func n(v string) types.AttributeValue { return &types.AttributeValueMemberN{Valu
 
 // TestReadSeedItems: the seed's add_user and add_order write these.
 func TestReadSeedItems(t *testing.T) {
-	u, err := ReadUser(Attributes{"PK": s("tenant#tenantA"), "SK": s("user#7f0c"), "user_id": s("7f0c"), "user_name": s("Alice"), "user_email": s("alice@example.com")})
-	text, _ := json.Marshal(u)
-	if want := `{"tenant_id":"tenantA","user_id":"7f0c","user_name":"Alice","user_email":"alice@example.com"}`; err != nil || string(text) != want {
+	_, text, _, err := show(t, Attributes{"PK": s("tenant#tenantA"), "SK": s("user#7f0c"), "user_id": s("7f0c"), "user_name": s("Alice"), "user_email": s("alice@example.com")})
+	if want := `{"tenant_id":"tenantA","user_id":"7f0c","user_name":"Alice","user_email":"alice@example.com"}`; err != nil || text != want {
 		t.Errorf("user is %s, %v", text, err)
 	}
-	o, err := ReadOrder(Attributes{"PK": s("tenant#tenantA"), "SK": s("order#91ab"), "user_id": s("7f0c"), "order_amount": n("150.00")})
-	text, _ = json.Marshal(o)
-	if want := `{"tenant_id":"tenantA","order_id":"91ab","user_id":"7f0c","order_amount":"150"}`; err != nil || string(text) != want {
+	_, text, _, err = show(t, Attributes{"PK": s("tenant#tenantA"), "SK": s("order#91ab"), "user_id": s("7f0c"), "order_amount": n("150.00")})
+	if want := `{"tenant_id":"tenantA","order_id":"91ab","user_id":"7f0c","order_amount":"150"}`; err != nil || text != want {
 		t.Errorf("order is %s, %v", text, err)
 	}
 }
 
+// TestReadOddItems: an attribute that can't be read hides nothing but itself.
 func TestReadOddItems(t *testing.T) {
-	u, err := ReadUser(Attributes{"PK": s("tenant#t"), "SK": s("user#u"), "user_id": s("another"), "user_name": n("1E2"), "attributes": s("x"), "version": s("1")})
-	if err != nil || u.UserID != "u" || u.UserName != "100" || u.UserEmail != "" || u.Attributes != nil || u.Version != 0 {
-		t.Errorf("user is %+v, %v", u, err)
+	key := Attributes{"PK": s("tenant#t"), "SK": s("user#u")}
+	for name, c := range map[string]struct {
+		item       Attributes
+		want       string
+		unreadable []string
+	}{
+		"other types of text": {Attributes{"user_id": s("another"), "user_name": n("1E2"), "user_email": &types.AttributeValueMemberNULL{Value: true}},
+			`{"tenant_id":"t","user_id":"u","user_name":"100","user_email":""}`, nil},
+		"foreign attributes": {Attributes{"x": &types.AttributeValueMemberL{}, "user_name": s("n")},
+			`{"tenant_id":"t","user_id":"u","user_name":"n","user_email":""}`, nil},
+		"name is a list": {Attributes{"user_name": &types.AttributeValueMemberL{}, "user_email": s("e")},
+			`{"tenant_id":"t","user_id":"u","user_name":"","user_email":"e"}`, []string{"user_name"}},
+		"version is a half":    {Attributes{"version": n("0.5")}, `{"tenant_id":"t","user_id":"u","user_name":"","user_email":""}`, []string{"version"}},
+		"version is too large": {Attributes{"version": n("1E30")}, `{"tenant_id":"t","user_id":"u","user_name":"","user_email":""}`, []string{"version"}},
+		"all of another type": {Attributes{"version": s("1"), "attributes": s("x")},
+			`{"tenant_id":"t","user_id":"u","user_name":"","user_email":""}`, []string{"version", "attributes"}},
+	} {
+		maps.Copy(c.item, key)
+		if _, text, unreadable, err := show(t, c.item); err != nil || text != c.want || !slices.Equal(unreadable, c.unreadable) {
+			t.Errorf("%s reads as %s, unreadable %v, %v", name, text, unreadable, err)
+		}
 	}
 	for name, item := range map[string]Attributes{
-		"order as user":        {"PK": s("tenant#t"), "SK": s("order#o")},
-		"no key":               {"user_id": s("u")},
-		"binary key":           {"PK": &types.AttributeValueMemberB{Value: []byte("tenant#t")}, "SK": s("user#u")},
-		"name is a list":       {"PK": s("tenant#t"), "SK": s("user#u"), "user_name": &types.AttributeValueMemberL{}},
-		"version is a half":    {"PK": s("tenant#t"), "SK": s("user#u"), "version": n("0.5")},
-		"version is too large": {"PK": s("tenant#t"), "SK": s("user#u"), "version": n("1E30")},
+		"no key":        {"user_id": s("u")},
+		"binary key":    {"PK": &types.AttributeValueMemberB{Value: []byte("tenant#t")}, "SK": s("user#u")},
+		"another thing": {"PK": s("tenant#t"), "SK": s("invoice#1")},
+		"no id":         {"PK": s("tenant#t"), "SK": s("user#")},
 	} {
-		if u, err := ReadUser(item); err == nil || !strings.HasPrefix(err.Error(), "read user: ") {
-			t.Errorf("%s reads as %+v, %v", name, u, err)
+		if _, text, _, err := show(t, item); err == nil {
+			t.Errorf("%s reads as %s", name, text)
 		}
 	}
 }
 
 func TestIsTombstone(t *testing.T) {
 	c := command(t, deleteText)
-	if !IsTombstone(Tombstone(c, time.Unix(1, 0))) {
-		t.Error("a tombstone is not recognized")
-	}
-	if IsTombstone(Attributes{"deleted": &types.AttributeValueMemberBOOL{Value: false}}) || IsTombstone(Attributes{"deleted": s("true")}) {
-		t.Error("an item is taken for a tombstone")
+	for name, is := range map[string]struct {
+		item Attributes
+		want bool
+	}{
+		"a tombstone": {Tombstone(c, time.Unix(1, 0)), true},
+		"false":       {Attributes{"deleted": &types.AttributeValueMemberBOOL{Value: false}}, false},
+		"a string":    {Attributes{"deleted": s("true")}, false},
+		"absent":      {Attributes{"PK": s("x")}, false},
+	} {
+		scan := rawjson.New(ddbjson.Item(is.item))
+		stored := Stored{}
+		stored.Read(&scan)
+		if stored.IsTombstone() != is.want || IsTombstone(is.item) != is.want {
+			t.Errorf("%s is taken for something else", name)
+		}
 	}
 }
 
 func TestAppendJSON(t *testing.T) {
-	got := AppendJSON(nil, &types.AttributeValueMemberM{Value: Attributes{
+	scan := rawjson.New(ddbjson.Item(Attributes{"v": &types.AttributeValueMemberM{Value: Attributes{
 		"z": n("1.50"), "a\"": s("x\n"), "b": &types.AttributeValueMemberB{Value: []byte{0xff, 0}}, "nul": &types.AttributeValueMemberNULL{Value: true},
 		"ss": &types.AttributeValueMemberSS{Value: []string{"p", "q"}}, "ns": &types.AttributeValueMemberNS{Value: []string{"1e1", "2"}},
 		"bs": &types.AttributeValueMemberBS{Value: [][]byte{{1}}}, "l": &types.AttributeValueMemberL{Value: []types.AttributeValue{n("12345678901234567890123456789012345678"), &types.AttributeValueMemberBOOL{Value: true}}},
-	}})
-	want := `{"a\"":"x\u000a","b":"/wA=","bs":["AQ=="],"l":[12345678901234567890123456789012345678,true],"ns":[10,2],"nul":null,"ss":["p","q"],"z":1.5}`
-	if string(got) != want || !json.Valid(got) {
-		t.Errorf("got  %s\nwant %s", got, want)
+		"e": &types.AttributeValueMemberM{}, "e2": &types.AttributeValueMemberL{}, "big": n("1E+125"), "small": n("-1.5E-3"),
+	}}}))
+	scan.Open('{')
+	scan.More('}')
+	scan.Name()
+	got := AppendJSON(nil, &scan)
+	scan.More('}')
+	want := `{"a\"":"x\u000a","b":"/wA=","big":1E+125,"bs":["AQ=="],"e":{},"e2":[],"l":[12345678901234567890123456789012345678,true],"ns":[10,2],"nul":null,"small":-0.0015,"ss":["p","q"],"z":1.5}`
+	if err := scan.End(); err != nil || string(got) != want || !json.Valid(got) {
+		t.Errorf("got  %s\nwant %s, %v", got, want, err)
+	}
+	// Members in whatever order they come.
+	scan = rawjson.New(`{"M":{"b":{"M":{"d":{"N":"1"},"c":{"S":"\/"}}},"a":{"BOOL":false}}}`)
+	if got := AppendJSON(nil, &scan); string(got) != `{"a":false,"b":{"c":"/","d":1}}` || scan.End() != nil {
+		t.Errorf("got %s, %v", got, scan.Err())
 	}
 }
 

@@ -10,12 +10,14 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"tributary/internal/messages"
 )
 
-// AllTenants in a token's list of tenants stands for every tenant: an operator's token.
+// AllTenants in an identity's list of tenants stands for every tenant: an operator's. A static token may list it; a JWT never names it,
+// as its claims may come from users: --auth-operator says which JWTs are an operator's.
 const AllTenants = "*"
 
 // maxTokenBytes bounds the work that a stranger can ask for with one header.
@@ -53,7 +55,7 @@ const (
 	ReasonSignature     Reason = "signature"      // the JWT's signature is wrong
 	ReasonExpired       Reason = "expired"        // the token's time is over
 	ReasonNotYet        Reason = "not_yet"        // the JWT's nbf or iat is in the future
-	ReasonIssuer        Reason = "issuer"         // the JWT's iss is not --auth-issuer
+	ReasonIssuer        Reason = "issuer"         // the JWT's iss is no --auth-issuer
 	ReasonAudience      Reason = "audience"       // the JWT's aud has none of --auth-audience
 	ReasonClaims        Reason = "claims"         // a claim is missing or of the wrong form
 	ReasonOtherTenant   Reason = "other_tenant"   // a good token, but not for this tenant
@@ -115,7 +117,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Authorizer, error)
 		}
 		a.tokens = tokens
 	}
-	if cfg.JWKS != "" {
+	if len(cfg.JWKS) > 0 {
 		verifier, err := newJWTVerifier(ctx, cfg, log)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("--auth-jwks: %w", err))
@@ -130,9 +132,36 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Authorizer, error)
 
 // Run keeps the keys of JWTs fresh until ctx ends. Without it they are fetched only when a token names a new one.
 func (a *Authorizer) Run(ctx context.Context) {
-	if a.jwt != nil {
-		a.jwt.keys.run(ctx, a.jwt.refresh)
+	if a.jwt == nil {
+		return
 	}
+	var sources sync.WaitGroup
+	for _, source := range a.jwt.issuers {
+		sources.Go(func() { source.run(ctx, a.jwt.refresh) })
+	}
+	sources.Wait()
+}
+
+// StaleTokens says whether the tokens file can't be read as it is now, so that an older state of it is in force.
+func (a *Authorizer) StaleTokens() bool {
+	if a.tokens == nil {
+		return false
+	}
+	_, stale := a.tokens.current(a.now())
+	return stale
+}
+
+// StaleKeys says whether an issuer's keys could not be read or fetched lately, so that older ones are in force, or none.
+func (a *Authorizer) StaleKeys() bool {
+	if a.jwt == nil {
+		return false
+	}
+	for _, source := range a.jwt.issuers {
+		if source.isStale() {
+			return true
+		}
+	}
+	return false
 }
 
 // Open says that no authentication is configured: whoever reaches the address may read every tenant.

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -23,16 +24,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/lestrrat-go/jwx/v3/jwa"
-	"github.com/lestrrat-go/jwx/v3/jwk"
-	"github.com/lestrrat-go/jwx/v3/jws"
-	"github.com/lestrrat-go/jwx/v3/jwt"
+	"github.com/go-jose/go-jose/v4"
 )
 
 // keyRing is an issuer's keys.
 type keyRing struct {
 	t       *testing.T
-	private map[string]jwk.Key
+	issuer  string // "issuer" where it is ""
+	private map[string]*ecdsa.PrivateKey
 }
 
 func (r *keyRing) add(kid string) {
@@ -40,30 +39,20 @@ func (r *keyRing) add(kid string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	private, err := jwk.Import(key)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if err := private.Set(jwk.KeyIDKey, kid); err != nil {
-		r.t.Fatal(err)
-	}
 	if r.private == nil {
-		r.private = map[string]jwk.Key{}
+		r.private = map[string]*ecdsa.PrivateKey{}
 	}
-	r.private[kid] = private
+	r.private[kid] = key
 }
+
+// unname has tokens with no kid signed with a key.
+func (r *keyRing) unname(kid string) { r.private[""] = r.private[kid] }
 
 // set is the JWK set of the keys named.
 func (r *keyRing) set(kids ...string) []byte {
-	set := jwk.NewSet()
+	var set jose.JSONWebKeySet
 	for _, kid := range kids {
-		public, err := r.private[kid].PublicKey()
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		if err := set.AddKey(public); err != nil {
-			r.t.Fatal(err)
-		}
+		set.Keys = append(set.Keys, jose.JSONWebKey{Key: &r.private[kid].PublicKey, KeyID: kid})
 	}
 	text, err := json.Marshal(set)
 	if err != nil {
@@ -73,26 +62,35 @@ func (r *keyRing) set(kids ...string) []byte {
 }
 
 func (r *keyRing) token(kid, tenant string, expires time.Time) string {
-	claims, err := jwt.NewBuilder().Issuer("issuer").Audience([]string{"tributary"}).Subject("s").Expiration(expires).Claim("tenant_id", tenant).Build()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	headers := jws.NewHeaders()
+	options := &jose.SignerOptions{}
 	if kid != "" {
-		if err := headers.Set(jws.KeyIDKey, kid); err != nil {
-			r.t.Fatal(err)
-		}
+		options.WithHeader("kid", kid)
 	}
-	key := r.private[kid]
-	signed, err := jwt.Sign(claims, jwt.WithKey(jwa.ES256(), key, jws.WithProtectedHeaders(headers)))
+	return r.sign(jose.SigningKey{Algorithm: jose.ES256, Key: r.private[kid]}, options, tenant, expires)
+}
+
+func (r *keyRing) sign(key jose.SigningKey, options *jose.SignerOptions, tenant string, expires time.Time) string {
+	signer, err := jose.NewSigner(key, options)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return string(signed)
+	claims, err := json.Marshal(map[string]any{"iss": cmp.Or(r.issuer, "issuer"), "aud": []string{"tributary"}, "sub": "s", "exp": expires.Unix(), "tenant_id": tenant})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	signed, err := signer.Sign(claims)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	text, err := signed.CompactSerialize()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return text
 }
 
 func jwtConfig(jwks string) Config {
-	return Config{JWKS: jwks, Issuer: "issuer", Audience: []string{"tributary"}, TenantClaim: "tenant_id", Algorithms: []string{"ES256"}, ClockSkew: 30 * time.Second, JWKSRefresh: 15 * time.Minute}
+	return Config{JWKS: []Keys{Keys(jwks)}, Issuer: []string{"issuer"}, Audience: []string{"tributary"}, TenantClaim: "tenant_id", Algorithms: []string{"ES256"}, ClockSkew: 30 * time.Second, JWKSRefresh: 15 * time.Minute}
 }
 
 // testClock is a clock that a test sets.
@@ -124,7 +122,9 @@ func open(t *testing.T, cfg Config, clock *testClock) (*Authorizer, *bytes.Buffe
 	clock.at.Store(time.Now().UnixNano()) // New reads the real one
 	a.now = clock.now
 	if a.jwt != nil {
-		a.jwt.keys.now = clock.now
+		for _, source := range a.jwt.issuers {
+			source.now = clock.now
+		}
 	}
 	return a, log
 }
@@ -311,7 +311,7 @@ func TestKeysFromURLAreKeptAndFetchedWithinBounds(t *testing.T) {
 	}
 	// A key that is withdrawn is gone with the next fetch.
 	server.serve(http.StatusOK, ring.set("k2"))
-	if err := a.jwt.keys.fetch(t.Context()); err != nil {
+	if err := a.jwt.issuers["issuer"].fetch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ask(t, a, ring.token("k1", "a", later), "a"); reasonOf(err) != ReasonUnknownKey {
@@ -320,7 +320,7 @@ func TestKeysFromURLAreKeptAndFetchedWithinBounds(t *testing.T) {
 	// Keys outlive an issuer that is down, for a day.
 	for status, body := range map[int][]byte{500: ring.set("k2"), 200: []byte("<html>"), 302: nil} {
 		server.serve(status, body)
-		if err := a.jwt.keys.fetch(t.Context()); err == nil {
+		if err := a.jwt.issuers["issuer"].fetch(t.Context()); err == nil {
 			t.Errorf("%d %s was taken for keys", status, body)
 		}
 	}
@@ -380,16 +380,9 @@ func TestKeysFromFileAreReadAgain(t *testing.T) {
 	if _, err := ask(t, a, ring.token("k2", "a", later), "a"); err != nil {
 		t.Errorf("a new key: %v", err)
 	}
-	// Two keys of one type: a token must say which.
-	unnamed, err := ring.private["k1"].Clone()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unnamed.Remove(jwk.KeyIDKey); err != nil {
-		t.Fatal(err)
-	}
-	ring.private[""] = unnamed
-	if _, err := ask(t, a, ring.token("", "a", later), "a"); reasonOf(err) != ReasonUnknownKey {
+	// A token that names no key may be of any of them.
+	ring.unname("k1")
+	if _, err := ask(t, a, ring.token("", "a", later), "a"); err != nil {
 		t.Errorf("without kid, with two keys: %v", err)
 	}
 	for name, text := range map[string]string{"no keys": `{"keys":[]}`, "only a secret": `{"keys":[{"kty":"oct","k":"AAAA"}]}`, "no JSON": `x`} {
@@ -446,7 +439,7 @@ func TestKeysAreRefreshed(t *testing.T) {
 				}
 				return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(set))}, nil
 			})}}
-		a := &Authorizer{jwt: &jwtVerifier{keys: source, refresh: 15 * time.Minute}, now: time.Now}
+		a := &Authorizer{jwt: &jwtVerifier{issuers: map[string]*keySource{"issuer": source}, refresh: 15 * time.Minute}, now: time.Now}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { a.Run(ctx); close(ended) }()

@@ -3,65 +3,110 @@ package auth
 import (
 	"errors"
 	"fmt"
-	"net"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/lestrrat-go/jwx/v3/jwa"
+	"tributary/internal/base/loopback"
 )
 
-// Config are the settings of authentication, as flags.
+// Config are the settings of authentication, as flags. The n-th JWKS is the n-th Issuer's.
 type Config struct {
-	JWKS        string        `name:"jwks" placeholder:"URL|FILE" help:"Keys that sign JWTs: an https URL (kept and refreshed) or a file (read again when it changes)."`
+	JWKS        []Keys        `name:"jwks" sep:" " placeholder:"URL|FILE" help:"Keys that sign an issuer's JWTs: an https URL (kept and refreshed) or a file (read again when it changes). For several issuers give both flags several times, in the same order."`
 	JWKSRefresh time.Duration `name:"jwks-refresh" default:"15m" help:"How often keys from a URL are fetched again (${default})."`
-	Issuer      string        `placeholder:"NAME" help:"The iss that every JWT must have. Wanted with --auth-jwks."`
+	Issuer      []string      `sep:" " placeholder:"NAME" help:"The iss of JWTs that --auth-jwks has the keys of. Wanted with --auth-jwks."`
 	Audience    []string      `placeholder:"NAME" help:"The aud of which every JWT must have one. Wanted with --auth-jwks."`
-	TenantClaim string        `default:"tenant_id" placeholder:"NAME" help:"The claim that names a JWT's tenant: a string or a list of strings, * for every tenant (${default})."`
+	TenantClaim string        `default:"tenant_id" placeholder:"NAME" help:"The claim that names a JWT's tenants, or the JSON pointer to it, such as /app/tenant: a string, an integer, a list of them, or an object whose members' names are tenants (${default})."`
+	Operator    string        `placeholder:"CLAIM=VALUE" help:"JWTs whose claim, by name or JSON pointer, is or lists the value may read every tenant, such as /realm_access/roles=operator (default: no JWT may)."`
 	Algorithms  []string      `default:"RS256,PS256,ES256,EdDSA" placeholder:"ALG" help:"Signature algorithms that JWTs may have (${default}). Only public-key ones."`
 	ClockSkew   time.Duration `default:"30s" help:"By how much a JWT issuer's clock may be off (${default})."`
 	Tokens      string        `placeholder:"FILE" help:"File of static tokens, made by 'worker token'. Read again when it changes."`
+}
+
+// Keys is where an issuer's keys are: a URL or a file's name. A URL's query may hold a secret, so it is shown without it.
+type Keys string
+
+// String returns the place as it may be shown.
+func (k Keys) String() string {
+	if !k.isURL() {
+		return string(k)
+	}
+	place, _, hasQuery := strings.Cut(string(k), "?")
+	if hasQuery {
+		place += "?[redacted]"
+	}
+	return place
+}
+
+// MarshalText is how /status shows it.
+func (k Keys) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+func (k Keys) isURL() bool {
+	return strings.HasPrefix(string(k), "https://") || strings.HasPrefix(string(k), "http://")
 }
 
 // maxClockSkew keeps a mistyped duration from making expired tokens good for long.
 const maxClockSkew = 10 * time.Minute
 
 // Enabled says whether any authentication is configured.
-func (c *Config) Enabled() bool { return c.JWKS != "" || c.Tokens != "" }
+func (c *Config) Enabled() bool { return len(c.JWKS) > 0 || c.Tokens != "" }
 
 // Validate returns all that is wrong with the settings, joined, or nil. It opens no file and no connection.
 func (c *Config) Validate() error {
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if c.JWKS == "" {
-		if c.Issuer != "" {
+	if len(c.JWKS) == 0 {
+		if len(c.Issuer) > 0 {
 			fail("--auth-issuer is of no use without --auth-jwks: name the issuer's keys")
 		}
 		if len(c.Audience) > 0 {
 			fail("--auth-audience is of no use without --auth-jwks: name the issuer's keys")
 		}
+		if c.Operator != "" {
+			fail("--auth-operator is of no use without --auth-jwks: it is about JWTs")
+		}
 		return errors.Join(errs...)
 	}
-	if isURL(c.JWKS) {
-		u, err := url.Parse(c.JWKS)
+	for _, keys := range c.JWKS {
+		if !keys.isURL() {
+			continue
+		}
+		u, err := url.Parse(string(keys))
 		switch {
 		case err != nil || u.Host == "":
-			fail("--auth-jwks %q is no URL", c.JWKS)
-		case u.Scheme == "http" && !isLoopbackHost(u.Hostname()):
-			fail("--auth-jwks %s: keys that come over plain http can be swapped on the way, use https", c.JWKS)
+			fail("--auth-jwks %q is no URL", keys)
 		case u.User != nil:
 			fail("--auth-jwks: a URL with a password in it would end up in logs, leave it out")
+		case u.Scheme == "http" && !loopback.Is(u.Hostname()):
+			fail("--auth-jwks %s: keys that come over plain http can be swapped on the way, use https", keys)
 		}
 	}
-	if c.Issuer == "" {
+	switch {
+	case len(c.Issuer) == 0:
 		fail("--auth-jwks wants --auth-issuer: without it any issuer that shares the keys could name tenants")
+	case len(c.Issuer) != len(c.JWKS):
+		fail("--auth-issuer names %d issuers and --auth-jwks %d places of keys: give both once for each issuer, in the same order", len(c.Issuer), len(c.JWKS))
+	}
+	for i, issuer := range c.Issuer {
+		if slices.Contains(c.Issuer[:i], issuer) {
+			fail("--auth-issuer %s is given twice: each issuer has one place of keys", issuer)
+		}
+		if issuer == "" {
+			fail("--auth-issuer is empty")
+		}
 	}
 	if len(c.Audience) == 0 {
 		fail("--auth-jwks wants --auth-audience: without it a token made for another service would be good here")
 	}
-	if c.TenantClaim == "" {
-		fail("--auth-tenant-claim is empty")
+	if _, err := parseClaim(c.TenantClaim); err != nil {
+		fail("--auth-tenant-claim %w", err)
+	}
+	if c.Operator != "" {
+		if _, err := parseOperator(c.Operator); err != nil {
+			fail("--auth-operator %w", err)
+		}
 	}
 	if c.JWKSRefresh < time.Minute {
 		fail("--auth-jwks-refresh is %s: it must be 1m or more", c.JWKSRefresh)
@@ -69,42 +114,13 @@ func (c *Config) Validate() error {
 	if c.ClockSkew < 0 || c.ClockSkew > maxClockSkew {
 		fail("--auth-clock-skew is %s: it must be 0s to %s", c.ClockSkew, maxClockSkew)
 	}
-	if _, err := algorithms(c.Algorithms); err != nil {
-		errs = append(errs, err)
+	if len(c.Algorithms) == 0 {
+		fail("--auth-algorithms is empty: name one, such as RS256")
+	}
+	for _, name := range c.Algorithms {
+		if _, ok := hashes[strings.TrimSpace(name)]; !ok {
+			fail("--auth-algorithms: %s is not allowed, only these are, which check with a public key: %s", name, strings.Join(slices.Sorted(maps.Keys(hashes)), ", "))
+		}
 	}
 	return errors.Join(errs...)
-}
-
-// publicKeyAlgorithms are all that may be configured.
-var publicKeyAlgorithms = []jwa.SignatureAlgorithm{
-	jwa.RS256(), jwa.RS384(), jwa.RS512(), jwa.PS256(), jwa.PS384(), jwa.PS512(), jwa.ES256(), jwa.ES384(), jwa.ES512(), jwa.EdDSA(), jwa.EdDSAEd25519(),
-}
-
-// algorithms turns names into the algorithms that JWTs may have. The list is the operator's, never the token's, and
-// holds only algorithms that check with a public key: a token signed with HS256 and the public key as its secret, or
-// with none, is refused by name.
-func algorithms(names []string) (map[string]jwa.SignatureAlgorithm, error) {
-	allowed := make(map[string]jwa.SignatureAlgorithm, len(names))
-	for _, name := range names {
-		name = strings.TrimSpace(name)
-		a, ok := jwa.LookupSignatureAlgorithm(name)
-		switch {
-		case !ok:
-			return nil, fmt.Errorf("--auth-algorithms: %q is no signature algorithm", name)
-		case !slices.Contains(publicKeyAlgorithms, a):
-			return nil, fmt.Errorf("--auth-algorithms: %s is not allowed, only these are, which check with a public key: %v", name, publicKeyAlgorithms)
-		}
-		allowed[name] = a
-	}
-	if len(allowed) == 0 {
-		return nil, errors.New("--auth-algorithms is empty: name one, such as RS256")
-	}
-	return allowed, nil
-}
-
-func isURL(s string) bool { return strings.HasPrefix(s, "https://") || strings.HasPrefix(s, "http://") }
-
-func isLoopbackHost(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

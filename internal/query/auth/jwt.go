@@ -3,56 +3,47 @@ package auth
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/lestrrat-go/jwx/v3/jwa"
-	"github.com/lestrrat-go/jwx/v3/jwk"
-	"github.com/lestrrat-go/jwx/v3/jws"
-	"github.com/lestrrat-go/jwx/v3/jwt"
 )
-
-// maxTenantsInClaim bounds the list of tenants of one JWT.
-const maxTenantsInClaim = 1000
 
 // jwtVerifier checks JWTs. What a token's own header says is used for two things only: to find a key among the
 // operator's by kid, and to be compared with the operator's algorithms. Its jku, jwk, x5u and x5c are ignored: a token
-// can't bring the key that proves it.
+// can't bring the key that proves it. Before its signature is checked, its iss chooses the issuer whose keys must have made it.
 type jwtVerifier struct {
-	keys       *keySource
-	algorithms map[string]jwa.SignatureAlgorithm
-	issuer     string
+	issuers    map[string]*keySource // by iss
+	algorithms []string
 	audience   []string
-	claim      string
+	tenant     claim
+	operator   *operator // nil: no JWT is an operator's
 	skew       time.Duration
 	refresh    time.Duration
 }
 
 func newJWTVerifier(ctx context.Context, cfg Config, log *slog.Logger) (*jwtVerifier, error) {
-	allowed, err := algorithms(cfg.Algorithms)
-	if err != nil {
+	v := &jwtVerifier{issuers: map[string]*keySource{}, audience: cfg.Audience, skew: cfg.ClockSkew, refresh: cfg.JWKSRefresh}
+	for _, name := range cfg.Algorithms {
+		v.algorithms = append(v.algorithms, strings.TrimSpace(name))
+	}
+	var err error
+	if v.tenant, err = parseClaim(cfg.TenantClaim); err != nil {
 		return nil, err
 	}
-	keys, err := newKeySource(ctx, cfg.JWKS, log)
-	if err != nil {
-		return nil, err
+	if cfg.Operator != "" {
+		if v.operator, err = parseOperator(cfg.Operator); err != nil {
+			return nil, err
+		}
 	}
-	return &jwtVerifier{
-		keys: keys, algorithms: allowed, issuer: cfg.Issuer, audience: cfg.Audience,
-		claim: cfg.TenantClaim, skew: cfg.ClockSkew, refresh: cfg.JWKSRefresh,
-	}, nil
-}
-
-// joseHeader is what is read of a JWS header.
-type joseHeader struct {
-	Algorithm string   `json:"alg"`
-	KeyID     string   `json:"kid"`
-	Critical  []string `json:"crit"`
+	for i, issuer := range cfg.Issuer {
+		if v.issuers[issuer], err = newKeySource(ctx, cfg.JWKS[i], log.With("issuer", issuer)); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
 }
 
 // verify says whose JWT it is. The error is a *Denied.
@@ -63,141 +54,172 @@ func (v *jwtVerifier) verify(ctx context.Context, token string, now time.Time) (
 	if err != nil {
 		return deny(ReasonMalformed, err)
 	}
-	algorithm, ok := v.algorithms[header.Algorithm]
-	if !ok {
-		return deny(ReasonAlgorithm, fmt.Errorf("alg %.20q is not allowed", header.Algorithm))
+	if !slices.Contains(v.algorithms, header.algorithm) {
+		return deny(ReasonAlgorithm, fmt.Errorf("alg %.20q is not allowed", header.algorithm))
 	}
-	if len(header.Critical) > 0 {
-		return deny(ReasonMalformed, fmt.Errorf("crit %.60q is not understood", header.Critical))
-	}
-	candidates, loaded := v.keys.find(ctx, header.KeyID)
-	if !loaded {
-		return deny(ReasonKeysMissing, errors.New("no keys of the issuer are loaded"))
-	}
-	key, err := pick(candidates, header, algorithm)
+	_, rest, _ := strings.Cut(token, ".")
+	payload, signature, _ := strings.Cut(rest, ".")
+	text, err := decodeBase64(payload)
 	if err != nil {
-		return deny(ReasonUnknownKey, err)
-	}
-	payload, err := jws.Verify([]byte(token), jws.WithKey(algorithm, key), jws.WithCompact())
-	if err != nil {
-		return deny(ReasonSignature, err)
-	}
-	claims := jwt.New()
-	if err := json.Unmarshal(payload, claims); err != nil {
 		return deny(ReasonClaims, fmt.Errorf("decode claims: %w", err))
 	}
-	subject, _ := claims.Subject()
+	claims, err := readObject(text)
+	if err != nil {
+		return deny(ReasonClaims, fmt.Errorf("decode claims: %w", err))
+	}
+	issuer, ok := claims.text("iss")
+	source := v.issuers[issuer]
+	if !ok || source == nil {
+		return deny(ReasonIssuer, fmt.Errorf("iss is %.100q", issuer))
+	}
+	signed := token[:len(token)-len(signature)-1]
+	if denied := v.checkSignature(ctx, source, header, signed, signature); denied != nil {
+		return Identity{}, denied
+	}
+	subject, _ := claims.text("sub")
 	if denied := v.check(claims, now); denied != nil {
 		denied.Subject = subject
 		return Identity{}, denied
 	}
-	tenants, err := v.tenants(claims)
+	if v.operator.is(claims) {
+		return Identity{Subject: subject, Tenants: []string{AllTenants}}, nil
+	}
+	value, err := v.tenant.in(claims)
+	var tenants []string
+	if err == nil {
+		tenants, err = v.tenant.tenants(value)
+	}
 	if err != nil {
 		return Identity{}, &Denied{Reason: ReasonClaims, Subject: subject, Err: err}
 	}
 	return Identity{Subject: subject, Tenants: tenants}, nil
 }
 
+// joseHeader is what is read of a JWS header.
+type joseHeader struct{ algorithm, keyID string }
+
+// readHeader reads a token's header. Names count as they are spelt, and spellings that a sloppier reader would take for one of
+// those that matter are refused: two readers must not read two headers. So are extensions of which the token says that they must be understood.
 func readHeader(token string) (joseHeader, error) {
+	fail := func(err error) (joseHeader, error) {
+		return joseHeader{}, fmt.Errorf("decode JWT header: %w", err)
+	}
 	first, _, _ := strings.Cut(token, ".")
-	text, err := base64.RawURLEncoding.DecodeString(first)
+	text, err := decodeBase64(first)
 	if err != nil {
-		return joseHeader{}, fmt.Errorf("decode JWT header: %w", err)
+		return fail(err)
 	}
-	var header joseHeader
-	if err := json.Unmarshal(text, &header); err != nil {
-		return joseHeader{}, fmt.Errorf("decode JWT header: %w", err)
+	members, err := readObject(text)
+	if err != nil {
+		return fail(err)
 	}
-	return header, nil
+	for name := range members {
+		for _, own := range [...]string{"alg", "kid", "crit", "b64"} {
+			if name != own && strings.EqualFold(name, own) {
+				return fail(fmt.Errorf("the member %q is not spelt %q", name, own))
+			}
+		}
+	}
+	if value, there := members["crit"]; there {
+		return fail(fmt.Errorf("crit %.60q is not understood", value))
+	}
+	if value, there := members["b64"]; there {
+		return fail(fmt.Errorf("b64 %.60q is not understood", value))
+	}
+	algorithm, ok := members.text("alg")
+	kid, ok2 := members.text("kid")
+	if !ok || !ok2 {
+		return fail(errors.New("alg or kid is no string"))
+	}
+	return joseHeader{algorithm, kid}, nil
 }
 
-// pick chooses the key that the token must be signed with: one that the kid names, or, without a kid, the only one
-// that fits the algorithm. A token can't be tried against one key after another.
-func pick(candidates []jwk.Key, header joseHeader, algorithm jwa.SignatureAlgorithm) (jwk.Key, error) {
-	fitting := slices.DeleteFunc(slices.Clone(candidates), func(k jwk.Key) bool { return !fits(k, algorithm) })
+func decodeBase64(text string) (string, error) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	return string(b), err
+}
+
+// maxTries is how many keys a token is tried with.
+const maxTries = 16
+
+// checkSignature tries the keys that fit. Where none is right, and the token does not name one of the issuer's keys, the issuer may have a new key.
+func (v *jwtVerifier) checkSignature(ctx context.Context, source *keySource, header joseHeader, signed, signature string) *Denied {
+	sum, err := decodeBase64(signature)
+	if err != nil {
+		return &Denied{Reason: ReasonSignature, Err: err}
+	}
+	keys := source.current()
+	for again := true; ; again = false {
+		denied := try(keys, header, signed, sum)
+		if denied == nil || !again || keys.named(header.keyID) {
+			return denied
+		}
+		next := source.newer(ctx, keys)
+		if next.version == keys.version {
+			return denied
+		}
+		keys = next
+	}
+}
+
+// try tries a token with the keys that fit it.
+func try(keys keySet, header joseHeader, signed, sum string) *Denied {
+	if !keys.loaded {
+		return &Denied{Reason: ReasonKeysMissing, Err: errors.New("no keys of the issuer are loaded")}
+	}
+	tries, others := 0, 0
+	for _, key := range keys.keys {
+		if header.keyID != "" && key.id != "" && key.id != header.keyID {
+			continue
+		}
+		if !key.fits(header.algorithm) {
+			others++
+			continue
+		}
+		if tries++; tries > maxTries {
+			break
+		}
+		if key.verify(header.algorithm, signed, sum) {
+			return nil
+		}
+	}
 	switch {
-	case len(fitting) == 1:
-		return fitting[0], nil
-	case len(fitting) > 1:
-		return nil, fmt.Errorf("%d keys fit kid %.60q and alg %s", len(fitting), header.KeyID, header.Algorithm)
-	case len(candidates) > 0:
-		return nil, fmt.Errorf("the key with kid %.60q is not for alg %s", header.KeyID, header.Algorithm)
-	default:
-		return nil, fmt.Errorf("no key has kid %.60q", header.KeyID)
+	case tries > 0:
+		return &Denied{Reason: ReasonSignature, Err: fmt.Errorf("none of %d keys that fit kid %.60q and alg %s made the signature", min(tries, maxTries), header.keyID, header.algorithm)}
+	case others > 0:
+		return &Denied{Reason: ReasonUnknownKey, Err: fmt.Errorf("no key that fits kid %.60q is for alg %s", header.keyID, header.algorithm)}
 	}
+	return &Denied{Reason: ReasonUnknownKey, Err: fmt.Errorf("no key has kid %.60q", header.keyID)}
 }
 
-// fits says whether a key may check the algorithm: by its own alg where it has one, and by its type and curve.
-func fits(key jwk.Key, algorithm jwa.SignatureAlgorithm) bool {
-	if own, ok := key.Algorithm(); ok && own.String() != algorithm.String() {
-		return false
-	}
-	if operations, ok := key.KeyOps(); ok && len(operations) > 0 && !slices.Contains(operations, jwk.KeyOpVerify) {
-		return false
-	}
-	switch key := key.(type) {
-	case jwk.RSAPublicKey:
-		return slices.Contains([]string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}, algorithm.String())
-	case jwk.ECDSAPublicKey:
-		curve, _ := key.Crv()
-		return algorithm.String() == map[string]string{"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}[curve.String()]
-	case jwk.OKPPublicKey:
-		curve, _ := key.Crv()
-		return curve == jwa.Ed25519() && (algorithm == jwa.EdDSA() || algorithm == jwa.EdDSAEd25519())
-	}
-	return false
-}
-
-// check looks at the claims that every JWT must have.
-func (v *jwtVerifier) check(claims jwt.Token, now time.Time) *Denied {
-	err := jwt.Validate(claims,
-		jwt.WithClock(jwt.ClockFunc(func() time.Time { return now })),
-		jwt.WithAcceptableSkew(v.skew),
-		jwt.WithRequiredClaim(jwt.ExpirationKey))
+// check looks at the claims that every JWT must have, but for iss, which chose the keys.
+func (v *jwtVerifier) check(claims object, now time.Time) *Denied {
+	expires, there, err := claims.time("exp")
 	switch {
-	case err == nil:
-	case errors.Is(err, jwt.TokenExpiredError()):
-		return &Denied{Reason: ReasonExpired, Err: err}
-	case errors.Is(err, jwt.TokenNotYetValidError()), errors.Is(err, jwt.InvalidIssuedAtError()):
-		return &Denied{Reason: ReasonNotYet, Err: err}
-	default:
+	case err != nil:
 		return &Denied{Reason: ReasonClaims, Err: err}
+	case !there:
+		return &Denied{Reason: ReasonClaims, Err: errors.New("claim exp is missing")}
+	case !now.Add(-v.skew).Before(expires):
+		return &Denied{Reason: ReasonExpired, Err: fmt.Errorf("the token expired at %s", expires.UTC().Format(time.RFC3339))}
 	}
-	if issuer, _ := claims.Issuer(); issuer != v.issuer {
-		return &Denied{Reason: ReasonIssuer, Err: fmt.Errorf("iss is %.100q", issuer)}
+	for _, name := range []string{"nbf", "iat"} {
+		from, there, err := claims.time(name)
+		if err != nil {
+			return &Denied{Reason: ReasonClaims, Err: err}
+		}
+		if there && now.Add(v.skew).Before(from) {
+			return &Denied{Reason: ReasonNotYet, Err: fmt.Errorf("%s is %s", name, from.UTC().Format(time.RFC3339))}
+		}
 	}
-	audience, _ := claims.Audience()
+	audience, ok := claims.texts("aud")
+	if use, _ := claims.text("token_use"); ok && len(audience) == 0 && use == "access" {
+		// Cognito's access tokens have no aud ("Understanding the access token"); client_id says whom they were made for.
+		client, _ := claims.text("client_id")
+		audience = []string{client}
+	}
 	if !slices.ContainsFunc(audience, func(a string) bool { return slices.Contains(v.audience, a) }) {
 		return &Denied{Reason: ReasonAudience, Err: fmt.Errorf("aud is %.200q", audience)}
 	}
 	return nil
-}
-
-// tenants reads the tenant claim: a string or a list of strings.
-func (v *jwtVerifier) tenants(claims jwt.Token) ([]string, error) {
-	var value any
-	if err := claims.Get(v.claim, &value); err != nil {
-		return nil, fmt.Errorf("claim %s is missing", v.claim)
-	}
-	var tenants []string
-	switch value := value.(type) {
-	case string:
-		tenants = []string{value}
-	case []string: // a registered claim, such as aud
-		tenants = value
-	case []any:
-		for _, one := range value {
-			s, ok := one.(string)
-			if !ok {
-				return nil, fmt.Errorf("claim %s holds something else than strings", v.claim)
-			}
-			tenants = append(tenants, s)
-		}
-	default:
-		return nil, fmt.Errorf("claim %s is neither a string nor a list of strings", v.claim)
-	}
-	if len(tenants) > maxTenantsInClaim {
-		return nil, fmt.Errorf("claim %s lists %d tenants, at most %d are read", v.claim, len(tenants), maxTenantsInClaim)
-	}
-	return tenants, nil
 }

@@ -7,11 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/lestrrat-go/jwx/v3/jwa"
-	"github.com/lestrrat-go/jwx/v3/jwk"
+	"tributary/internal/base/rawjson"
 )
 
 const (
@@ -32,7 +34,7 @@ const (
 // keySource holds the public keys of an issuer, from a file or a URL.
 type keySource struct {
 	log    *slog.Logger
-	url    string
+	url    Keys
 	client *http.Client
 	now    func() time.Time
 
@@ -41,17 +43,31 @@ type keySource struct {
 
 	mu      sync.Mutex // guards what follows
 	file    *watchedFile
-	keys    []jwk.Key
+	keys    []publicKey
+	version int       // of keys: how often they were read
 	loaded  time.Time // when keys were read last; zero: never
 	fetched time.Time // when a fetch ended last, good or bad
+	stale   bool      // the last attempt to read them failed
+}
+
+// keySet is an issuer's keys at one time. It does not change.
+type keySet struct {
+	keys    []publicKey
+	version int
+	loaded  bool // there are keys that may still be trusted
+}
+
+// named says whether a key has the kid.
+func (k keySet) named(kid string) bool {
+	return kid != "" && slices.ContainsFunc(k.keys, func(key publicKey) bool { return key.id == kid })
 }
 
 // newKeySource reads a file of keys, or fetches them once. Failing to fetch is not an error, only logged.
-func newKeySource(ctx context.Context, where string, log *slog.Logger) (*keySource, error) {
+func newKeySource(ctx context.Context, where Keys, log *slog.Logger) (*keySource, error) {
 	s := &keySource{log: log, now: time.Now, fetching: make(chan struct{}, 1)}
-	if !isURL(where) {
-		s.file = &watchedFile{path: where, limit: maxJWKSBytes, every: keysFileCheck}
-		if _, err := s.readFile(s.now()); err != nil {
+	if !where.isURL() {
+		s.file = &watchedFile{path: string(where), limit: maxJWKSBytes, every: keysFileCheck}
+		if err := s.readFile(s.now()); err != nil {
 			return nil, err
 		}
 		return s, nil
@@ -64,7 +80,7 @@ func newKeySource(ctx context.Context, where string, log *slog.Logger) (*keySour
 		},
 	}
 	if err := s.fetch(ctx); err != nil {
-		log.Error("keys of JWTs not loaded, JWTs are refused until they are", "err", err)
+		log.Error("keys of JWTs not loaded, JWTs are refused until they are", "error", err)
 	}
 	return s, nil
 }
@@ -87,7 +103,7 @@ func (s *keySource) run(ctx context.Context, every time.Duration) {
 		case <-t.C:
 		}
 		if err := s.fetch(ctx); err != nil && ctx.Err() == nil {
-			s.log.Error("keys of JWTs not fetched, the last ones stay in force", "err", err, "for", keysMaxAge)
+			s.log.Error("keys of JWTs not fetched, the last ones stay in force", "error", err, "for", keysMaxAge)
 		}
 	}
 }
@@ -98,38 +114,40 @@ func (s *keySource) missing() bool {
 	return s.loaded.IsZero()
 }
 
-// find returns the keys with the given kid, or all of them where kid is "". An unknown kid makes it look again,
-// within bounds. Loaded is false where there are no keys that may still be trusted.
-func (s *keySource) find(ctx context.Context, kid string) (_ []jwk.Key, loaded bool) {
-	found, loaded := s.lookup(kid)
-	if len(found) > 0 || s.url == "" {
-		return found, loaded
-	}
-	if s.mayFetch() {
-		if err := s.fetchOnce(ctx); err != nil {
-			s.log.Error("keys of JWTs not fetched", "err", err)
-		}
-	}
-	return s.lookup(kid) // somebody else may have fetched since
-}
-
-func (s *keySource) lookup(kid string) (found []jwk.Key, loaded bool) {
+// current returns the keys in force.
+func (s *keySource) current() keySet {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	if s.file != nil {
-		if _, err := s.readFile(now); err != nil {
-			s.log.Error("keys of JWTs not read, their last good state stays in force", "err", err)
+		if err := s.readFile(now); err != nil {
+			s.log.Error("keys of JWTs not read, their last good state stays in force", "error", err)
 		}
 	} else if s.loaded.IsZero() || now.Sub(s.loaded) > keysMaxAge {
-		return nil, false
+		return keySet{version: s.version}
 	}
-	for _, key := range s.keys {
-		if id, _ := key.KeyID(); kid == "" || id == kid {
-			found = append(found, key)
+	return keySet{s.keys, s.version, true}
+}
+
+// newer returns the keys that are in force after another fetch, within bounds, where old did not have the right one.
+func (s *keySource) newer(ctx context.Context, old keySet) keySet {
+	if s.url != "" && s.mayFetch() {
+		if err := s.fetchOnce(ctx); err != nil {
+			s.log.Error("keys of JWTs not fetched", "error", err)
 		}
 	}
-	return found, true
+	now := s.current() // somebody else may have fetched since
+	if now.version == old.version {
+		return old
+	}
+	return now
+}
+
+func (s *keySource) isStale() bool {
+	s.current() // looks at a file
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stale
 }
 
 func (s *keySource) mayFetch() bool {
@@ -157,27 +175,32 @@ func (s *keySource) fetch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keysTimeout)
 	defer cancel()
 	text, err := s.get(ctx)
-	var keys []jwk.Key
+	var keys []publicKey
 	if err == nil {
 		keys, err = parseKeys(text)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fetched = s.now()
+	s.stale = err != nil
 	if err != nil {
 		return fmt.Errorf("fetch keys from %s: %w", s.url, err)
 	}
 	s.keys, s.loaded = keys, s.fetched
+	s.version++
 	return nil
 }
 
 func (s *keySource) get(ctx context.Context) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, string(s.url), nil)
 	if err != nil {
 		return nil, err
 	}
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
 	response, err := s.client.Do(request)
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		return nil, wrapped.Err // without the URL, whose query may hold a secret
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -196,45 +219,46 @@ func (s *keySource) get(ctx context.Context) ([]byte, error) {
 }
 
 // readFile reads the file if it changed; the caller holds mu, or is alone.
-func (s *keySource) readFile(now time.Time) (changed bool, err error) {
-	text, changed, err := s.file.changed(now)
+func (s *keySource) readFile(now time.Time) error {
+	looked, _, err := s.file.refresh(now, func(text []byte) error {
+		keys, err := parseKeys(text)
+		if err != nil {
+			return err
+		}
+		s.keys, s.loaded = keys, now
+		s.version++
+		return nil
+	})
+	if looked {
+		s.stale = err != nil
+	}
 	if err != nil {
-		return false, fmt.Errorf("read keys: %w", err)
+		return fmt.Errorf("read keys: %w", err)
 	}
-	if !changed {
-		return false, nil
-	}
-	keys, err := parseKeys(text)
-	if err != nil {
-		return false, fmt.Errorf("read keys %s: %w", s.file.path, err)
-	}
-	s.keys, s.loaded = keys, now
-	return true, nil
+	return nil
 }
 
 // parseKeys takes from a JWK set the public keys that are for signatures. Secrets in it are left out: a secret that is
-// published is none, and a public key must never serve as one.
-func parseKeys(text []byte) ([]jwk.Key, error) {
-	set, err := jwk.Parse(text, jwk.WithIgnoreParseError(true))
+// published is none, and a public key must never serve as one. What can't be read is left out too: sets hold keys of kinds to come.
+func parseKeys(text []byte) ([]publicKey, error) {
+	set, err := readObject(string(text))
 	if err != nil {
 		return nil, fmt.Errorf("decode JWK set: %w", err)
 	}
-	var keys []jwk.Key
-	for i := range set.Len() {
-		key, _ := set.Key(i)
-		if key.KeyType() == jwa.OctetSeq() {
-			continue
+	var keys []publicKey
+	add := func(value string) {
+		if key, ok := parseKey(value); ok && len(keys) < maxKeys && !slices.ContainsFunc(keys, key.same) {
+			keys = append(keys, key)
 		}
-		if use, ok := key.KeyUsage(); ok && use != "sig" {
-			continue
+	}
+	switch list := set["keys"]; {
+	case strings.HasPrefix(list, "["):
+		s := rawjson.New(list)
+		for s.Open('['); s.More(']'); {
+			add(s.Skip())
 		}
-		public, err := key.PublicKey()
-		if err != nil || public.Validate() != nil {
-			continue
-		}
-		if keys = append(keys, public); len(keys) == maxKeys {
-			break
-		}
+	case list == "":
+		add(string(text)) // a key by itself
 	}
 	if len(keys) == 0 {
 		return nil, errors.New("no public key for signatures is in the JWK set")

@@ -155,11 +155,12 @@ func decodeFile(text []byte) (file, error) {
 
 // tokenFile holds the tokens of a file and reads it again when it has changed.
 type tokenFile struct {
-	watched watchedFile
-	log     *slog.Logger
+	log *slog.Logger
 
-	mu     sync.Mutex // guards watched and tokens
-	tokens []token
+	mu      sync.Mutex // guards what follows
+	watched watchedFile
+	tokens  []token
+	stale   bool // the file could not be read or understood when it was looked at last
 }
 
 func openTokens(path string, now time.Time, log *slog.Logger) (*tokenFile, error) {
@@ -171,44 +172,49 @@ func openTokens(path string, now time.Time, log *slog.Logger) (*tokenFile, error
 }
 
 // refresh reads the file if it changed; the caller holds mu, or is alone.
-func (f *tokenFile) refresh(now time.Time) (changed bool, err error) {
-	text, changed, err := f.watched.changed(now)
+func (f *tokenFile) refresh(now time.Time) (changed bool, _ error) {
+	looked, changed, err := f.watched.refresh(now, func(text []byte) error {
+		decoded, err := decodeFile(text)
+		if err != nil {
+			return err
+		}
+		tokens := make([]token, 0, len(decoded.Tokens))
+		for _, e := range decoded.Tokens {
+			t, err := parseEntry(e)
+			if err != nil {
+				return err
+			}
+			tokens = append(tokens, t)
+		}
+		f.tokens = tokens
+		return nil
+	})
+	if looked {
+		f.stale = err != nil
+	}
 	if err != nil {
 		return false, fmt.Errorf("read tokens: %w", err)
 	}
-	if !changed {
-		return false, nil
+	return changed, nil
+}
+
+// current returns the tokens in force. A file that is broken for a moment must not lock everybody out: the tokens read last stay good.
+func (f *tokenFile) current(now time.Time) (_ []token, stale bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch changed, err := f.refresh(now); {
+	case err != nil:
+		f.log.Error("tokens file not read, its last good state stays in force", "error", err)
+	case changed:
+		f.log.Info("tokens file read again", "tokens", len(f.tokens))
 	}
-	decoded, err := decodeFile(text)
-	if err != nil {
-		return false, fmt.Errorf("read tokens %s: %w", f.watched.path, err)
-	}
-	tokens := make([]token, 0, len(decoded.Tokens))
-	for _, e := range decoded.Tokens {
-		t, err := parseEntry(e)
-		if err != nil {
-			return false, fmt.Errorf("read tokens %s: %w", f.watched.path, err)
-		}
-		tokens = append(tokens, t)
-	}
-	f.tokens = tokens
-	return true, nil
+	return f.tokens, f.stale
 }
 
 // find says whose token it is. Known is false where it is none of the file's. Every entry is compared, in constant
 // time each, so that time tells nothing about them.
 func (f *tokenFile) find(text string, now time.Time) (_ Identity, known bool, _ error) {
-	f.mu.Lock()
-	changed, err := f.refresh(now)
-	tokens := f.tokens
-	f.mu.Unlock()
-	switch {
-	case err != nil:
-		// A file that is broken for a moment must not lock everybody out: the tokens read last stay good.
-		f.log.Error("tokens file not read, its last good state stays in force", "err", err)
-	case changed:
-		f.log.Info("tokens file read again", "tokens", len(tokens))
-	}
+	tokens, _ := f.current(now)
 	digest := sha256.Sum256([]byte(text))
 	found := -1
 	for i := range tokens {

@@ -14,28 +14,32 @@ type watchedFile struct {
 	every time.Duration // how often, at most, it is looked at
 
 	next time.Time   // when to look again
-	last os.FileInfo // as it was when it was read last; nil before
+	last os.FileInfo // as it was when it was last read and used; nil before
 }
 
-// changed returns the file's text if it differs from what was returned last.
-func (w *watchedFile) changed(now time.Time) (text []byte, changed bool, err error) {
+// refresh hands the file's text to use if it differs from what was used last. A text that use refuses is offered again at the next
+// look, so that the fault is reported for as long as it lasts. Looked is false where it is not yet time to look.
+func (w *watchedFile) refresh(now time.Time, use func(text []byte) error) (looked, changed bool, err error) {
 	if now.Before(w.next) {
-		return nil, false, nil
+		return false, false, nil
 	}
 	w.next = now.Add(w.every)
 	info, err := os.Stat(w.path)
 	if err != nil {
-		return nil, false, err
+		return true, false, err
 	}
 	if w.last != nil && os.SameFile(info, w.last) && info.ModTime().Equal(w.last.ModTime()) && info.Size() == w.last.Size() {
-		return nil, false, nil
+		return true, false, nil
 	}
-	text, err = readBounded(w.path, w.limit)
+	text, err := readBounded(w.path, w.limit)
 	if err != nil {
-		return nil, false, err
+		return true, false, err
+	}
+	if err := use(text); err != nil {
+		return true, false, fmt.Errorf("%s: %w", w.path, err)
 	}
 	w.last = info
-	return text, true, nil
+	return true, true, nil
 }
 
 func readBounded(path string, limit int64) ([]byte, error) {

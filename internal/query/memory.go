@@ -1,0 +1,108 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// The algorithm: a request sets memory aside once it knows how long DynamoDB's answer is, before it reads it, and keeps what its
+// own answer takes until the client has it. A request that holds nothing waits its turn. One that holds something, to read on,
+// never waits, so that no two can wait for each other; its page ends early instead. A tenant has a quarter at most.
+
+// memory bounds what all answers under way take.
+type memory struct {
+	all   *semaphore.Weighted
+	share int64        // the most that one tenant may hold
+	held  atomic.Int64 // by all leases; for a metric
+
+	mu      sync.Mutex               // guards tenants
+	tenants map[string]*tenantMemory // those with requests under way
+}
+
+type tenantMemory struct {
+	share    *semaphore.Weighted
+	requests int // guarded by memory.mu
+}
+
+// lease is what one request holds. It has one goroutine.
+type lease struct {
+	memory *memory
+	name   string
+	tenant *tenantMemory
+	held   int64
+}
+
+// errNoRoom says that a request that holds memory can't have more.
+var errNoRoom = errors.New("no memory is free to read on")
+
+func newMemory(most int64) *memory {
+	return &memory{all: semaphore.NewWeighted(most), share: max(1, most/4), tenants: map[string]*tenantMemory{}}
+}
+
+// lease returns a lease that holds nothing yet. The caller ends it.
+func (m *memory) lease(tenant string) *lease {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := m.tenants[tenant]
+	if t == nil {
+		t = &tenantMemory{share: semaphore.NewWeighted(m.share)}
+		m.tenants[tenant] = t
+	}
+	t.requests++
+	return &lease{memory: m, name: tenant, tenant: t}
+}
+
+// take sets n bytes aside, or the tenant's whole share where n is more. It waits until ctx ends, and then the error is a problem for the
+// client; where the lease holds something already it does not wait, and the error is errNoRoom.
+func (l *lease) take(ctx context.Context, n int64) error {
+	if l.held > 0 {
+		if n > l.memory.share-l.held || !l.tenant.share.TryAcquire(n) {
+			return errNoRoom
+		}
+		if !l.memory.all.TryAcquire(n) {
+			l.tenant.share.Release(n)
+			return errNoRoom
+		}
+		l.held += n
+		l.memory.held.Add(n)
+		return nil
+	}
+	n = min(n, l.memory.share)
+	if err := l.tenant.share.Acquire(ctx, n); err != nil {
+		return retryLater(http.StatusTooManyRequests, "This tenant's other answers take all the memory that it may have. Wait for them, or ask for less.", time.Second, err)
+	}
+	if err := l.memory.all.Acquire(ctx, n); err != nil {
+		l.tenant.share.Release(n)
+		return retryLater(http.StatusServiceUnavailable, "The answers under way take all the memory that this server allows. Try again shortly.", time.Second, err)
+	}
+	l.held = n
+	l.memory.held.Add(n)
+	return nil
+}
+
+// keep gives back all but n bytes.
+func (l *lease) keep(n int64) {
+	if free := l.held - n; free > 0 {
+		l.memory.held.Add(-free)
+		l.memory.all.Release(free)
+		l.tenant.share.Release(free)
+		l.held = n
+	}
+}
+
+// end gives everything back. The lease is of no further use.
+func (l *lease) end() {
+	l.keep(0)
+	m := l.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l.tenant.requests--; l.tenant.requests == 0 {
+		delete(m.tenants, l.name)
+	}
+}
