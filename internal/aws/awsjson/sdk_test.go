@@ -447,8 +447,8 @@ func testSilenceIsNoSuccess(t *testing.T, p *pair) {
 		if _, err := p.table.BatchWrite(t.Context(), []*writer.Write{w}); err == nil {
 			t.Errorf("BatchWriteItem takes %s", answer)
 		}
-		if err := p.table.PutVersion(t.Context(), w); err == nil {
-			t.Errorf("PutItem takes %s", answer)
+		if err := p.table.PutVersion(t.Context(), w); (err == nil) != (answer == `{}`) { // endpoints that don't count
+			t.Errorf("PutItem takes %s: %v", answer, err)
 		}
 		if messages, err := p.queue.Receive(t.Context(), 10, 0); (err == nil) != (answer == `{}`) || len(messages) > 0 {
 			t.Errorf("ReceiveMessage takes %s: %v", answer, err)
