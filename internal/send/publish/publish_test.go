@@ -319,8 +319,8 @@ func TestCuts(t *testing.T) {
 			if got, err := p.Cut(); got != want || err != nil {
 				t.Fatalf("cut %d, %v, not %d", got, err, want)
 			}
+			synctest.Wait() // calls begin in the order of the cuts
 		}
-		synctest.Wait()
 		time.Sleep(time.Second)
 		if got := p.Accepted(); got != 0 {
 			t.Errorf("accepted %d cuts while the first call has no answer", got)
