@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/truora/minidyn/interpreter/language"
 )
 
 // parameters are the names and values that expressions refer to, and which of them were used.
@@ -172,7 +170,7 @@ func (r *parser) name() string {
 	switch {
 	case token == "" || !letter(token[0]):
 		r.syntax(token)
-	case language.IsReservedWord(strings.ToUpper(token)):
+	case reserved(token):
 		r.fail("Attribute name is a reserved keyword; reserved keyword: %s", token)
 	}
 	return token
