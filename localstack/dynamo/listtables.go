@@ -1,9 +1,6 @@
 package dynamo
 
-import (
-	"maps"
-	"slices"
-)
+import "slices"
 
 // ListTables.
 //
@@ -13,9 +10,7 @@ func (s *Server) listTables(in *struct {
 	ExclusiveStartTableName string
 	Limit                   *int
 }) (any, error) {
-	s.mu.RLock()
-	names := slices.Sorted(maps.Keys(s.tables))
-	s.mu.RUnlock()
+	names := s.names()
 	at, found := slices.BinarySearch(names, in.ExclusiveStartTableName)
 	if found {
 		at++

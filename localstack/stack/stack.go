@@ -46,6 +46,8 @@ func (s *Stack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case target == "" && r.Method == http.MethodGet && r.URL.Path == "/health":
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte(`{"services":{"dynamodb":"running","sqs":"running"}}` + "\n"))
+	case target == "" && r.Method == http.MethodGet && r.URL.Path == "/status":
+		s.serveStatus(w)
 	default:
 		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 		w.WriteHeader(http.StatusBadRequest)
