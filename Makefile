@@ -58,6 +58,10 @@ chaos: ## Workers killed and stopped at random, 50,000 commands, nothing lost (t
 chaos-embedded: ## The same, shorter, without Java
 	$(GO) run ./test/chaos -embedded -commands 10000 -for 25s
 
+.PHONY: localstack-kill
+localstack-kill: ## Kills the local stack with --data twenty times under load; what was answered must be there
+	$(GO) test ./localstack -run TestKilled -count=1 -v -kill.rounds 20
+
 .PHONY: deploy-test image image-test
 deploy-test: ## Chart, rules, dashboard, CloudFormation, each against the real thing
 	$(GO) build -C tools -o ../$(BIN)/tools/ github.com/prometheus/prometheus/cmd/promtool

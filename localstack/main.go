@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"runtime/pprof"
 	"strings"
 	"syscall"
@@ -68,14 +67,7 @@ func wrapped(names []string) string {
 	return out + strings.TrimRight(line, " ")
 }
 
-// gcPercent makes the collector run earlier than Go's default of 100: a stack that holds millions of items takes less
-// memory for it, and collecting is a small part of what it does.
-const gcPercent = 50
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	status := cli.Main(ctx, "localstack", description(), &command{}, os.Args[1:], cli.OS())
@@ -89,6 +81,7 @@ type runCmd struct {
 	WriteUnits int    `help:"Write units a second that each tenant (partition key) has; 0 throttles nobody (0)." default:"0" env:"LOCALSTACK_WRITE_UNITS" placeholder:"N"`
 	Region     string `help:"Region of the ARNs that it gives (us-east-1)." default:"us-east-1" env:"LOCALSTACK_REGION" placeholder:"NAME"`
 	Account    string `help:"Account of the ARNs and queue URLs that it gives, 12 digits (000000000000)." default:"000000000000" env:"LOCALSTACK_ACCOUNT" placeholder:"ID"`
+	Data       string `help:"Directory to keep queues and tables in, over a restart and over kill -9 (nothing is kept)." type:"path" env:"LOCALSTACK_DATA" placeholder:"DIR"`
 	CPUProfile string `name:"cpuprofile" help:"Write a CPU profile to this file." type:"path" env:"-" hidden:""`
 	Verbose    bool   `short:"v" help:"Log every request." env:"LOCALSTACK_VERBOSE"`
 }
@@ -113,13 +106,17 @@ func (c *runCmd) Run(ctx context.Context, streams *cli.Streams) error {
 	if err != nil {
 		return cli.Usage("listen on --listen %s: %w", c.Listen, err)
 	}
-	served := stack.New(stack.Options{Region: c.Region, Account: c.Account, WriteUnits: c.WriteUnits})
+	served, err := stack.Open(stack.Options{Region: c.Region, Account: c.Account, WriteUnits: c.WriteUnits, Data: c.Data})
+	if err != nil {
+		_ = listener.Close()
+		return fmt.Errorf("restore --data: %w", err)
+	}
 	var handler http.Handler = served
 	if c.Verbose {
 		handler = stack.Logged(served, slog.New(slog.NewTextHandler(streams.Err, nil)))
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	_, _ = fmt.Fprintf(streams.Err, "localstack: ready: AWS_ENDPOINT_URL=http://%s (SQS and DynamoDB in memory; ctrl-C stops it)\n", listener.Addr())
+	_, _ = fmt.Fprintf(streams.Err, "localstack: ready: AWS_ENDPOINT_URL=http://%s (SQS and DynamoDB %s; ctrl-C stops it)\n", listener.Addr(), c.where())
 
 	failed := make(chan error, 1) // Serve's one result
 	go func() { failed <- server.Serve(listener) }()
@@ -134,5 +131,16 @@ func (c *runCmd) Run(ctx context.Context, streams *cli.Streams) error {
 	if err := server.Shutdown(grace); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("stop serving %s: %w", listener.Addr(), err)
 	}
+	if err := served.Flush(); err != nil {
+		return fmt.Errorf("keep --data: %w", err)
+	}
 	return nil
+}
+
+// where says what becomes of the data.
+func (c *runCmd) where() string {
+	if c.Data == "" {
+		return "in memory"
+	}
+	return "kept in " + c.Data
 }

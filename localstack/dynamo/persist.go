@@ -120,15 +120,6 @@ func (r *Restorer) Finish() error {
 // Keep makes the Server note every change in a store from now on.
 func (s *Server) Keep(in *store.Store) { s.store = in }
 
-// Values is how many values Dump gives.
-func (s *Server) Values() int {
-	n := 0
-	for _, t := range s.tables {
-		n += 1 + int(t.primary.count.Load())
-	}
-	return n
-}
-
 // Dump gives all that a store has to keep, before the Server is used.
 func (s *Server) Dump(set func(kind, key, value string)) {
 	for _, t := range s.tables {

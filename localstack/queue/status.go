@@ -3,6 +3,7 @@ package queue
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -16,14 +17,17 @@ type Status struct {
 
 // Status is every queue's, by name.
 func (s *Server) Status() []Status {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]Status, 0, len(s.queues))
-	for _, name := range slices.Sorted(maps.Keys(s.queues)) {
-		q := s.queues[name]
+	s.mu.RLock()
+	queues := slices.Collect(maps.Values(s.queues))
+	s.mu.RUnlock()
+	slices.SortFunc(queues, func(a, b *queue) int { return strings.Compare(a.name, b.name) })
+	out := make([]Status, 0, len(queues))
+	for _, q := range queues {
+		q.mu.Lock()
 		q.advance(time.Now())
 		visible, invisible, waiting := q.counts()
-		out = append(out, Status{name, visible, invisible, waiting})
+		q.mu.Unlock()
+		out = append(out, Status{q.name, visible, invisible, waiting})
 	}
 	return out
 }

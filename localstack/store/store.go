@@ -2,11 +2,12 @@
 //
 // It is a log in one bbolt file. A change is noted in memory, in the order in which the servers make changes. One
 // goroutine writes all that was noted in one transaction, a batch, and an answer waits until its batch is written. So a
-// call costs a part of a transaction, and what an answer tells of is in the file.
+// call costs a part of a transaction, and what an answer tells of is in the file. Each start reads the log and writes it
+// anew, with nothing in it that was replaced since.
 //
 // Written means handed to the operating system: it outlives the process, but not a power cut. The file is synced when
-// the store is closed. bbolt protects its own two meta pages by checksums, and each batch has a checksum and a number of
-// its own, so that a damaged or shortened file is found out when it is opened.
+// it is begun and when the store is closed. bbolt protects its two meta pages by checksums, and each batch has a number
+// and a checksum of its own, so that a damaged or shortened file is found out when it is read.
 package store
 
 import (
@@ -23,13 +24,15 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// fileName is the log's name in its directory.
-const fileName = "localstack.db"
+// The names in the directory.
+const (
+	fileName = "localstack.db"
+	lockName = "lock"
+)
 
-// maxLockWait is how long Open waits for another process that has the file open.
+// maxLockWait is how long bbolt waits for the file: nobody has it, as the directory has a lock of its own.
 const maxLockWait = time.Second
 
 // maxSpareBytes is the largest buffer that is kept for the next batch.
@@ -50,9 +53,10 @@ var batches = []byte("batches")
 // Store is the log. A nil *Store keeps nothing: Set and Drop do nothing, and Wait doesn't wait.
 type Store struct {
 	file    string
+	lock    *os.File // held as long as the store is open
 	db      *bolt.DB
-	loaded  int // changes that Load read
 	working sync.WaitGroup
+	wake    chan struct{} // one token: there is something to write
 
 	mu      sync.Mutex // guards what follows
 	pending []byte     // changes that were noted and not yet written
@@ -60,31 +64,20 @@ type Store struct {
 	written uint64     // the number of the last batch in the file
 	err     error      // that ended writing
 	closed  bool
-	wake    chan struct{} // one token: there is something to write
-	done    *sync.Cond    // written or err changed
+	done    *sync.Cond // written or err changed
 }
 
-// Open opens the store in a directory, which it makes. Nobody else may have it open. Load has to be next.
+// Open opens the store in a directory, which it makes, and which nobody else may have open. Load and Begin are next.
 func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	return open(filepath.Join(dir, fileName))
-}
-
-func open(file string) (*Store, error) {
-	if err := check(file); err != nil {
-		return nil, err
-	}
-	s := &Store{file: file, wake: make(chan struct{}, 1)}
-	s.done = sync.NewCond(&s.mu)
-	err := s.guard(func() (err error) {
-		s.db, err = bolt.Open(file, 0o600, &bolt.Options{Timeout: maxLockWait, NoFreelistSync: true, NoGrowSync: true, NoSync: true, FreelistType: bolt.FreelistMapType})
-		return err
-	})
+	lock, err := lockFile(filepath.Join(dir, lockName))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open data directory %s (does another localstack use it?): %w", dir, err)
 	}
+	s := &Store{file: filepath.Join(dir, fileName), lock: lock, wake: make(chan struct{}, 1)}
+	s.done = sync.NewCond(&s.mu)
 	return s, nil
 }
 
@@ -97,22 +90,13 @@ func (s *Store) guard(do func() error) (err error) {
 			err = &DamagedError{s.file, fmt.Sprint(r)}
 		}
 	}()
-	if err = do(); errors.Is(err, bolterrors.ErrTimeout) {
-		return fmt.Errorf("open %s: another process has it open", s.file)
-	}
-	if damaged := (*DamagedError)(nil); err != nil && !errors.As(err, &damaged) && !errors.Is(err, errApply) {
-		return fmt.Errorf("open %s: %w", s.file, err)
-	}
-	return err
+	return do()
 }
 
 // check reads the two meta pages of a file by itself: bbolt takes the older one where the newer is damaged, and
 // doesn't compare the file's length with what they say.
 func check(file string) error {
 	f, err := os.Open(file)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
 		return fmt.Errorf("open data file: %w", err)
 	}
@@ -120,9 +104,6 @@ func check(file string) error {
 	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("open data file: %w", err)
-	}
-	if info.Size() == 0 {
-		return nil // killed before the first write
 	}
 	// A page's header has 16 bytes. A meta page goes on with magic, version, page size and flags of four bytes each, and
 	// then with root, its sequence, freelist, high water mark, transaction and checksum of eight each.
@@ -148,55 +129,55 @@ func check(file string) error {
 	return nil
 }
 
-// errApply marks an error that came from Load's caller.
-var errApply = errors.New("apply")
-
-// Load gives every change in the order in which they were noted; an empty value deletes the key, and an empty key
-// drops all of the kind. Then it starts writing.
+// Load gives every change of the log in the order in which they were noted; an empty value deletes the key, and an
+// empty key drops all of the kind. The error is a *DamagedError where the file is not what was written. The store is
+// closed after an error.
 func (s *Store) Load(apply func(kind, key, value string) error) error {
-	if s == nil {
+	err := check(s.file)
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	first, last := uint64(0), uint64(0)
-	err := s.guard(func() error {
-		return s.db.View(func(tx *bolt.Tx) error {
-			if tx.Bucket(batches) == nil {
-				return nil
-			}
-			return tx.Bucket(batches).ForEach(func(k, v []byte) error {
-				if len(k) != 8 || len(v) < 4 {
-					return &DamagedError{s.file, "a batch has no number or no checksum"}
-				}
-				number := binary.BigEndian.Uint64(k)
-				if first == 0 {
-					first, last = number, number-1
-				}
-				if number != last+1 {
-					return &DamagedError{s.file, fmt.Sprintf("batch %d follows on batch %d", number, last)}
-				}
-				last = number
-				if checksum(k, v[4:]) != binary.BigEndian.Uint32(v) {
-					return &DamagedError{s.file, fmt.Sprintf("batch %d has a wrong checksum", number)}
-				}
-				return s.each(bytes.Clone(v[4:]), apply)
-			})
-		})
-	})
-	if err == nil && first > 1 {
-		err = &DamagedError{s.file, fmt.Sprintf("its first batch has number %d", first)}
+	if err == nil {
+		err = s.guard(func() error { return s.read(apply) })
 	}
 	if err != nil {
-		_ = s.guard(s.db.Close)
-		return err
+		return errors.Join(err, s.lock.Close())
 	}
-	s.start(last)
 	return nil
 }
 
-// start begins writing behind the batch of that number.
-func (s *Store) start(last uint64) {
-	s.written, s.noted = last, last+1
-	s.working.Go(s.write)
+// read reads the whole log. Nothing is written into the file meanwhile, or later.
+func (s *Store) read(apply func(kind, key, value string) error) error {
+	db, err := bolt.Open(s.file, 0o600, &bolt.Options{ReadOnly: true, Timeout: maxLockWait})
+	if err != nil {
+		return fmt.Errorf("open %s: %w", s.file, err)
+	}
+	defer func() { _ = db.Close() }()
+	return db.View(func(tx *bolt.Tx) error {
+		b := tx.Bucket(batches)
+		if b == nil {
+			return &DamagedError{s.file, "it has no batches"}
+		}
+		last := uint64(0)
+		err := b.ForEach(func(k, v []byte) error {
+			if len(k) != 8 || len(v) < 4 {
+				return &DamagedError{s.file, "a batch has no number or no checksum"}
+			}
+			number := binary.BigEndian.Uint64(k)
+			if number != last+1 {
+				return &DamagedError{s.file, fmt.Sprintf("batch %d follows on batch %d", number, last)}
+			}
+			last = number
+			if checksum(k, v[4:]) != binary.BigEndian.Uint32(v) {
+				return &DamagedError{s.file, fmt.Sprintf("batch %d has a wrong checksum", number)}
+			}
+			return s.each(bytes.Clone(v[4:]), apply)
+		})
+		if err == nil && last == 0 {
+			err = &DamagedError{s.file, "it has no batches"}
+		}
+		return err
+	})
 }
 
 // each reads a batch.
@@ -211,9 +192,12 @@ func (s *Store) each(b []byte, apply func(kind, key, value string) error) error 
 		return out
 	}
 	for len(b) > 0 {
-		s.loaded++
-		if err := apply(next(), next(), next()); err != nil {
-			return fmt.Errorf("%w what %s has: %w", errApply, s.file, err)
+		kind, key, value := next(), next(), next()
+		if kind == kindFormat {
+			continue
+		}
+		if err := apply(kind, key, value); err != nil {
+			return fmt.Errorf("restore from %s: %w", s.file, err)
 		}
 	}
 	return nil
@@ -310,65 +294,67 @@ func (s *Store) append(number uint64, changes []byte) error {
 	})
 }
 
-// Compact writes the log anew where it has far more changes than there are values: dump gives all of them. It is called
-// after Load, before anything else is noted, and returns the store to go on with.
-func (s *Store) Compact(values int, dump func(set func(kind, key, value string))) (*Store, error) {
-	if s == nil || s.loaded < 2*values+minCompacted {
-		return s, nil
-	}
-	fresh := s.file + ".new"
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) { // of a process that was killed
-		return nil, fmt.Errorf("compact %s: %w", s.file, err)
-	}
-	to, err := open(fresh)
+// Begin writes the log anew, with what dump gives, and begins to write what is noted from then on. Until all of it is
+// written, the file that Load read stays where it is. The store is closed after an error.
+func (s *Store) Begin(dump func(set func(kind, key, value string))) error {
+	err := s.begin(dump)
 	if err != nil {
-		return nil, err
+		return errors.Join(fmt.Errorf("begin %s: %w", s.file, err), s.Close())
 	}
-	to.start(0)
-	size := 0
-	dump(func(kind, key, value string) {
-		to.Set(kind, key, value)
-		if size += len(value); size > compactBytes {
-			size = 0
-			_ = to.Wait() // Close gives the error too
-		}
-	})
-	if err := errors.Join(to.Close(), s.Close()); err != nil {
-		return nil, fmt.Errorf("compact %s: %w", s.file, err)
-	}
-	if err := os.Rename(fresh, s.file); err != nil {
-		return nil, fmt.Errorf("compact %s: %w", s.file, err)
-	}
-	again, err := open(s.file)
-	if err != nil {
-		return nil, err
-	}
-	again.start(to.written)
-	return again, nil
+	return nil
 }
 
-const (
-	minCompacted = 1000    // changes that no log is written anew for
-	compactBytes = 1 << 20 // of a batch that Compact writes
-)
+func (s *Store) begin(dump func(set func(kind, key, value string))) error {
+	fresh := s.file + ".new"
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) { // of a process that was killed
+		return err
+	}
+	db, err := bolt.Open(fresh, 0o600, &bolt.Options{Timeout: maxLockWait, NoFreelistSync: true, NoGrowSync: true, NoSync: true, FreelistType: bolt.FreelistMapType})
+	if err != nil {
+		return err
+	}
+	s.db, s.noted = db, 1
+	s.working.Go(s.write)
+	size := 0
+	set := func(kind, key, value string) {
+		s.Set(kind, key, value)
+		if size += len(value); size > maxDumpBytes {
+			size = 0
+			_ = s.Wait() // the last one gives the error too
+		}
+	}
+	set(kindFormat, "version", "1") // so that no log is empty
+	dump(set)
+	return errors.Join(s.Wait(), db.Sync(), os.Rename(fresh, s.file))
+}
 
-// Close writes what was noted, syncs the file and closes it.
+// maxDumpBytes is about the size of a batch that Begin writes.
+const maxDumpBytes = 1 << 20
+
+// kindFormat is the store's own kind, which Load does not give.
+const kindFormat = "format"
+
+// Close writes what was noted, syncs the file and closes it. It may be called twice.
 func (s *Store) Close() error {
 	if s == nil {
 		return nil
 	}
-	failed := s.Wait()
 	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return failed
-	}
+	again := s.closed
 	s.closed = true
 	s.mu.Unlock()
-	close(s.wake)
-	s.working.Wait()
-	if failed == nil {
-		failed = s.db.Sync()
+	if again {
+		return nil
 	}
-	return errors.Join(failed, s.db.Close())
+	var failed error
+	if s.db != nil {
+		failed = s.Wait()
+		close(s.wake)
+		s.working.Wait()
+		if failed == nil {
+			failed = s.db.Sync()
+		}
+		failed = errors.Join(failed, s.db.Close())
+	}
+	return errors.Join(failed, s.lock.Close())
 }
