@@ -18,12 +18,17 @@ func (t *table) condition(p *parameters, kind string, expression *string) (condi
 	}
 	r := p.parse(kind, *expression)
 	out := r.or()
+	r.scalarKeys(t)
+	return out, r.paths, r.end()
+}
+
+// scalarKeys refuses paths into key attributes.
+func (r *parser) scalarKeys(t *table) {
 	for _, path := range r.paths {
 		if _, key := t.types[path[0].name]; key && len(path) > 1 {
 			r.refuse(errValidation("Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: Key: %s", path[0].name))
 		}
 	}
-	return out, r.paths, r.end()
 }
 
 func (r *parser) or() condition {

@@ -183,7 +183,7 @@ func (it item) decode() map[string]value {
 
 // only is it without the attributes that keep turns away.
 func (it item) only(keep func(name string) bool) item {
-	b := make([]byte, sizeBytes, len(it))
+	b := make([]byte, sizeBytes, max(sizeBytes, len(it)))
 	size := 0
 	for c := it.attributes(); c != ""; {
 		start := c

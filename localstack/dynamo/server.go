@@ -65,6 +65,7 @@ var operations = map[string]func(*Server, []byte) (any, error){
 	"UpdateContinuousBackups":   handle((*Server).updateContinuousBackups),
 	"PutItem":                   handle((*Server).putItem),
 	"GetItem":                   handle((*Server).getItem),
+	"UpdateItem":                handle((*Server).updateItem),
 	"DeleteItem":                handle((*Server).deleteItem),
 	"BatchWriteItem":            handle((*Server).batchWriteItem),
 	"Query":                     handle((*Server).query),

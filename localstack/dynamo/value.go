@@ -3,6 +3,7 @@ package dynamo
 import (
 	"fmt"
 	"maps"
+	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -166,6 +167,41 @@ func (n number) String() string {
 		return sign + n.digits + strings.Repeat("0", n.exponent-len(n.digits))
 	}
 	return sign + n.digits[:n.exponent] + "." + n.digits[n.exponent:]
+}
+
+// add is the exact sum of two numbers, or their difference.
+func add(a, b value, subtract bool) (value, error) {
+	n, err := parseNumber(a.text)
+	if err != nil {
+		return a, err
+	}
+	m, err := parseNumber(b.text)
+	if err != nil {
+		return b, err
+	}
+	x, y, shift := n.integer(), m.integer(), n.exponent-len(n.digits)
+	other := m.exponent - len(m.digits)
+	ten := big.NewInt(10)
+	for ; shift > other; shift-- { // at most 255 + 38 times
+		x.Mul(x, ten)
+	}
+	for ; other > shift; other-- {
+		y.Mul(y, ten)
+	}
+	if subtract {
+		y.Neg(y)
+	}
+	sum, err := parseNumber(fmt.Sprintf("%se%d", x.Add(x, y), shift))
+	return value{kind: "N", text: sum.String()}, err
+}
+
+// integer is n's digits as a whole number: n is that × 10^(exponent - digits).
+func (n number) integer() *big.Int {
+	i, _ := new(big.Int).SetString("0"+n.digits, 10)
+	if n.negative {
+		i.Neg(i)
+	}
+	return i
 }
 
 // ordered is a text that sorts, byte by byte, as the numbers do, and of which none begins another.
