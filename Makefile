@@ -70,6 +70,10 @@ chaos-embedded: ## The same, shorter, without Java
 hostile: ## What hostile messages cost the others: latency, memory, and where each ends (FOR=1m)
 	$(GO) run ./test/hostile -for $(FOR)
 
+.PHONY: localstack-kill
+localstack-kill: ## Kills the local stack with --data twenty times under load; what was answered must be there
+	$(GO) test ./localstack -run TestKilled -count=1 -v -kill.rounds 20
+
 .PHONY: deploy-test image image-test
 deploy-test: ## Chart, rules, dashboard, CloudFormation, each against the real thing
 	$(GO) build -C tools -o ../$(BIN)/tools/ github.com/prometheus/prometheus/cmd/promtool
@@ -99,7 +103,12 @@ bench: ## Benchmarks beside the code (BENCHTIME=1s)
 bench-compare: ## The same against the main branch, by benchstat (BASE=main)
 	bench/compare.sh $(BASE)
 
-.PHONY: bench-load bench-e2e pgo
+ORDERS  ?= 1500000
+TENANTS ?= 1,1000
+
+.PHONY: bench-localstack bench-load bench-e2e pgo
+bench-localstack: build ## Orders imported into the local stack: rate of the first and last tenth, memory (ORDERS= TENANTS=)
+	$(GO) run ./bench/localstack -bin $(CURDIR)/$(BIN) -orders $(ORDERS) -tenants $(TENANTS)
 bench-load: build ## The worker under load next to a bare loop over the SDK (SCENARIOS= ROUNDS=5 AGAINST=bare)
 	cd bench/load && $(GO) run . -worker $(CURDIR)/$(BIN)/worker -scenarios $(SCENARIOS) -rounds $(ROUNDS) -against $(AGAINST)
 bench-e2e: build ## The worker against DynamoDB Local and ElasticMQ

@@ -18,12 +18,17 @@ func (t *table) condition(p *parameters, kind string, expression *string) (condi
 	}
 	r := p.parse(kind, *expression)
 	out := r.or()
+	r.scalarKeys(t)
+	return out, r.paths, r.end()
+}
+
+// scalarKeys refuses paths into key attributes.
+func (r *parser) scalarKeys(t *table) {
 	for _, path := range r.paths {
 		if _, key := t.types[path[0].name]; key && len(path) > 1 {
 			r.refuse(errValidation("Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: Key: %s", path[0].name))
 		}
 	}
-	return out, r.paths, r.end()
 }
 
 func (r *parser) or() condition {
@@ -88,7 +93,7 @@ func (r *parser) comparison() condition {
 		if low.path == nil && high.path == nil && low.kind() != high.kind() {
 			r.fail("The BETWEEN operator requires same data type for lower and upper bounds; lower bound operand: %s, upper bound operand: %s", low.kind(), high.kind())
 		}
-		if low.path == nil && high.path == nil && !holds(low.of(nil), "<=", high.of(nil)) {
+		if low.path == nil && high.path == nil && !holds(low.of(""), "<=", high.of("")) {
 			r.fail("The BETWEEN operator requires upper bound to be greater than or equal to lower bound")
 		}
 		return func(it item) bool { return holds(v.of(it), ">=", low.of(it)) && holds(v.of(it), "<=", high.of(it)) }
@@ -96,8 +101,8 @@ func (r *parser) comparison() condition {
 		r.expect("(")
 		list := r.operands()
 		r.distinct(operator, append([]operand{v}, list...)...)
-		if len(list) > 100 { // "Comparison operator and function reference"
-			r.fail("The IN operator takes at most 100 operands; number of operands: %d", len(list))
+		if len(list) > maxInOperands {
+			r.fail("The IN operator takes at most %d operands; number of operands: %d", maxInOperands, len(list))
 		}
 		return func(it item) bool {
 			return slices.ContainsFunc(list, func(e operand) bool { return holds(v.of(it), "=", e.of(it)) })

@@ -55,7 +55,7 @@ func errInUse(format string, args ...any) error {
 
 func errCondition(old item, show bool) error {
 	e := &apiError{code: "ConditionalCheckFailedException", message: "The conditional request failed"}
-	if show && old != nil {
+	if show && old != "" {
 		e.fields = map[string]any{"Item": old}
 	}
 	return e

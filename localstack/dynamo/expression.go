@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/truora/minidyn/interpreter/language"
 )
 
 // parameters are the names and values that expressions refer to, and which of them were used.
@@ -47,9 +45,6 @@ func (p *parameters) unused() error {
 	return nil
 }
 
-// expressionBytes is the longest expression ("Service, account, and table quotas"). It bounds the parser's depth too.
-const expressionBytes = 4096
-
 // parser reads an expression. Its first error stays, and takes the rest away, so that all that reads comes to an end.
 type parser struct {
 	*parameters
@@ -65,7 +60,7 @@ func (p *parameters) parse(kind, expression string) *parser {
 	switch {
 	case expression == "":
 		r.fail("The expression can not be empty;")
-	case len(expression) > expressionBytes:
+	case len(expression) > maxExpressionBytes:
 		r.fail("Expression size has exceeded the maximum allowed size; expression size: %d", len(expression))
 	default:
 		r.rest = tokens(expression)
@@ -172,7 +167,7 @@ func (r *parser) name() string {
 	switch {
 	case token == "" || !letter(token[0]):
 		r.syntax(token)
-	case language.IsReservedWord(strings.ToUpper(token)):
+	case reserved(token):
 		r.fail("Attribute name is a reserved keyword; reserved keyword: %s", token)
 	}
 	return token
@@ -235,22 +230,32 @@ func (r *parser) path() path {
 	}
 }
 
-// find is the value that p leads to in it, nil where there is none.
+// find is the value that p leads to in an item, nil where there is none.
 func (p path) find(it item) *value {
-	v := value{kind: "M", m: it}
+	v, ok := it.get(p[0].name)
+	if !ok {
+		return nil
+	}
+	return p[1:].in(&v)
+}
+
+// in is the value that p leads to from v, nil where there is none.
+func (p path) in(v *value) *value {
 	for _, s := range p {
-		e, ok := v.m[s.name]
 		if s.index >= 0 {
-			if ok = s.index < len(v.list); ok {
-				e = v.list[s.index]
+			if s.index >= len(v.list) {
+				return nil
 			}
+			v = &v.list[s.index]
+			continue
 		}
+		e, ok := v.m[s.name]
 		if !ok {
 			return nil
 		}
-		v = e
+		v = &e
 	}
-	return &v
+	return v
 }
 
 // projection are the paths that a ProjectionExpression keeps; nil keeps all.
@@ -291,14 +296,14 @@ func clash(a, b path) string {
 
 // of is what of it the projection keeps.
 func (p projection) of(it item) item {
-	if p == nil {
+	if p == nil || it == "" {
 		return it
 	}
-	kept, ok := keep(value{kind: "M", m: it}, p)
+	kept, ok := keep(value{kind: "M", m: it.decode()}, p)
 	if !ok {
-		return item{}
+		return encode(nil)
 	}
-	return kept.m
+	return encode(kept.m)
 }
 
 // keep is what of v the paths lead to; ok is false where that is nothing. Elements of a list move up.

@@ -236,16 +236,7 @@ func TestProjections(t *testing.T) {
 			}
 			return got(out.Items[0], nil)
 		}
-		batch := func(pk string) string {
-			out, err := s.BatchGetItem(t.Context(), &dynamodb.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{
-				table: {Keys: []attributes{keyed(pk, "o")}, ProjectionExpression: &test.expression, ExpressionAttributeNames: names},
-			}})
-			if err != nil || len(out.Responses[table]) == 0 {
-				return got(nil, err)
-			}
-			return got(out.Responses[table][0], nil)
-		}
-		for call, read := range map[string]func(string) string{"get": get, "query": query, "batch": batch} {
+		for call, read := range map[string]func(string) string{"get": get, "query": query} {
 			if got := read("t"); got != test.want {
 				t.Errorf("%s %q: %s, want %s", call, test.expression, got, test.want)
 			}
@@ -317,10 +308,6 @@ func TestRefusedReads(t *testing.T) {
 		_, err := s.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: aws.String(table), Key: keyed("p", "o"), AttributesToGet: []string{"PK"}})
 		if code(err) != "ValidationException" {
 			t.Errorf("get: %v", err)
-		}
-		_, err = s.BatchGetItem(t.Context(), &dynamodb.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{table: {Keys: []attributes{keyed("p", "o")}, AttributesToGet: []string{"PK"}}}})
-		if code(err) != "ValidationException" {
-			t.Errorf("batch: %v", err)
 		}
 	})
 }

@@ -12,15 +12,6 @@ type keyRange struct {
 	attributes      []string // that the condition names
 }
 
-// of cuts from the partition's entries what is in the range.
-func (k *keyRange) of(entries []entry) (low, high int) {
-	low, high = search(entries, k.low), len(entries)
-	if k.high != "" {
-		high = search(entries, k.high)
-	}
-	return low, high
-}
-
 func (k *keyRange) has(sort string) bool {
 	return sort >= k.low && (k.high == "" || sort < k.high)
 }

@@ -1,12 +1,13 @@
 package dynamo
 
-import (
-	"hash/fnv"
-	"maps"
-	"slices"
+import "slices"
 
-	"tributary/internal/aws/limits"
-)
+// Query.
+//
+// As AWS: key conditions with every operator, filters, projections, Select, both directions, pages of 1 MB or of a
+// limit, start keys that need not be an item's, indexes with keys of several attributes, consumed capacity.
+// Differs: an index is as up to date as its table. It never throttles.
+// Missing: KeyConditions, QueryFilter and AttributesToGet (a ValidationException).
 
 // readInput is what Query and Scan have in common.
 type readInput struct {
@@ -27,13 +28,6 @@ type queryInput struct {
 	readInput
 	KeyConditionExpression *string
 	ScanIndexForward       *bool
-	legacyRead
-}
-
-type scanInput struct {
-	readInput
-	Segment       *int32
-	TotalSegments *int32
 	legacyRead
 }
 
@@ -70,6 +64,7 @@ func (s *Server) query(in *queryInput) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer r.unlock()
 	t, x := r.t, r.x
 	for _, path := range r.filtered {
 		if name := path[0].name; slices.Contains(x.hash, name) || slices.Contains(x.ranges, name) {
@@ -84,9 +79,8 @@ func (s *Server) query(in *queryInput) (any, error) {
 		return nil, err
 	}
 	forward := in.ScanIndexForward == nil || *in.ScanIndexForward
-	entries := x.partitions[wanted.hash]
-	low, high := wanted.of(entries)
-	if in.ExclusiveStartKey != nil {
+	var start *string
+	if in.ExclusiveStartKey != "" {
 		hash, sort, err := t.startKey(x, in.ExclusiveStartKey)
 		if err != nil {
 			return nil, err
@@ -94,72 +88,34 @@ func (s *Server) query(in *queryInput) (any, error) {
 		if hash != wanted.hash || !wanted.has(sort) {
 			return nil, errValidation("The provided starting key is outside query boundaries based on provided conditions")
 		}
-		if at := search(entries, sort); forward {
-			low = at
-			if at < len(entries) && entries[at].sort == sort {
-				low++
-			}
-		} else {
-			high = at
-		}
+		start = &sort
 	}
-	for i := range max(0, high-low) {
-		at := low + i
-		if !forward {
-			at = high - 1 - i
-		}
-		if !r.read(entries[at]) {
-			break
-		}
+	if p := x.find(wanted.hash); p != nil {
+		p.each(&wanted, start, forward, r.read)
 	}
 	return r.page()
 }
 
-func (s *Server) scan(in *scanInput) (any, error) {
-	if err := in.check(); err != nil {
-		return nil, err
+// each gives the items of a range in order, or in the reverse order, from behind the key start on where there is one,
+// until read has enough.
+func (p *partition) each(k *keyRange, start *string, forward bool, read func(item) bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	visit := func(sort string, it item) bool {
+		return start != nil && sort == *start || sort == k.high && !forward || k.has(sort) && read(it)
 	}
-	r, err := s.prepare(&in.readInput)
-	if err != nil {
-		return nil, err
+	switch {
+	case forward && start != nil:
+		p.items.Ascend(*start, visit)
+	case forward:
+		p.items.Ascend(k.low, visit)
+	case start != nil:
+		p.items.Descend(*start, visit)
+	case k.high != "":
+		p.items.Descend(k.high, visit)
+	default:
+		p.items.Reverse(visit)
 	}
-	t, x := r.t, r.x
-	if err := r.p.unused(); err != nil {
-		return nil, err
-	}
-	if (in.Segment == nil) != (in.TotalSegments == nil) {
-		return nil, errValidation("The TotalSegments parameter is required but was not present in the request when Segment parameter is present")
-	}
-	segments := uint32(1)
-	segment := uint32(0)
-	if in.Segment != nil {
-		if *in.TotalSegments < 1 || *in.TotalSegments > 1_000_000 || *in.Segment < 0 || *in.Segment >= *in.TotalSegments {
-			return nil, errValidation("The Segment parameter is zero-based and must be less than parameter TotalSegments: Segment: %d, TotalSegments: %d", *in.Segment, *in.TotalSegments)
-		}
-		segments, segment = uint32(*in.TotalSegments), uint32(*in.Segment) //nolint:gosec // checked
-	}
-	var startHash, startSort string
-	if in.ExclusiveStartKey != nil {
-		if startHash, startSort, err = t.startKey(x, in.ExclusiveStartKey); err != nil {
-			return nil, err
-		}
-	}
-	for _, hash := range slices.Sorted(maps.Keys(x.partitions)) {
-		sum := fnv.New32a()
-		_, _ = sum.Write([]byte(hash)) // never fails
-		if hash < startHash || sum.Sum32()%segments != segment {
-			continue
-		}
-		for _, e := range x.partitions[hash] {
-			if hash == startHash && e.sort <= startSort {
-				continue
-			}
-			if !r.read(e) {
-				return r.page()
-			}
-		}
-	}
-	return r.page()
 }
 
 // prepare finds table and index and checks what both kinds of read share. Every expression is read here, so that it is
@@ -169,12 +125,24 @@ func (s *Server) prepare(in *readInput) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.mu.RLock()
+	r, err := t.prepare(in)
+	if err != nil {
+		t.mu.RUnlock()
+		return nil, err
+	}
+	r.unlock = t.mu.RUnlock
+	return r, nil
+}
+
+func (t *table) prepare(in *readInput) (*reader, error) {
+	var err error
 	x := t.primary
 	if in.IndexName != "" {
 		if x = t.indexes[in.IndexName]; x == nil {
 			return nil, errValidation("The table does not have the specified index: %s", in.IndexName)
 		}
-		if in.ConsistentRead && !x.local {
+		if in.ConsistentRead {
 			return nil, errValidation("Consistent reads are not supported on global secondary indexes")
 		}
 	}
@@ -192,7 +160,7 @@ func (s *Server) prepare(in *readInput) (*reader, error) {
 		return nil, err
 	}
 	for _, path := range slices.Concat(r.filtered, r.kept) {
-		if !x.has(t, path[0].name) { // AWS fetches it for a local index, this server doesn't
+		if !x.has(t, path[0].name) {
 			return nil, errValidation("One or more parameter values were invalid: Secondary index %s does not project %s", x.name, path)
 		}
 	}
@@ -225,13 +193,14 @@ func (in *readInput) checkSelect(x *index) error {
 
 // startKey reads an ExclusiveStartKey: the key attributes of table and index, and nothing else.
 func (t *table) startKey(x *index, key item) (hash, sort string, err error) {
-	for name, v := range key {
-		if !t.isKey(x, name) || v.kind != t.types[name] {
+	for c := key.attributes(); c != ""; {
+		name := c.text()
+		if kind := kindOf(c.raw()[0]); !t.isKey(x, name) || kind != t.types[name] {
 			return "", "", errValidation("The provided starting key is invalid")
 		}
 	}
-	hash, sort, ok := t.place(x, key)
-	if _, whole := join(key, slices.Concat(t.primary.hash, t.primary.ranges)); !ok || !whole {
+	hash, sort, ok := x.place(key)
+	if _, whole := join(key, t.keyNames()); !ok || !whole {
 		return "", "", errValidation("The provided starting key is invalid")
 	}
 	return hash, sort, nil
@@ -248,24 +217,25 @@ type reader struct {
 	kept     projection
 	out      readOutput
 	bytes    int
-	last     item // where the page ended, nil at the end of the data
+	last     item // where the page ended, none at the end of the data
 	seen     item
+	unlock   func()
 }
 
 // read takes one more entry, or ends the page: before the entry that makes it larger than 1 MB, and behind the
 // one that makes the limit full.
-func (r *reader) read(e entry) (more bool) {
-	if r.bytes > 0 && r.bytes+e.size > limits.DynamoDBPageBytes {
+func (r *reader) read(it item) (more bool) {
+	if r.bytes > 0 && r.bytes+it.size() > maxPageBytes {
 		r.last = r.seen
 		return false
 	}
-	r.bytes += e.size
+	r.bytes += it.size()
 	r.out.ScannedCount++
-	r.seen = e.item
-	if r.filter(e.item) {
+	r.seen = it
+	if r.filter(it) {
 		r.out.Count++
 		if r.in.Select != "COUNT" {
-			r.out.Items = append(r.out.Items, r.kept.of(e.item))
+			r.out.Items = append(r.out.Items, r.kept.of(it))
 		}
 	}
 	if r.in.Limit != nil && r.out.ScannedCount == int(*r.in.Limit) {
@@ -276,7 +246,7 @@ func (r *reader) read(e entry) (more bool) {
 }
 
 func (r *reader) page() (any, error) {
-	if r.last != nil {
+	if r.last != "" {
 		r.out.LastEvaluatedKey = r.t.keyOf(r.x, r.last)
 	}
 	r.out.ConsumedCapacity = r.t.consumed(r.in.ReturnConsumedCapacity, r.x, readUnits(r.bytes, r.in.ConsistentRead))

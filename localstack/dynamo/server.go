@@ -1,6 +1,7 @@
 // Package dynamo is Amazon DynamoDB in memory, for a developer's machine and for tests: the AWS JSON 1.0
 // protocol over HTTP. It refuses what DynamoDB refuses, and can throttle each partition key. It checks no
-// credentials and forgets everything when it ends. It has no UpdateItem, no streams, no transactions and no PartiQL.
+// credentials. It has no streams, no transactions and no PartiQL; what each operation does as AWS does, what differs and
+// what is missing stands before the operation.
 //
 // Expressions are read once a call, before any item is looked at: a wrong one is refused on an empty table too.
 package dynamo
@@ -18,7 +19,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"tributary/internal/aws/limits"
+	"tributary/localstack/store"
 )
 
 // Target is what the X-Amz-Target header of a request for DynamoDB begins with.
@@ -34,8 +35,9 @@ type Options struct {
 // Server is an http.Handler with the tables behind it.
 type Server struct {
 	options Options
+	store   *store.Store
 
-	mu     sync.Mutex // guards the tables and all in them
+	mu     sync.RWMutex // guards the map; a table has a lock of its own
 	tables map[string]*table
 }
 
@@ -61,32 +63,38 @@ var operations = map[string]func(*Server, []byte) (any, error){
 	"UpdateTimeToLive":          handle((*Server).updateTimeToLive),
 	"DescribeContinuousBackups": handle((*Server).describeContinuousBackups),
 	"UpdateContinuousBackups":   handle((*Server).updateContinuousBackups),
-	"TagResource":               handle((*Server).tagResource),
-	"UntagResource":             handle((*Server).untagResource),
-	"ListTagsOfResource":        handle((*Server).listTagsOfResource),
 	"PutItem":                   handle((*Server).putItem),
 	"GetItem":                   handle((*Server).getItem),
+	"UpdateItem":                handle((*Server).updateItem),
 	"DeleteItem":                handle((*Server).deleteItem),
 	"BatchWriteItem":            handle((*Server).batchWriteItem),
-	"BatchGetItem":              handle((*Server).batchGetItem),
 	"Query":                     handle((*Server).query),
 	"Scan":                      handle((*Server).scan),
 }
 
-// handle makes an operation of a method with an input of its own. Decoding needs no lock, all else runs in it.
+// handle makes an operation of a method with an input of its own. Methods take the locks that they need; items never
+// change, so that an answer is encoded without a lock.
 func handle[In any](method func(*Server, *In) (any, error)) func(*Server, []byte) (any, error) {
 	return func(s *Server, body []byte) (any, error) {
 		var in In
-		if err := json.Unmarshal(body, &in); err != nil {
+		if quick, ok := any(&in).(interface{ decode(*decoder) }); ok {
+			d := newDecoder(string(body))
+			quick.decode(d)
+			if err := d.end(); err != nil {
+				return nil, err
+			}
+		} else if err := json.Unmarshal(body, &in); err != nil {
 			return nil, asAPIError(err)
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		out, err := method(s, &in)
+		// What the answer tells of has to outlive the process, and a refusal may tell of what another call wrote.
+		if kept := s.store.Wait(); kept != nil {
+			return nil, kept
+		}
 		if err != nil {
 			return nil, err
 		}
-		return json.Marshal(out) // items are shared with the table: encoded before the lock is given back
+		return json.Marshal(out)
 	}
 }
 
@@ -124,7 +132,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 	if r.Method != http.MethodPost || !found {
 		return nil, &apiError{code: "UnknownOperationException", message: fmt.Sprintf("The operation %q is not one of DynamoDB's that this server knows.", r.Header.Get("X-Amz-Target"))}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limits.DynamoDBBatchBytes))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequestBytes))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return nil, &apiError{code: "RequestEntityTooLargeException", message: "Request size exceeded: at most 16 MB", status: http.StatusRequestEntityTooLarge}
 	}

@@ -184,15 +184,6 @@ func TestNumbersAreExact(t *testing.T) {
 	}
 }
 
-func TestUpdateItemIsNotThere(t *testing.T) {
-	s := open(t, dynamo.Options{})
-	s.mustPut(keyed("t", "o", "a", str("x")))
-	_, err := s.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{TableName: aws.String(table), Key: keyed("t", "o"), UpdateExpression: aws.String("REMOVE a")})
-	if code(err) != "UnknownOperationException" || s.get("t", "o")["a"] == nil {
-		t.Errorf("update: %v, want UnknownOperationException and no change", err)
-	}
-}
-
 func TestVersions(t *testing.T) {
 	s := open(t, dynamo.Options{})
 	write := func(version string) error {

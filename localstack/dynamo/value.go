@@ -1,15 +1,12 @@
 package dynamo
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"maps"
+	"math/big"
 	"slices"
 	"strconv"
 	"strings"
-
-	"tributary/internal/aws/limits"
 )
 
 // value is an attribute value. Numbers are kept as text in DynamoDB's own form, never as floats.
@@ -22,94 +19,8 @@ type value struct {
 	set  []string         // SS, NS, and BS's bytes
 }
 
-// item is an item's attributes by name.
-type item map[string]value
-
-// UnmarshalJSON reads {"S":"text"} and its like, and refuses what DynamoDB refuses in any place.
-func (v *value) UnmarshalJSON(b []byte) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(b, &fields); err != nil {
-		return errSerialization("an attribute value must be an object: %v", err)
-	}
-	if len(fields) != 1 {
-		if len(fields) == 0 {
-			return errValidation("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
-		}
-		return errValidation("Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes")
-	}
-	for kind, raw := range fields {
-		v.kind = kind
-		if err := v.read(raw); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (v *value) read(raw json.RawMessage) error {
-	var into any
-	switch v.kind {
-	case "S", "N":
-		into = &v.text
-	case "B":
-		var b []byte
-		if err := json.Unmarshal(raw, &b); err != nil {
-			return errSerialization("B must be Base64: %v", err)
-		}
-		v.text = string(b)
-		return nil
-	case "BOOL", "NULL":
-		into = &v.flag
-	case "L":
-		into = &v.list
-	case "M":
-		into = &v.m
-	case "SS", "NS":
-		into = &v.set
-	case "BS":
-		var bs [][]byte
-		if err := json.Unmarshal(raw, &bs); err != nil {
-			return errSerialization("BS must be a list of Base64: %v", err)
-		}
-		for _, b := range bs {
-			v.set = append(v.set, string(b))
-		}
-	default:
-		return errValidation("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
-	}
-	if into != nil {
-		if err := json.Unmarshal(raw, into); err != nil {
-			return asAPIError(err)
-		}
-	}
-	return v.normalize()
-}
-
-// normalize brings numbers into DynamoDB's form and checks sets.
-func (v *value) normalize() error {
-	switch v.kind {
-	case "N":
-		n, err := parseNumber(v.text)
-		if err != nil {
-			return err
-		}
-		v.text = n.String()
-	case "NULL":
-		if !v.flag {
-			return errValidation("One or more parameter values were invalid: Null attribute value types must have the value of true")
-		}
-	case "NS":
-		for i, s := range v.set {
-			n, err := parseNumber(s)
-			if err != nil {
-				return err
-			}
-			v.set[i] = n.String()
-		}
-	}
-	if v.kind != "SS" && v.kind != "NS" && v.kind != "BS" {
-		return nil
-	}
+// checkSet refuses an empty set and one that has an element twice.
+func (v *value) checkSet() error {
 	if len(v.set) == 0 {
 		name := map[string]string{"SS": "string", "NS": "number", "BS": "binary"}[v.kind]
 		return errValidation("One or more parameter values were invalid: An %s set  may not be empty", name)
@@ -119,38 +30,6 @@ func (v *value) normalize() error {
 		return errValidation("One or more parameter values were invalid: Input collection [%s] contains duplicates.", strings.Join(v.set, ", "))
 	}
 	return nil
-}
-
-// MarshalJSON writes v as DynamoDB does.
-func (v value) MarshalJSON() ([]byte, error) {
-	var content any
-	switch v.kind {
-	case "S", "N":
-		content = v.text
-	case "B":
-		content = []byte(v.text)
-	case "BOOL", "NULL":
-		content = v.flag
-	case "L":
-		content = v.list
-		if v.list == nil {
-			content = []value{}
-		}
-	case "M":
-		content = v.m
-		if v.m == nil {
-			content = map[string]value{}
-		}
-	case "BS":
-		encoded := make([]string, len(v.set))
-		for i, s := range v.set {
-			encoded[i] = base64.StdEncoding.EncodeToString([]byte(s))
-		}
-		content = encoded
-	default:
-		content = v.set
-	}
-	return json.Marshal(map[string]any{v.kind: content})
 }
 
 // size is the bytes that DynamoDB counts ("DynamoDB item sizes and formats").
@@ -191,6 +70,11 @@ func numberSize(text string) int {
 	if err != nil {
 		return len(text) // not stored: numbers are checked on their way in
 	}
+	return n.size()
+}
+
+// size is the bytes that DynamoDB counts for a number.
+func (n number) size() int {
 	size := (len(n.digits)+1)/2 + 1
 	if n.negative {
 		size++
@@ -220,23 +104,7 @@ func equal(a, b value) bool {
 		slices.EqualFunc(a.list, b.list, equal) && maps.EqualFunc(a.m, b.m, equal)
 }
 
-// unnamed says whether an attribute anywhere in it has an empty name.
-func (v *value) unnamed() bool {
-	for name, e := range v.m {
-		if name == "" || e.unnamed() {
-			return true
-		}
-	}
-	return slices.ContainsFunc(v.list, func(e value) bool { return e.unnamed() })
-}
-
-func (it item) size() int {
-	n := 0
-	for name, v := range it {
-		n += len(name) + v.size()
-	}
-	return n
-}
+func sortedNames(m map[string]value) []string { return slices.Sorted(maps.Keys(m)) }
 
 // number is ±0.digits × 10^exponent, its digits without zeros at either end; zero has no digits.
 type number struct {
@@ -273,11 +141,11 @@ func parseNumber(text string) (number, error) {
 	switch {
 	case n.digits == "":
 		return number{}, nil
-	case len(n.digits) > limits.DynamoDBNumberDigits:
+	case len(n.digits) > maxNumberDigits:
 		return n, errValidation("Attempting to store more than 38 significant digits in a Number")
-	case n.exponent-1 > limits.DynamoDBNumberMaxExp:
+	case n.exponent-1 > maxNumberExponent:
 		return n, errValidation("Number overflow. Attempting to store a number with magnitude larger than supported range")
-	case n.exponent-1 < limits.DynamoDBNumberMinExp:
+	case n.exponent-1 < minNumberExponent:
 		return n, errValidation("Number underflow. Attempting to store a number with magnitude smaller than supported range")
 	}
 	return n, nil
@@ -301,6 +169,41 @@ func (n number) String() string {
 	return sign + n.digits[:n.exponent] + "." + n.digits[n.exponent:]
 }
 
+// add is the exact sum of two numbers, or their difference.
+func add(a, b value, subtract bool) (value, error) {
+	n, err := parseNumber(a.text)
+	if err != nil {
+		return a, err
+	}
+	m, err := parseNumber(b.text)
+	if err != nil {
+		return b, err
+	}
+	x, y, shift := n.integer(), m.integer(), n.exponent-len(n.digits)
+	other := m.exponent - len(m.digits)
+	ten := big.NewInt(10)
+	for ; shift > other; shift-- { // at most 255 + 38 times
+		x.Mul(x, ten)
+	}
+	for ; other > shift; other-- {
+		y.Mul(y, ten)
+	}
+	if subtract {
+		y.Neg(y)
+	}
+	sum, err := parseNumber(fmt.Sprintf("%se%d", x.Add(x, y), shift))
+	return value{kind: "N", text: sum.String()}, err
+}
+
+// integer is n's digits as a whole number: n is that × 10^(exponent - digits).
+func (n number) integer() *big.Int {
+	i, _ := new(big.Int).SetString("0"+n.digits, 10)
+	if n.negative {
+		i.Neg(i)
+	}
+	return i
+}
+
 // ordered is a text that sorts, byte by byte, as the numbers do, and of which none begins another.
 func (n number) ordered() string {
 	if n.digits == "" {
@@ -316,12 +219,18 @@ func (n number) ordered() string {
 }
 
 // ordered is a text that sorts as keys of v's type do, and of which none begins another.
-func (v *value) ordered() string {
-	if v.kind == "N" {
-		n, _ := parseNumber(v.text) // checked when it came in
-		return n.ordered()
+func (v *value) ordered() string { return string(appendOrdered(nil, v.kind[0], v.text)) }
+
+// appendOrdered appends the ordered text of a string, a number or binary.
+func appendOrdered(b []byte, code byte, text string) []byte {
+	if code == codeN {
+		n, _ := parseNumber(text) // checked when it came in
+		return append(b, n.ordered()...)
 	}
-	return escaped(v.text) + "\x00\x01"
+	if strings.IndexByte(text, 0) >= 0 {
+		text = escaped(text)
+	}
+	return append(append(b, text...), 0, 1)
 }
 
 // escaped is the part of ordered that a longer text with the same beginning shares.

@@ -1,11 +1,11 @@
 package queue
 
 import (
-	"container/list"
 	"crypto/md5" //nolint:gosec // the protocol asks for MD5, as a checksum
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
@@ -14,12 +14,11 @@ import (
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
-
-	"tributary/internal/aws/limits"
+	"github.com/google/uuid"
 )
 
 // state is where in its life a message is.
-type state int
+type state uint8
 
 const (
 	visible state = iota
@@ -27,27 +26,35 @@ const (
 	inFlight
 )
 
-// message is one message of one queue. What stands above the line never changes after the send.
+// messageID is a message's id, a UUID.
+type messageID [16]byte
+
+func (id messageID) String() string { return uuid.UUID(id).String() }
+
+// message is one message of one queue, kept small: what is seldom asked for is encoded, and times are nanoseconds since
+// 1970, 0 for never. What stands above the line never changes after the send, but when the message moves to a
+// dead-letter queue.
 type message struct {
-	id         string
+	id         messageID
+	sum        [md5.Size]byte // of the body
 	body       string
-	bodyMD5    string
-	attributes map[string]types.MessageAttributeValue
+	attributes string // as JSON, empty for none
 	trace      string // AWSTraceHeader
 	group      string
 	dedup      string
-	sequence   string
-	sent       time.Time
 	source     string // ARN of the queue whose redrive policy moved it here
+	sequence   uint64 // of a FIFO queue
+	order      uint64 // of its arrival, among all messages of the server
+	sent       int64
 
 	state         state
-	receives      int
-	firstReceived time.Time
-	received      time.Time // the last receive, from which the 12 hours count
-	receipt       uint64    // of the last receive
-	due           time.Time // when a delayed or received message becomes visible
-	position      int       // in the queue's timers, -1 outside
-	element       *list.Element
+	receives      int32
+	position      int32  // in the queue's timers, -1 outside
+	place         uint64 // in the queue's ready messages, while it is visible
+	receipt       uint64 // of the last receive
+	firstReceived int64
+	received      int64 // the last receive, from which the 12 hours count
+	due           int64 // when a delayed or received message becomes visible
 }
 
 // send is what SendMessage and an entry of SendMessageBatch have in common.
@@ -72,11 +79,12 @@ func (s *send) size() int {
 
 // message checks s against the rules of queue q and makes a message of it, without id and sequence number.
 func (s *send) message(q *queue) (*message, time.Duration, *apiError) {
+	configured := q.settings.Load()
 	body := text(s.MessageBody)
 	if body == "" {
 		return nil, 0, errMissing("MessageBody")
 	}
-	if limit := q.settings.maximumMessageSize; s.size() > limit {
+	if limit := configured.maximumMessageSize; s.size() > limit {
 		return nil, 0, errParameter("One or more parameters are invalid. Reason: Message must be shorter than %d bytes.", limit)
 	}
 	if r, bad := badCharacter(body); bad {
@@ -89,11 +97,15 @@ func (s *send) message(q *queue) (*message, time.Duration, *apiError) {
 	if err != nil {
 		return nil, 0, err
 	}
-	m := &message{body: body, bodyMD5: sum(body), attributes: s.MessageAttributes, trace: trace,
+	m := &message{id: messageID(uuid.New()), sum: md5.Sum([]byte(body)), body: body, trace: trace, //nolint:gosec // the protocol asks for MD5
 		group: text(s.MessageGroupId), dedup: text(s.MessageDeduplicationId), position: -1}
-	delay := q.settings.delay
+	if len(s.MessageAttributes) > 0 {
+		b, _ := json.Marshal(s.MessageAttributes) //nolint:errchkjson // it was decoded from JSON
+		m.attributes = string(b)
+	}
+	delay := configured.delay
 	if s.DelaySeconds != nil {
-		if *s.DelaySeconds < 0 || *s.DelaySeconds > 900 {
+		if *s.DelaySeconds < 0 || *s.DelaySeconds > maxDelaySeconds {
 			return nil, 0, errValue("DelaySeconds", *s.DelaySeconds, "DelaySeconds must be >= 0 and <= 900.")
 		}
 		if q.fifo && *s.DelaySeconds > 0 {
@@ -115,7 +127,7 @@ func (s *send) message(q *queue) (*message, time.Duration, *apiError) {
 	case q.fifo && m.group == "":
 		return nil, 0, errMissing("MessageGroupId")
 	case q.fifo && m.dedup == "":
-		if !q.settings.contentBasedDeduplication {
+		if !configured.contentBasedDeduplication {
 			return nil, 0, errParameter("The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly")
 		}
 		hash := sha256.Sum256([]byte(body))
@@ -126,7 +138,7 @@ func (s *send) message(q *queue) (*message, time.Duration, *apiError) {
 
 // identifier holds for a group or deduplication id: 1 to 128 of letters, digits and punctuation.
 func identifier(s string) bool {
-	if s == "" || len(s) > limits.SQSGroupIDBytes {
+	if s == "" || len(s) > maxIDBytes {
 		return false
 	}
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
@@ -149,8 +161,8 @@ func badCharacter(s string) (rune, bool) {
 }
 
 func checkAttributes(attributes map[string]types.MessageAttributeValue) *apiError {
-	if len(attributes) > limits.SQSMessageAttributes {
-		return errParameter("Number of message attributes [%d] exceeds the allowed maximum [%d].", len(attributes), limits.SQSMessageAttributes)
+	if len(attributes) > maxMessageAttributes {
+		return errParameter("Number of message attributes [%d] exceeds the allowed maximum [%d].", len(attributes), maxMessageAttributes)
 	}
 	for _, name := range slices.Sorted(maps.Keys(attributes)) {
 		if err := checkAttribute(name, attributes[name]); err != nil {
@@ -165,7 +177,7 @@ func checkAttribute(name string, a types.MessageAttributeValue) *apiError {
 	bad := func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' && r != '-' && r != '.'
 	}
-	if name == "" || len(name) > 256 || strings.ContainsFunc(lower, bad) || strings.HasPrefix(name, ".") ||
+	if name == "" || len(name) > maxAttributeName || strings.ContainsFunc(lower, bad) || strings.HasPrefix(name, ".") ||
 		strings.HasSuffix(name, ".") || strings.Contains(name, "..") ||
 		strings.HasPrefix(lower, "aws.") || strings.HasPrefix(lower, "amazon.") {
 		return errParameter("The message attribute name '%s' is invalid. Attribute name can contain A-Z, a-z, 0-9, underscore (_), hyphen (-), and period (.) characters, and it can't start with AWS. or Amazon.", name)
@@ -175,7 +187,7 @@ func checkAttribute(name string, a types.MessageAttributeValue) *apiError {
 		return errParameter("The message (user) attribute '%s' must contain a non-empty attribute type.", name)
 	}
 	kind, _, _ := strings.Cut(dataType, ".")
-	if len(dataType) > 256 || kind != "String" && kind != "Number" && kind != "Binary" {
+	if len(dataType) > maxAttributeName || kind != "String" && kind != "Number" && kind != "Binary" {
 		return errParameter("The type of message (user) attribute '%s' is invalid. You must use only the following supported type prefixes: Binary, Number, String.", name)
 	}
 	if kind == "Binary" && len(a.BinaryValue) == 0 || kind != "Binary" && text(a.StringValue) == "" {
@@ -210,8 +222,13 @@ func traceHeader(attributes map[string]types.MessageSystemAttributeValue) (strin
 	return "", nil
 }
 
-// selected keeps the attributes that a receive asked for by name, by prefix or all.
-func selected(attributes map[string]types.MessageAttributeValue, names []string) map[string]types.MessageAttributeValue {
+// selected reads the attributes that a receive asked for by name, by prefix or all.
+func (m *message) selected(names []string) map[string]types.MessageAttributeValue {
+	if m.attributes == "" || len(names) == 0 {
+		return nil
+	}
+	var attributes map[string]types.MessageAttributeValue
+	_ = json.Unmarshal([]byte(m.attributes), &attributes) // it was encoded here
 	var out map[string]types.MessageAttributeValue
 	for name, a := range attributes {
 		asked := slices.ContainsFunc(names, func(n string) bool {

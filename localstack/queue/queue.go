@@ -2,50 +2,66 @@ package queue
 
 import (
 	"container/heap"
-	"container/list"
 	"encoding/base64"
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
-
-	"tributary/internal/aws/limits"
+	"github.com/tidwall/btree"
 )
 
-// queue is one queue's messages. The server's mutex guards it.
+// queue is one queue's messages.
+//
+// A queue's lock is taken before the server's, which guards nothing but the map of queues, and never together with
+// another queue's: a message that moves to a dead-letter queue is handed over when its own queue is no longer held.
 type queue struct {
 	server   *Server
 	name     string
+	id       string // tells its messages in a store from those of another queue of that name
 	arn      string
 	fifo     bool
-	settings settings
-	tags     map[string]string
 	created  time.Time
+	settings atomic.Pointer[settings]
+
+	mu       sync.Mutex // guards what follows
 	modified time.Time
 	purged   time.Time
-
-	messages map[string]*message // all of them, by id
-	timers   timers              // delayed and in flight, by when they become visible
+	messages map[messageID]*message // all of them
+	timers   timers                 // delayed and in flight, by when they become visible
 	inFlight int
-	ready    list.List         // standard: visible messages; FIFO: groups whose first message may be received
-	groups   map[string]*group // FIFO
-	dedup    map[string]sent   // FIFO: what was sent in the last five minutes
-	dedups   []dedupKey        // the same by age
-	arrived  chan struct{}     // closed and replaced when something becomes visible
+	ready    btree.Map[uint64, *message] // standard: visible messages, in the order in which they became so
+	open     btree.Map[uint64, *group]   // FIFO: groups whose first message may be received, likewise
+	places   uint64                      // the last key of ready and open
+	groups   map[string]*group           // FIFO
+	dedup    map[string]sent             // FIFO: what was sent in the last five minutes
+	dedups   []dedupKey                  // the same by age
+	dead     []*message                  // on the way to the dead-letter queue: see move
+	arrived  chan struct{}               // closed and replaced when something becomes visible
 }
 
 // group is a FIFO queue's message group: its messages in order, those in flight included.
 type group struct {
 	id       string
-	messages list.List
+	messages btree.Map[uint64, *message]
 	inFlight int
-	element  *list.Element // in the queue's ready list, nil outside
+	place    uint64 // in the queue's open groups, 0 outside
+}
+
+// first is the group's first message, nil where it has none.
+func (g *group) first() *message {
+	_, m, _ := g.messages.Min()
+	return m
 }
 
 // sent is the answer that a repeated deduplication id gets again.
-type sent struct{ id, sequence string }
+type sent struct {
+	id       messageID
+	sequence uint64
+}
 
 type dedupKey struct {
 	key     string
@@ -56,14 +72,14 @@ type dedupKey struct {
 type timers []*message
 
 func (t timers) Len() int           { return len(t) }
-func (t timers) Less(i, j int) bool { return t[i].due.Before(t[j].due) }
+func (t timers) Less(i, j int) bool { return t[i].due < t[j].due }
 func (t timers) Swap(i, j int) {
 	t[i], t[j] = t[j], t[i]
-	t[i].position, t[j].position = i, j
+	t[i].position, t[j].position = int32(i), int32(j) //nolint:gosec // memory ends before
 }
 func (t *timers) Push(x any) {
 	m := x.(*message)
-	m.position = len(*t)
+	m.position = int32(len(*t)) //nolint:gosec // memory ends before
 	*t = append(*t, m)
 }
 func (t *timers) Pop() any {
@@ -81,29 +97,43 @@ func (q *queue) post(m *message, delay time.Duration, now time.Time) sent {
 	if q.fifo {
 		for len(q.dedups) > 0 && !q.dedups[0].expires.After(now) {
 			delete(q.dedup, q.dedups[0].key)
+			q.server.store.Set(q.kind(kindDedup), q.dedups[0].key, "")
 			q.dedups = q.dedups[1:]
 		}
 		key := m.dedup
-		if q.settings.deduplicationScope == "messageGroup" {
+		if q.settings.Load().deduplicationScope == "messageGroup" {
 			key = m.group + "\x00" + m.dedup
 		}
 		if first, seen := q.dedup[key]; seen {
 			return first
 		}
-		m.sequence = q.server.sequence()
-		m.id = uuid.NewString()
-		q.dedup[key] = sent{m.id, m.sequence}
-		q.dedups = append(q.dedups, dedupKey{key, now.Add(limits.SQSDeduplication)})
-	} else {
-		m.id = uuid.NewString()
+		m.sequence = q.server.number()
+		q.remember(key, sent{m.id, m.sequence}, now.Add(deduplication))
+		q.saveDedup(key, sent{m.id, m.sequence}, now.Add(deduplication))
 	}
-	m.sent = now
+	m.sent = now.UnixNano()
 	q.add(m, now.Add(delay), now)
 	return sent{m.id, m.sequence}
 }
 
+func (q *queue) remember(key string, first sent, expires time.Time) {
+	q.dedup[key] = first
+	q.dedups = append(q.dedups, dedupKey{key, expires})
+}
+
 // add puts m into the queue, visible from due on.
 func (q *queue) add(m *message, due, now time.Time) {
+	m.order = q.server.number()
+	m.state, m.due = visible, 0
+	if due.After(now) {
+		m.state, m.due = delayed, due.UnixNano()
+	}
+	q.insert(m)
+	q.saveMessage(m)
+}
+
+// insert puts m where its state says.
+func (q *queue) insert(m *message) {
 	q.messages[m.id] = m
 	if q.fifo {
 		g := q.groups[m.group]
@@ -111,14 +141,22 @@ func (q *queue) add(m *message, due, now time.Time) {
 			g = &group{id: m.group}
 			q.groups[m.group] = g
 		}
-		m.element = g.messages.PushBack(m)
+		g.messages.Set(m.order, m)
+		if m.state == inFlight {
+			g.inFlight++
+		}
 	}
-	if due.After(now) {
-		m.state, m.due = delayed, due
-		heap.Push(&q.timers, m)
+	if m.state == visible {
+		q.show(m)
 		return
 	}
-	q.show(m)
+	if m.state == inFlight {
+		q.inFlight++
+	}
+	heap.Push(&q.timers, m)
+	if q.fifo {
+		q.refresh(q.groups[m.group])
+	}
 }
 
 // show makes m visible and wakes the long polls.
@@ -128,7 +166,9 @@ func (q *queue) show(m *message) {
 		q.refresh(q.groups[m.group])
 		return
 	}
-	m.element = q.ready.PushBack(m)
+	q.places++
+	m.place = q.places
+	q.ready.Set(m.place, m)
 	q.wake()
 }
 
@@ -137,58 +177,62 @@ func (q *queue) wake() {
 	q.arrived = make(chan struct{})
 }
 
-// refresh puts g into the ready list or takes it out: it is ready while none of its messages is in flight and
-// its first one is visible.
+// refresh opens or closes g: it is open while none of its messages is in flight and its first one is visible.
 func (q *queue) refresh(g *group) {
-	front := g.messages.Front()
-	ready := g.inFlight == 0 && front != nil && front.Value.(*message).state == visible
+	first := g.first()
+	ready := g.inFlight == 0 && first != nil && first.state == visible
 	switch {
-	case ready && g.element == nil:
-		g.element = q.ready.PushBack(g)
+	case ready && g.place == 0:
+		q.places++
+		g.place = q.places
+		q.open.Set(g.place, g)
 		q.wake()
-	case !ready && g.element != nil:
-		q.ready.Remove(g.element)
-		g.element = nil
+	case !ready && g.place != 0:
+		q.open.Delete(g.place)
+		g.place = 0
 	}
-	if front == nil {
+	if first == nil {
 		delete(q.groups, g.id)
 	}
 }
 
-// leave takes m out of whatever its state keeps it in, but for the queue's map.
+// leave takes m out of whatever its state keeps it in, but for the queue's map and its group.
 func (q *queue) leave(m *message) {
 	if m.state == inFlight {
 		q.inFlight--
 	}
 	if m.position >= 0 {
-		heap.Remove(&q.timers, m.position)
+		heap.Remove(&q.timers, int(m.position))
 	}
-	if !q.fifo {
-		if m.state == visible {
-			q.ready.Remove(m.element)
+	if q.fifo {
+		if m.state == inFlight {
+			q.groups[m.group].inFlight--
 		}
-		return
-	}
-	g := q.groups[m.group]
-	if m.state == inFlight {
-		g.inFlight--
+	} else if m.state == visible {
+		q.ready.Delete(m.place)
 	}
 }
 
 // remove deletes m.
 func (q *queue) remove(m *message) {
+	q.detach(m)
+	q.forgetMessage(m)
+}
+
+// detach takes m out of the queue, but not out of the store.
+func (q *queue) detach(m *message) {
 	q.leave(m)
 	delete(q.messages, m.id)
 	if q.fifo {
 		g := q.groups[m.group]
-		g.messages.Remove(m.element)
+		g.messages.Delete(m.order)
 		q.refresh(g)
 	}
 }
 
 // advance makes visible what is due.
 func (q *queue) advance(now time.Time) {
-	for len(q.timers) > 0 && !q.timers[0].due.After(now) {
+	for len(q.timers) > 0 && q.timers[0].due <= now.UnixNano() {
 		m := q.timers[0]
 		q.leave(m)
 		q.show(m)
@@ -197,7 +241,7 @@ func (q *queue) advance(now time.Time) {
 
 // expired holds for a message past the queue's retention period.
 func (q *queue) expired(m *message, now time.Time) bool {
-	return now.Sub(m.sent) >= q.settings.retention
+	return now.UnixNano()-m.sent >= int64(q.settings.Load().retention)
 }
 
 // sweep drops what is past the retention period, unless it is in flight.
@@ -209,79 +253,86 @@ func (q *queue) sweep(now time.Time) {
 	}
 }
 
-// receive hands out up to n messages, as copies. Messages that have been received too often move to the
-// dead-letter queue on the way, as on AWS: at the receive that is one too many, not at the timeout before it.
-func (q *queue) receive(n int, timeout time.Duration, now time.Time) []message {
+// taken is a message as it was received.
+type taken struct {
+	message
+	handle string
+}
+
+// receive hands out up to n messages, as copies. Messages that have been received too often leave for the dead-letter
+// queue on the way, as on AWS: at the receive that is one too many, not at the timeout before it.
+func (q *queue) receive(n int, timeout time.Duration, now time.Time) []taken {
 	q.advance(now)
-	var taken []*message
-	for len(taken) < n && q.inFlight < q.server.options.InFlightLimit {
-		front := q.ready.Front()
-		if front == nil {
-			break
-		}
+	var chosen []*message
+	for len(chosen) < n && q.inFlight < q.server.options.InFlightLimit {
 		if !q.fifo {
-			taken = q.take(taken, front.Value.(*message), timeout, now)
+			_, m, ok := q.ready.Min()
+			if !ok {
+				break
+			}
+			chosen = q.take(chosen, m, timeout, now)
 			continue
 		}
-		g := front.Value.(*group)
-		for len(taken) < n && g.messages.Len() > 0 { // in order, up to the first that is not visible
+		_, g, ok := q.open.Min()
+		if !ok {
+			break
+		}
+		for len(chosen) < n && g.messages.Len() > 0 { // in order, up to the first that is not visible
 			m := firstWaiting(g)
 			if m == nil {
 				break
 			}
-			taken = q.take(taken, m, timeout, now)
+			chosen = q.take(chosen, m, timeout, now)
 		}
 		q.refresh(g)
 	}
-	out := make([]message, 0, len(taken))
-	for _, m := range taken {
-		out = append(out, *m)
+	out := make([]taken, 0, len(chosen))
+	for _, m := range chosen {
+		out = append(out, taken{*m, q.handle(m)})
 		if timeout == 0 {
 			q.leave(m)
 			q.show(m)
 		}
+		q.saveState(m)
 	}
 	return out
 }
 
 // firstWaiting is the next message of g that this receive may take: the first one after those in flight.
-func firstWaiting(g *group) *message {
-	for e := g.messages.Front(); e != nil; e = e.Next() {
-		switch m := e.Value.(*message); m.state {
-		case visible:
-			return m
-		case delayed:
-			return nil
-		case inFlight:
+func firstWaiting(g *group) (found *message) {
+	g.messages.Scan(func(_ uint64, m *message) bool {
+		if m.state == visible {
+			found = m
 		}
-	}
-	return nil
+		return m.state == inFlight
+	})
+	return found
 }
 
 // take marks the visible message m received and appends it, or drops it as too old or too often received.
-func (q *queue) take(taken []*message, m *message, timeout time.Duration, now time.Time) []*message {
+func (q *queue) take(chosen []*message, m *message, timeout time.Duration, now time.Time) []*message {
 	if q.expired(m, now) {
 		q.remove(m)
-		return taken
+		return chosen
 	}
-	if r := q.settings.redrive; r != nil && m.receives >= r.MaxReceiveCount {
+	if r := q.settings.Load().redrive; r != nil && int(m.receives) >= r.MaxReceiveCount {
 		if target := q.server.byARN(r.DeadLetterTargetARN); target != nil {
-			q.remove(m)
+			q.detach(m)
 			m.source = q.arn
 			if target.fifo {
-				m.sent = now
+				m.sent = now.UnixNano()
 			}
-			target.add(m, now, now)
-			return taken
+			q.dead = append(q.dead, m)
+			return chosen
 		}
 	}
 	q.leave(m)
 	m.state = inFlight
 	m.receives++
-	m.received = now
-	m.due = now.Add(timeout)
-	if m.firstReceived.IsZero() {
-		m.firstReceived = now
+	m.received = now.UnixNano()
+	m.due = now.Add(timeout).UnixNano()
+	if m.firstReceived == 0 {
+		m.firstReceived = m.received
 	}
 	m.receipt = q.server.number()
 	q.inFlight++
@@ -289,12 +340,33 @@ func (q *queue) take(taken []*message, m *message, timeout time.Duration, now ti
 	if q.fifo {
 		q.groups[m.group].inFlight++
 	}
-	return append(taken, m)
+	return append(chosen, m)
+}
+
+// move hands what a receive found dead to the dead-letter queue. Nothing is held. The message is noted there before it
+// is forgotten here, so that it is kept whenever the process ends.
+func (q *queue) move(dead []*message, now time.Time) {
+	for _, m := range dead {
+		r := q.settings.Load().redrive
+		var target *queue
+		if r != nil {
+			target = q.server.byARN(r.DeadLetterTargetARN)
+		}
+		if target == nil { // deleted in this moment
+			target = q
+		}
+		target.mu.Lock()
+		target.add(m, now, now)
+		target.mu.Unlock()
+		if target != q {
+			q.forgetMessage(m)
+		}
+	}
 }
 
 // handle is the receipt handle of m's last receive.
 func (q *queue) handle(m *message) string {
-	return base64.StdEncoding.EncodeToString([]byte(q.name + "/" + m.id + "/" + strconv.FormatUint(m.receipt, 10)))
+	return base64.StdEncoding.EncodeToString([]byte(q.name + "/" + m.id.String() + "/" + strconv.FormatUint(m.receipt, 10)))
 }
 
 // find reads a receipt handle. The message is nil where it is gone; current says whether the handle is that of
@@ -309,10 +381,11 @@ func (q *queue) find(handle string) (m *message, current bool, err *apiError) {
 		return nil, false, errHandle(handle)
 	}
 	receipt, parseErr := strconv.ParseUint(parts[2], 10, 64)
-	if parseErr != nil {
+	id, idErr := uuid.Parse(parts[1])
+	if parseErr != nil || idErr != nil {
 		return nil, false, errHandle(handle)
 	}
-	m = q.messages[parts[1]]
+	m = q.messages[messageID(id)]
 	return m, m != nil && m.receipt == receipt, nil
 }
 
@@ -335,7 +408,7 @@ func (q *queue) delete(handle string, now time.Time) *apiError {
 
 // change sets the visibility timeout of a message in flight.
 func (q *queue) change(handle string, seconds int32, now time.Time) *apiError {
-	if seconds < 0 || seconds > int32(limits.SQSVisibilityMax/time.Second) {
+	if seconds < 0 || seconds > maxVisibilitySeconds {
 		return errValue("VisibilityTimeout", seconds, "VisibilityTimeout must be an integer between 0 and 43200")
 	}
 	q.advance(now)
@@ -349,31 +422,34 @@ func (q *queue) change(handle string, seconds int32, now time.Time) *apiError {
 	if m.state != inFlight {
 		return fail("MessageNotInflight", legacy+"MessageNotInflight", "The message referred to isn't in flight.")
 	}
-	timeout := time.Duration(seconds) * time.Second
-	if now.Add(timeout).Sub(m.received) > limits.SQSVisibilityMax {
+	due := now.Add(time.Duration(seconds) * time.Second).UnixNano()
+	if due-m.received > int64(maxVisibilitySeconds*time.Second) {
 		return errValue("VisibilityTimeout", seconds, "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]")
 	}
-	if timeout == 0 {
+	if seconds == 0 {
 		q.leave(m)
 		q.show(m)
-		return nil
+	} else {
+		m.due = due
+		heap.Fix(&q.timers, int(m.position))
 	}
-	m.due = now.Add(timeout)
-	heap.Fix(&q.timers, m.position)
+	q.saveState(m)
 	return nil
 }
 
 // purge deletes every message.
 func (q *queue) purge(now time.Time) *apiError {
-	if now.Sub(q.purged) < time.Minute {
+	if now.Sub(q.purged) < betweenPurges {
 		return fail("PurgeQueueInProgress", legacy+"PurgeQueueInProgress", "Only one PurgeQueue operation on %s is allowed every 60 seconds.", q.name)
 	}
 	q.purged = now
-	q.messages = make(map[string]*message)
-	q.groups = make(map[string]*group)
+	clear(q.messages)
+	clear(q.groups)
 	q.timers = nil
-	q.ready.Init()
+	q.ready.Clear()
+	q.open.Clear()
 	q.inFlight = 0
+	q.forgetMessages()
 	return nil
 }
 
@@ -383,12 +459,12 @@ func (q *queue) counts() (visible, invisible, waiting int) {
 	return len(q.messages) - len(q.timers), q.inFlight, waiting
 }
 
-// next is when the queue's next message becomes visible by itself, the zero time if none will.
-func (q *queue) next() time.Time {
+// next is when the queue's next message becomes visible by itself, false if none will.
+func (q *queue) next() (time.Time, bool) {
 	if len(q.timers) == 0 {
-		return time.Time{}
+		return time.Time{}, false
 	}
-	return q.timers[0].due
+	return time.Unix(0, q.timers[0].due), true
 }
 
 func (q *queue) url(base string) string {

@@ -1,8 +1,9 @@
-// Package queue is Amazon SQS in memory, for a developer's machine and for tests: the AWS JSON 1.0 protocol
-// over HTTP, standard and FIFO queues. It checks no credentials and forgets everything when it ends.
+// Package queue is Amazon SQS in memory, for a developer's machine and for tests: the AWS JSON 1.0 protocol over HTTP,
+// standard and FIFO queues. It checks no credentials. What each operation does as AWS does, what differs and what is
+// missing stands before the operation.
 //
-// One mutex guards all queues. Time passes lazily: what became visible since is shown by the next call that
-// looks, and a long poll sleeps no longer than until the next message that becomes visible by itself.
+// Each queue has its own lock. Time passes lazily: what became visible since is shown by the next call that looks, and a
+// long poll sleeps no longer than until the next message that becomes visible by itself.
 package queue
 
 import (
@@ -12,21 +13,18 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 
-	"tributary/internal/aws/limits"
+	"tributary/localstack/store"
 )
 
 // Target is what the X-Amz-Target header of a request for SQS begins with.
 const Target = "AmazonSQS."
-
-// requestBytes bounds what is read of a request: a batch of 1 MiB, escaped by the most wasteful client.
-const requestBytes = 16 << 20
 
 // Options change what a Server claims to be. The zero value is ready to use.
 type Options struct {
@@ -38,17 +36,16 @@ type Options struct {
 // Server is an http.Handler with the queues behind it.
 type Server struct {
 	options Options
-	ctx     context.Context // ends with Close: long polls return and move tasks stop
+	store   *store.Store
+	ctx     context.Context // ends with Close: long polls return
 	cancel  context.CancelFunc
-	work    sync.WaitGroup // move tasks
+	counter atomic.Uint64 // of messages, receives and sequence numbers
 
-	mu      sync.Mutex // guards what follows, and every queue
-	queues  map[string]*queue
-	tasks   []*task // by start
-	counter uint64
+	mu     sync.RWMutex // guards the map; a queue has a lock of its own, which is taken before this one
+	queues map[string]*queue
 }
 
-// NewServer makes a Server without queues. Close ends what it does in the background.
+// NewServer makes a Server without queues. Close ends its long polls.
 func NewServer(o Options) *Server {
 	if o.Region == "" {
 		o.Region = "us-east-1"
@@ -57,18 +54,15 @@ func NewServer(o Options) *Server {
 		o.Account = "000000000000"
 	}
 	if o.InFlightLimit == 0 {
-		o.InFlightLimit = limits.SQSInFlight
+		o.InFlightLimit = maxInFlight
 	}
 	s := &Server{options: o, queues: make(map[string]*queue)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
-// Close answers the long polls that wait, stops the move tasks and waits for those. It may be called twice.
-func (s *Server) Close() {
-	s.cancel()
-	s.work.Wait()
-}
+// Close answers the long polls that wait. It may be called twice.
+func (s *Server) Close() { s.cancel() }
 
 // operations by name. Each decodes its own input from the body.
 var operations = map[string]func(*Server, *call) (any, error){
@@ -76,12 +70,8 @@ var operations = map[string]func(*Server, *call) (any, error){
 	"GetQueueUrl":                  handle((*Server).getQueueURL),
 	"DeleteQueue":                  handle((*Server).deleteQueue),
 	"ListQueues":                   handle((*Server).listQueues),
-	"ListDeadLetterSourceQueues":   handle((*Server).listDeadLetterSourceQueues),
 	"GetQueueAttributes":           handle((*Server).getQueueAttributes),
 	"SetQueueAttributes":           handle((*Server).setQueueAttributes),
-	"TagQueue":                     handle((*Server).tagQueue),
-	"UntagQueue":                   handle((*Server).untagQueue),
-	"ListQueueTags":                handle((*Server).listQueueTags),
 	"PurgeQueue":                   handle((*Server).purgeQueue),
 	"SendMessage":                  handle((*Server).sendMessage),
 	"SendMessageBatch":             handle((*Server).sendMessageBatch),
@@ -90,9 +80,6 @@ var operations = map[string]func(*Server, *call) (any, error){
 	"DeleteMessageBatch":           handle((*Server).deleteMessageBatch),
 	"ChangeMessageVisibility":      handle((*Server).changeMessageVisibility),
 	"ChangeMessageVisibilityBatch": handle((*Server).changeMessageVisibilityBatch),
-	"StartMessageMoveTask":         handle((*Server).startMessageMoveTask),
-	"CancelMessageMoveTask":        handle((*Server).cancelMessageMoveTask),
-	"ListMessageMoveTasks":         handle((*Server).listMessageMoveTasks),
 }
 
 // call is one request.
@@ -114,7 +101,12 @@ func handle[In any](method func(*Server, *call, *In) (any, error)) func(*Server,
 				}
 			}
 		}
-		return method(s, c, &in)
+		out, err := method(s, c, &in)
+		// What the answer tells of has to outlive the process.
+		if kept := s.store.Wait(); kept != nil {
+			return nil, kept
+		}
+		return out, err
 	}
 }
 
@@ -155,7 +147,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 			message: fmt.Sprintf("The operation %q is not one of SQS's that this server knows; it speaks the AWS JSON protocol (POST with X-Amz-Target), not the older query protocol.", r.Header.Get("X-Amz-Target")),
 		}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, requestBytes))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequestBytes))
 	if err != nil {
 		return nil, &apiError{shape: coral + "SerializationException", code: "MalformedInput", message: "read request: " + err.Error(), status: http.StatusBadRequest}
 	}
@@ -171,65 +163,44 @@ func (s *Server) lookup(url *string) (*queue, error) {
 	if text(url) == "" {
 		return nil, errMissing("QueueUrl")
 	}
-	q := s.queues[(*url)[strings.LastIndexByte(*url, '/')+1:]]
+	q := s.named((*url)[strings.LastIndexByte(*url, '/')+1:])
 	if q == nil {
 		return nil, errNoQueue()
 	}
 	return q, nil
 }
 
+// named finds a queue by its name, nil where there is none.
+func (s *Server) named(name string) *queue {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.queues[name]
+}
+
 // byARN finds a queue by its ARN, nil where there is none.
 func (s *Server) byARN(arn string) *queue {
-	q := s.queues[arn[strings.LastIndexByte(arn, ':')+1:]]
+	q := s.named(arn[strings.LastIndexByte(arn, ':')+1:])
 	if q == nil || q.arn != arn {
 		return nil
 	}
 	return q
 }
 
-// with runs do on a queue, under the mutex and at one moment.
+// with runs do on a queue, under its lock and at one moment, and then moves the dead letters that it found.
 func (s *Server) with(url *string, do func(q *queue, now time.Time) error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	q, err := s.lookup(url)
 	if err != nil {
 		return err
 	}
-	return do(q, time.Now())
+	now := time.Now()
+	q.mu.Lock()
+	err = do(q, now)
+	dead := q.dead
+	q.dead = nil
+	q.mu.Unlock()
+	q.move(dead, now)
+	return err
 }
 
-func (s *Server) number() uint64 {
-	s.counter++
-	return s.counter
-}
-
-// sequence is the next SequenceNumber: 20 digits, growing.
-func (s *Server) sequence() string {
-	return fmt.Sprintf("1887%016d", s.number()*256)
-}
-
-// page cuts a sorted list of names at a token, which is the last name of the page before.
-func page(names []string, token *string, most *int32) (out []string, next *string, err error) {
-	slices.Sort(names)
-	if token != nil {
-		at, found := slices.BinarySearch(names, *token)
-		if found {
-			at++
-		}
-		names = names[at:]
-	}
-	if most == nil {
-		if len(names) > 1000 {
-			names = names[:1000]
-		}
-		return names, nil, nil
-	}
-	if *most < 1 || *most > 1000 {
-		return nil, nil, errValue("MaxResults", *most, "MaxResults must be between 1 and 1000.")
-	}
-	if n := int(*most); len(names) > n {
-		names = names[:n]
-		next = &names[n-1]
-	}
-	return names, next, nil
-}
+// number is the next number, from 1 on.
+func (s *Server) number() uint64 { return s.counter.Add(1) }

@@ -296,29 +296,6 @@ func TestRedrive(t *testing.T) {
 		if *m.MessageId != id || m.Attributes["SentTimestamp"] != sent || m.Attributes["DeadLetterQueueSourceArn"] != s.arn(s.url) {
 			t.Errorf("letter %+v, want id %s, sent %s and the source's ARN", m, id, sent)
 		}
-		sources, err := s.ListDeadLetterSourceQueues(s.Context(), &sqs.ListDeadLetterSourceQueuesInput{QueueUrl: dead})
-		if err != nil || len(sources.QueueUrls) != 1 || sources.QueueUrls[0] != *s.url {
-			t.Errorf("sources %v, %v", sources, err)
-		}
-
-		// And back: only a dead-letter queue's messages can be moved, and they count as new.
-		time.Sleep(time.Minute)
-		if _, err := s.StartMessageMoveTask(s.Context(), &sqs.StartMessageMoveTaskInput{SourceArn: aws.String(s.arn(s.url))}); code(err) != "InvalidParameterValue" {
-			t.Errorf("move from a queue that is no dead-letter queue: %v", err)
-		}
-		if _, err := s.StartMessageMoveTask(s.Context(), &sqs.StartMessageMoveTaskInput{SourceArn: aws.String(s.arn(dead)), MaxNumberOfMessagesPerSecond: aws.Int32(5)}); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Second)
-		tasks, err := s.ListMessageMoveTasks(s.Context(), &sqs.ListMessageMoveTasksInput{SourceArn: aws.String(s.arn(dead))})
-		if err != nil || len(tasks.Results) != 1 || aws.ToString(tasks.Results[0].Status) != "COMPLETED" || tasks.Results[0].ApproximateNumberOfMessagesMoved != 1 {
-			t.Errorf("tasks %+v, %v", tasks, err)
-		}
-		back := s.receive(s.url)
-		s.wantBodies("moved back", back, "a")
-		if *back[0].MessageId == id || back[0].Attributes["ApproximateReceiveCount"] != "1" {
-			t.Errorf("moved message %+v keeps its id or count", back[0])
-		}
 	})
 }
 

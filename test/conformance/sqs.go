@@ -544,54 +544,6 @@ var sqsCases = []testCase[*sqs.Client]{
 			c.Errorf("got %v, want %s alone", out.QueueUrls, q.url)
 		}
 	}},
-	{name: "a move task brings messages back from the dead-letter queue", run: func(c *T, client *sqs.Client) {
-		dlq := newQueue(c, client, nil)
-		q := newQueue(c, client, map[string]string{"RedrivePolicy": redrivePolicy(c, dlq, 1)})
-		for range 3 {
-			q.send(c, "poison")
-			q.giveBack(c, q.receiveOne(c, receive{wait: 2}))
-			q.receive(c, receive{}) // the receive that finds the count used up moves the message
-		}
-		source := dlq.arn(c)
-		started, err := client.StartMessageMoveTask(c, &sqs.StartMessageMoveTaskInput{SourceArn: &source})
-		c.must(err, "start a move task")
-		if aws.ToString(started.TaskHandle) == "" {
-			c.Errorf("the task has no handle")
-		}
-		q.receiveAll(c, 3)
-		var last types.ListMessageMoveTasksResultEntry
-		for {
-			out, err := client.ListMessageMoveTasks(c, &sqs.ListMessageMoveTasksInput{SourceArn: &source})
-			c.must(err, "list move tasks")
-			if len(out.Results) == 0 {
-				c.Fatalf("no move task is listed")
-			}
-			last = out.Results[0]
-			if aws.ToString(last.Status) != "RUNNING" {
-				break
-			}
-			pause(c)
-		}
-		if aws.ToString(last.Status) != "COMPLETED" || last.ApproximateNumberOfMessagesMoved != 3 {
-			c.Errorf("the task is %s with %d messages moved, want COMPLETED with 3", aws.ToString(last.Status), last.ApproximateNumberOfMessagesMoved)
-		}
-	}},
-	{name: "a move task from a queue that is no dead-letter queue is refused", timeout: 8 * time.Second, deviates: deviations{
-		ElasticMQ: "never answers",
-	}, run: func(c *T, client *sqs.Client) {
-		q := newQueue(c, client, nil)
-		source := q.arn(c)
-		_, err := client.StartMessageMoveTask(c, &sqs.StartMessageMoveTaskInput{SourceArn: &source})
-		refused(c, err)
-	}},
-	{name: "a move task from a queue that is not there is ResourceNotFoundException", deviates: deviations{
-		ElasticMQ: "answers QueueDoesNotExist",
-	}, run: func(c *T, client *sqs.Client) {
-		q := newQueue(c, client, nil)
-		source := q.arn(c) + "x"
-		_, err := client.StartMessageMoveTask(c, &sqs.StartMessageMoveTaskInput{SourceArn: &source})
-		typed[*types.ResourceNotFoundException](c, err)
-	}},
 	{name: "a standard queue takes message groups (fair queues)", run: func(c *T, client *sqs.Client) {
 		q := newQueue(c, client, nil)
 		for range 2 {

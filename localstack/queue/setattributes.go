@@ -8,12 +8,51 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
-
-	"tributary/internal/aws/limits"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 )
 
-// settings are the attributes that can be set, as given and as used.
+// SetQueueAttributes.
+//
+// As AWS: every attribute that can be set, with its range; redrive policies and whether their target allows them.
+// Differs: a change takes effect at once (AWS: within 60 seconds, and 15 minutes for the retention period).
+// Missing: Policy, KmsMasterKeyId and their like are kept, not enforced. FifoThroughputLimit throttles nothing.
+
+func (s *Server) setQueueAttributes(_ *call, in *sqs.SetQueueAttributesInput) (any, error) {
+	return nil, s.with(in.QueueUrl, func(q *queue, now time.Time) error {
+		if len(in.Attributes) == 0 {
+			return errMissing("Attributes")
+		}
+		if _, given := in.Attributes["FifoQueue"]; given && !q.fifo {
+			return fail("InvalidAttributeName", "InvalidAttributeName", "You can specify the FifoQueue only when FifoQueue is set to true.")
+		}
+		changed, err := s.apply(q.name, q.settings.Load().given, in.Attributes)
+		if err != nil {
+			return err
+		}
+		q.settings.Store(changed)
+		q.modified = now
+		q.save()
+		// A long poll under way keeps its wait, and takes messages by the new settings.
+		return nil
+	})
+}
+
+// redriveAllowed says whether the redrive policy of the queue with ARN source may name target.
+func redriveAllowed(target *queue, source string) bool {
+	var allow allowPolicy
+	if json.Unmarshal([]byte(target.settings.Load().given["RedriveAllowPolicy"]), &allow) != nil {
+		return true
+	}
+	switch allow.Permission {
+	case "denyAll":
+		return false
+	case "byQueue":
+		return slices.Contains(allow.Sources, source)
+	}
+	return true
+}
+
+// settings are the attributes that can be set, as given and as used. They are never changed, only replaced.
 type settings struct {
 	given map[string]string // with every default
 
@@ -35,11 +74,11 @@ type redrivePolicy struct {
 
 // ranges are the attributes that are whole numbers ("SetQueueAttributes").
 var ranges = map[string]struct{ low, high, initial int }{
-	"DelaySeconds":                  {0, 900, 0},
-	"MaximumMessageSize":            {1024, limits.SQSMessageBytes, limits.SQSMessageBytes},
+	"DelaySeconds":                  {0, maxDelaySeconds, 0},
+	"MaximumMessageSize":            {1024, maxMessageBytes, maxMessageBytes},
 	"MessageRetentionPeriod":        {60, 1_209_600, 345_600},
-	"ReceiveMessageWaitTimeSeconds": {0, 20, 0},
-	"VisibilityTimeout":             {0, 43_200, 30},
+	"ReceiveMessageWaitTimeSeconds": {0, maxWaitSeconds, 0},
+	"VisibilityTimeout":             {0, maxVisibilitySeconds, 30},
 	"KmsDataKeyReusePeriodSeconds":  {60, 86_400, 300},
 }
 
@@ -76,13 +115,13 @@ func defaults(fifo bool) map[string]string {
 }
 
 // apply returns the settings of the queue called name with changes checked and made.
-func (s *Server) apply(name string, given, changes map[string]string) (settings, *apiError) {
+func (s *Server) apply(name string, given, changes map[string]string) (*settings, *apiError) {
 	fifo := strings.HasSuffix(name, ".fifo")
 	given = maps.Clone(given)
 	for _, attribute := range slices.Sorted(maps.Keys(changes)) {
 		value, err := s.normalized(name, attribute, changes[attribute], fifo)
 		if err != nil {
-			return settings{}, err
+			return nil, err
 		}
 		if value == "" {
 			delete(given, attribute)
@@ -90,11 +129,16 @@ func (s *Server) apply(name string, given, changes map[string]string) (settings,
 			given[attribute] = value
 		}
 	}
+	return configure(given), nil
+}
+
+// configure reads attributes that normalized wrote.
+func configure(given map[string]string) *settings {
 	seconds := func(name string) time.Duration {
 		n, _ := strconv.Atoi(given[name])
 		return time.Duration(n) * time.Second
 	}
-	out := settings{
+	out := &settings{
 		given:                     given,
 		visibility:                seconds("VisibilityTimeout"),
 		retention:                 seconds("MessageRetentionPeriod"),
@@ -108,7 +152,7 @@ func (s *Server) apply(name string, given, changes map[string]string) (settings,
 		out.redrive = &redrivePolicy{}
 		_ = json.Unmarshal([]byte(policy), out.redrive) // normalized wrote it
 	}
-	return out, nil
+	return out
 }
 
 // normalized checks one attribute's value and returns it as GetQueueAttributes shows it; empty unsets it.
@@ -162,7 +206,7 @@ func (s *Server) redrivePolicy(queue, value string, fifo bool) (string, *apiErro
 		return "", errValue("RedrivePolicy", value, "Redrive policy does not contain mandatory attributes: deadLetterTargetArn and maxReceiveCount.")
 	}
 	count, err := strconv.Atoi(strings.Trim(string(policy.MaxReceiveCount), `"`))
-	if err != nil || count < 1 || count > 1000 {
+	if err != nil || count < 1 || count > maxReceives {
 		return "", errValue("RedrivePolicy", value, "Invalid value for maxReceiveCount, it must be between 1 and 1000, both inclusive.")
 	}
 	if policy.DeadLetterTargetARN == s.arn(queue) {
@@ -210,41 +254,4 @@ func checkAllowPolicy(value string) *apiError {
 		return errValue("RedriveAllowPolicy", value, "redrivePermission must be allowAll, denyAll or byQueue.")
 	}
 	return nil
-}
-
-// attributes answers GetQueueAttributes.
-func (q *queue) attributes(names []types.QueueAttributeName, now time.Time) (map[string]string, *apiError) {
-	q.advance(now)
-	q.sweep(now)
-	all := maps.Clone(q.settings.given)
-	shown, invisible, waiting := q.counts()
-	all["ApproximateNumberOfMessages"] = strconv.Itoa(shown)
-	all["ApproximateNumberOfMessagesNotVisible"] = strconv.Itoa(invisible)
-	all["ApproximateNumberOfMessagesDelayed"] = strconv.Itoa(waiting)
-	all["CreatedTimestamp"] = strconv.FormatInt(q.created.Unix(), 10)
-	all["LastModifiedTimestamp"] = strconv.FormatInt(q.modified.Unix(), 10)
-	all["QueueArn"] = q.arn
-	if slices.Contains(names, types.QueueAttributeNameAll) {
-		return all, nil
-	}
-	out := make(map[string]string)
-	for _, n := range names {
-		name := string(n)
-		value, ok := all[name]
-		if ok {
-			out[name] = value
-			continue
-		}
-		if !known(name) {
-			return nil, fail("InvalidAttributeName", "InvalidAttributeName", "Unknown Attribute %s.", name)
-		}
-	}
-	return out, nil
-}
-
-func known(name string) bool {
-	_, number := ranges[name]
-	_, choice := choices[name]
-	return number || choice || slices.Contains(readOnly, name) ||
-		slices.Contains([]string{"Policy", "RedrivePolicy", "RedriveAllowPolicy", "KmsMasterKeyId"}, name)
 }
