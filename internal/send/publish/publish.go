@@ -345,8 +345,8 @@ func (p *Publisher) Cut() (int64, error) {
 	return p.accepted + int64(len(p.cuts)) - 1, nil
 }
 
-// Accepted returns how many cuts have everything before them accepted by SQS.
-func (p *Publisher) Accepted() int64 {
+// TakeAccepted returns how many cuts have everything before them accepted by SQS.
+func (p *Publisher) TakeAccepted() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.cuts) > 1 && p.cuts[0] == 0 {

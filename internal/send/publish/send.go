@@ -216,7 +216,7 @@ func (p *Publisher) call(batch []*message) (refused []*message, problem, err err
 	}
 	out, err := p.api.SendMessageBatch(p.ctx, &in)
 	if err != nil {
-		p.settle(bytes, nil, 0)
+		p.record(bytes, nil, 0)
 		if p.ctx.Err() == nil && retryable.IsErrorRetryable(err) {
 			return batch, err, nil
 		}
@@ -236,7 +236,7 @@ func (p *Publisher) call(batch []*message) (refused []*message, problem, err err
 			refused = append(refused, m)
 		}
 	}
-	p.settle(bytes, accepted, len(refused))
+	p.record(bytes, accepted, len(refused))
 	for i := range out.Failed {
 		f := &out.Failed[i]
 		why := &RefusedError{Code: aws.ToString(f.Code), Message: aws.ToString(f.Message)}
@@ -262,8 +262,8 @@ func (p *Publisher) tenantOf(batch []*message, f *types.BatchResultErrorEntry) s
 	return batch[n].key.tenant
 }
 
-// settle counts a call and what it brought.
-func (p *Publisher) settle(bytes int, accepted []*message, refused int) {
+// record counts a call and its results.
+func (p *Publisher) record(bytes int, accepted []*message, refused int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stats.Calls++
