@@ -42,12 +42,12 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, q listQuery, f f
 	default:
 		s.exportShares.give(reader.tenant)
 		select {
-		case <-s.exportWanted: // an older one, who may have given up
+		case <-s.exportWanted: // a request for an older export, which may have given up
 		default:
 		}
 		select {
 		case s.exportWanted <- time.Now():
-		default: // somebody else was turned away just now
+		default: // another export was turned away just now
 		}
 		return retryLater(http.StatusServiceUnavailable, "As many exports as this server allows are under way. Try again later.", exportAgain, nil)
 	}
@@ -65,7 +65,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, q listQuery, f f
 			}
 		})
 	}
-	// The first read comes before the first byte, so that what goes wrong at once has a status of its own.
+	// The first read comes before the first byte, so that an immediate failure still gets its own status.
 	b, err := read()
 	if err != nil {
 		return err

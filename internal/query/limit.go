@@ -84,7 +84,7 @@ func timeFor(tokens float64, limit rate.Limit) time.Duration {
 	return max(time.Millisecond, time.Duration(seconds*float64(time.Second)))
 }
 
-// shares is how much: each tenant may have a quarter of what the server does at once.
+// shares limits how much each tenant may have in flight: a quarter of the server's.
 type shares struct {
 	most int
 

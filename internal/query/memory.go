@@ -15,7 +15,7 @@ import (
 // own answer takes until the client has it. A request that holds nothing waits its turn. One that holds something, to read on,
 // never waits, so that no two can wait for each other; its page ends early instead. A tenant has a quarter at most.
 
-// memory bounds what all answers under way take.
+// memory bounds the memory of all answers in flight.
 type memory struct {
 	all   *semaphore.Weighted
 	share int64        // the most that one tenant may hold
@@ -30,7 +30,7 @@ type tenantMemory struct {
 	requests int // guarded by memory.mu
 }
 
-// lease is what one request holds. It has one goroutine.
+// lease is the memory that one request holds. Only its goroutine uses it.
 type lease struct {
 	memory *memory
 	name   string

@@ -33,7 +33,7 @@ type DynamoDB interface {
 const (
 	// readItems is how many items one Query of an export, or of a page that reads on, asks for.
 	readItems = 1000
-	// readsPerPage bounds how far a page reads on over tombstones and over what since and until leave out.
+	// readsPerPage bounds how far a page reads on over tombstones and over items outside since and until.
 	readsPerPage = 10
 )
 
@@ -53,7 +53,7 @@ type reader struct {
 	buckets *buckets // that read units are taken from
 	options []func(*dynamodb.Options)
 
-	out  []byte       // what the client gets, as it grows
+	out  []byte       // the answer to the client, as it grows
 	item table.Stored // the item at hand
 }
 
@@ -77,7 +77,7 @@ type textProtocol struct {
 const (
 	// maxAnswerBytes bounds an answer: 1 MB of the values that take the most text, empty strings, is 9 MB of it.
 	maxAnswerBytes = 16 << 20
-	// answerStep is what is read at a time of an answer whose length is not known before.
+	// answerStep is the size of one read from an answer of unknown length.
 	answerStep = 1 << 20
 	// memoryFactor is how much memory an answer takes while it is read, by its length: its text, and what is made of it.
 	memoryFactor = 2
@@ -175,7 +175,7 @@ func (r *reader) charge(s *rawjson.Scanner) {
 	}
 }
 
-// listQuery says what to list of a tenant.
+// listQuery selects the items of a tenant to list.
 type listQuery struct {
 	entity     table.Entity
 	userID     string // with OrderEntity: only this user's orders, through the index

@@ -28,7 +28,7 @@ const (
 	writeTime = 20 * time.Second
 
 	// maxHeaderBytes is the most bytes of header that are served; net/http itself is told a larger bound, so that
-	// between the two the answer is a problem document as everywhere else.
+	// between the two the answer is a problem document as on every other path.
 	maxHeaderBytes     = 32 << 10
 	hardMaxHeaderBytes = 64 << 10
 	// maxURLBytes is the longest path and query: three percent-encoded ids and a cursor fit well.
@@ -37,7 +37,7 @@ const (
 	drainingDetail = "This server is shutting down. Ask again: another one will answer."
 )
 
-// Deps are what a Server works with.
+// Deps are a Server's dependencies.
 type Deps struct {
 	// DynamoDB reads the table. With --reader-role it must be the SDK's client, or one that heeds its options'
 	// Credentials.
