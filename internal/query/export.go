@@ -75,8 +75,8 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, q listQuery, f f
 		return nil
 	}
 	control := http.NewResponseController(w)
-	// send sends what was read and gives its memory back. Where it can't, it breaks the connection off, so that the client can't
-	// take what it has for the whole. A writer that has no deadlines, as in tests, does without.
+	// send sends the items read and releases their memory. If it fails, it breaks the connection, so that the client can't
+	// take a part for the whole. A writer without deadlines, as in tests, is accepted.
 	send := func() {
 		err := control.SetWriteDeadline(time.Now().Add(s.timeout + exportWriteTime))
 		if errors.Is(err, http.ErrNotSupported) {

@@ -79,7 +79,7 @@ const (
 	maxAnswerBytes = 16 << 20
 	// answerStep is the size of one read from an answer of unknown length.
 	answerStep = 1 << 20
-	// memoryFactor is how much memory an answer takes while it is read, by its length: its text, and what is made of it.
+	// memoryFactor is how much memory an answer takes while it is read, as a multiple of its length: its text, and the decoded items.
 	memoryFactor = 2
 )
 
@@ -291,9 +291,9 @@ func (r *reader) scan(text string, q *listQuery, limit int, show func(id string)
 	return b, nil
 }
 
-// page reads at most limit items and calls show for each, which says whether it could be shown. It reads on over what is left out, up
-// to readsPerPage, so that a page is short only where items are large, memory is short, or very much is left out. More says whether
-// another page may follow, after `after`.
+// page reads at most limit items and calls show for each; show reports whether the item could be shown. It reads past
+// omitted items, in up to readsPerPage reads. So a page is short only if items are large, memory is short, or very many
+// items are omitted. More reports whether another page may follow, after `after`.
 func (r *reader) page(ctx context.Context, q listQuery, limit int, show func() bool) (after string, more bool, _ error) {
 	// One item more than asked for tells whether anything follows, so that a walk does not end in an empty page.
 	n, last, over := 0, "", false

@@ -1,5 +1,4 @@
-// Package query is the HTTP API that answers questions about what is in the table, each tenant's readers about their
-// own tenant only.
+// Package query is the HTTP API that reads the table. Each tenant's readers see their own tenant only.
 package query
 
 import (
@@ -73,8 +72,8 @@ type Server struct {
 	asked                       func() bool // Deps.Draining
 }
 
-// ConfigurationError says that the configuration is wrong, or a file that it names can't be used: whoever started the
-// program must change that. It joins all that was found.
+// ConfigurationError reports a wrong configuration, or a file in it that can't be used. The operator must correct it. It joins
+// all problems that were found.
 type ConfigurationError struct{ Err error }
 
 func (e *ConfigurationError) Error() string { return e.Err.Error() }

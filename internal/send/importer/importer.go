@@ -120,8 +120,8 @@ func (r *Result) Add(other Result) {
 
 // Files imports files, one after the other; "-" is standard input. All are opened and checked before anything is sent, but
 // for pipes after the first.
-// The Result counts what was done even where there is an error. An error that says what is wrong with a file is a
-// *FileError or a *UsageError; of the latter nothing was done.
+// The Result counts the work done even if there is an error. A problem with a file is a *FileError, or a *UsageError
+// while nothing has been sent.
 func Files(ctx context.Context, names []string, o *Options) (total Result, err error) {
 	runs, err := prepare(ctx, names, o)
 	defer func() {

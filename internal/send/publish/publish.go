@@ -1,13 +1,12 @@
-// Package publish sends commands to the queue: packed by tenant, batched, in order per key where the queue keeps
-// order, with bounded memory, and sends exactly the refused entries again.
+// Package publish sends commands to the queue. It packs them by tenant, batches the messages, keeps the order per key if
+// the queue does, bounds its memory, and sends again exactly the refused entries.
 //
 // The path of a command: Add encodes it into the open pack of its group. A pack that is full, or that has to make
 // room, becomes a message and waits. A sender takes up to ten waiting messages, at most 1 MiB of them, for one
-// SendMessageBatch. On a FIFO queue a group has at most one message under way, so that a refused message can't be
+// SendMessageBatch. On a FIFO queue a group has at most one message in flight, so that a refused message can't be
 // overtaken by the next one of its group.
 //
-// Without Linger, what is packed together depends on the commands alone and not on time: that is what makes the
-// deduplication ids of a rerun the same.
+// Without Linger, packing depends on the commands alone and not on time. So a rerun makes the same deduplication ids.
 package publish
 
 import (

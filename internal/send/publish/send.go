@@ -205,8 +205,8 @@ func (p *Publisher) send(batch []*message) error {
 	}
 }
 
-// call makes one SendMessageBatch and returns what has to be sent again, and why. The error is for what will not
-// succeed however often it is tried.
+// call makes one SendMessageBatch and returns the entries to send again, and why. The error means that no retry
+// can succeed.
 func (p *Publisher) call(batch []*message) (refused []*message, problem, err error) {
 	in := sqs.SendMessageBatchInput{QueueUrl: &p.queue.URL, Entries: make([]types.SendMessageBatchRequestEntry, len(batch))}
 	bytes := 0
