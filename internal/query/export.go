@@ -42,12 +42,12 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, q listQuery, f f
 	default:
 		s.exportShares.give(reader.tenant)
 		select {
-		case <-s.exportWanted: // a request for an older export, which may have given up
+		case <-s.exportWanted: // replaces an older refusal, whose client may have given up
 		default:
 		}
 		select {
 		case s.exportWanted <- time.Now():
-		default: // another export was turned away just now
+		default: // another refusal has just taken its place
 		}
 		return retryLater(http.StatusServiceUnavailable, "As many exports as this server allows are under way. Try again later.", exportAgain, nil)
 	}

@@ -177,8 +177,8 @@ func New(ctx context.Context, api API, q Queue, cfg Config) *Publisher {
 }
 
 // Add packs a valid command. At is its position in what it came from: with the content it makes up the deduplication
-// id. Units are the write units it costs, for Stats. Add waits while the senders are behind. A *TooLargeError means that this command can't be sent and others can;
-// any other error is the publisher's failure. The command's strings are not kept.
+// id. Units are the write units it costs, for Stats. Add waits while the senders are behind. A *TooLargeError means that
+// only this command can't be sent; any other error is the publisher's failure. The command's strings are not kept.
 func (p *Publisher) Add(c *messages.Command, at, units int64) error {
 	if err := p.Fits(c); err != nil {
 		return err
