@@ -75,7 +75,7 @@ func main() {
 type demo struct {
 	bin, examples string
 	stay          bool
-	dir           string // for what the demo writes
+	dir           string // for the demo's files
 	env           []string
 	query, admin  string
 	running       []*process // in the order of their start
@@ -87,7 +87,7 @@ type process struct {
 	program string
 	cmd     *exec.Cmd
 	done    chan struct{}
-	last    string // what it said last
+	last    string // its last line of output
 	err     error  // of Wait, once done is closed
 }
 
@@ -138,7 +138,7 @@ func say(what, format string, args ...any) {
 	fmt.Printf("%-9s %s\n", what, fmt.Sprintf(format, args...))
 }
 
-// check notes a count that is not what it should be.
+// check notes a wrong count.
 func (d *demo) check(what string, got, want int) {
 	if got != want {
 		d.wrong = append(d.wrong, fmt.Sprintf("%s: %d, not %d", what, got, want))
@@ -205,7 +205,7 @@ func (d *demo) startWorker(ctx context.Context) error {
 	}
 }
 
-// load imports the examples and sends what is wrong on purpose, and waits until the queue is empty.
+// load imports the examples, sends faulty messages on purpose, and waits until the queue is empty.
 func (d *demo) load(ctx context.Context, endpoint string) error {
 	begun := time.Now()
 	rows, rejected, messages := 0, 0, 0
@@ -408,7 +408,7 @@ func (d *demo) start(program string, args []string, seen func(string)) (*process
 	return p, nil
 }
 
-// stopAll stops what runs, the last started first. All must end well.
+// stopAll stops the running programs, the last started first. All must end well.
 func (d *demo) stopAll() error {
 	var errs []error
 	for _, p := range slices.Backward(d.running) {
@@ -426,7 +426,7 @@ func (d *demo) stopAll() error {
 	return errors.Join(errs...)
 }
 
-// ended says what was wrong with a program's end: a worker must account for every message that it has received.
+// ended checks how a program ended: a worker must account for every message that it has received.
 func (p *process) ended() error {
 	if p.err != nil {
 		return fmt.Errorf("%s ended by %w: %s", p.program, p.err, p.last)

@@ -39,7 +39,7 @@ func (s *Server) addOperations(m *router) {
 	}
 }
 
-// get answers with one item of the request's tenant. An error is what keeps it from answering.
+// get answers with one item of the request's tenant. It returns an error if it can't answer.
 func (s *Server) get(w http.ResponseWriter, r *http.Request, o *operation, in input) error {
 	current := requestOf(r.Context())
 	id, err := pathID(r, o.entity)
@@ -70,14 +70,14 @@ func writeJSON(w http.ResponseWriter, text []byte) {
 	_, _ = w.Write(text) // a client that is gone needs no answer
 }
 
-// pathID returns the entity's id in the path, and refuses what can't be one.
+// pathID returns the entity's id in the path, and refuses an invalid one.
 func pathID(r *http.Request, e *entity) (string, error) {
 	name := e.kind.IDName()
 	id := r.PathValue(name)
 	return id, checkID("path."+name, name, id)
 }
 
-// checkID refuses what can't be an id.
+// checkID refuses an invalid id.
 func checkID(where, name, id string) error {
 	if invalid := messages.CheckID(name, id); invalid != nil {
 		return badParameter(where, id, invalid.Detail)
@@ -104,7 +104,7 @@ func (s *Server) show(current *request) bool {
 	return true
 }
 
-// list answers with a page, or with an export, as the request's Accept header asks. An error is what keeps it from answering.
+// list answers with a page, or with an export, as the request's Accept header asks. It returns an error if it can't answer.
 func (s *Server) list(w http.ResponseWriter, r *http.Request, o *operation, in input) error {
 	current := requestOf(r.Context())
 	reader := current.reader
@@ -154,7 +154,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, o *operation, in i
 	return nil
 }
 
-// apply takes over what the parameters say, and returns the fingerprint of cursors for it.
+// apply sets the query from the parameters, and returns the fingerprint for its cursors.
 func (q *listQuery) apply(in *input, tenant string) (fingerprint, error) {
 	var err error
 	q.descending = in.descending

@@ -19,8 +19,8 @@ import (
 //	the rest the id of the item after which to go on: the sort key without its prefix
 //
 // The partition key, the entity's prefix and, for the index, the user id come from the request's own path, after
-// authorization. So a cursor, forged or not, moves only within what the request may read anyway; the fingerprint is
-// there to tell a mistaken client, not to keep a secret, and needs none.
+// authorization. So a cursor, forged or not, moves only within the items that the request may read anyway. The fingerprint
+// detects a client's mistake; it protects nothing, and needs no secret.
 const (
 	cursorVersion  = 1
 	fingerprintLen = 12

@@ -18,7 +18,7 @@ var docsPage string
 //go:embed docs.css
 var docsStyle []byte
 
-// document is what the page shows of an OpenAPI document.
+// document is the part of an OpenAPI document that the page shows.
 type document struct {
 	Info struct {
 		Title, Version, Description string
@@ -64,7 +64,7 @@ type docSchema struct {
 // Name is the name of the schema that this one refers to, or "".
 func (s *docSchema) Name() string { return s.Ref[strings.LastIndexByte(s.Ref, '/')+1:] }
 
-// Kind says in few words what a value is.
+// Kind describes a value's type in a few words.
 func (s *docSchema) Kind() string {
 	if s.Ref != "" {
 		return s.Name()

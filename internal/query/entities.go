@@ -8,7 +8,7 @@ import (
 
 // The routes, parameters and schemas of the API follow from a list of entities.
 
-// entity is what the API serves of one kind of item.
+// entity describes how the API serves one kind of item.
 type entity struct {
 	kind    table.Entity
 	plural  string     // in paths

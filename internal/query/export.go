@@ -42,12 +42,12 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, q listQuery, f f
 	default:
 		s.exportShares.give(reader.tenant)
 		select {
-		case <-s.exportWanted: // an older one, who may have given up
+		case <-s.exportWanted: // replaces an older refusal, whose client may have given up
 		default:
 		}
 		select {
 		case s.exportWanted <- time.Now():
-		default: // somebody else was turned away just now
+		default: // another refusal has just taken its place
 		}
 		return retryLater(http.StatusServiceUnavailable, "As many exports as this server allows are under way. Try again later.", exportAgain, nil)
 	}
@@ -65,7 +65,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, q listQuery, f f
 			}
 		})
 	}
-	// The first read comes before the first byte, so that what goes wrong at once has a status of its own.
+	// The first read comes before the first byte, so that an immediate failure still gets its own status.
 	b, err := read()
 	if err != nil {
 		return err
@@ -75,8 +75,8 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, q listQuery, f f
 		return nil
 	}
 	control := http.NewResponseController(w)
-	// send sends what was read and gives its memory back. Where it can't, it breaks the connection off, so that the client can't
-	// take what it has for the whole. A writer that has no deadlines, as in tests, does without.
+	// send sends the items read and releases their memory. If it fails, it breaks the connection, so that the client can't
+	// take a part for the whole. A writer without deadlines, as in tests, is accepted.
 	send := func() {
 		err := control.SetWriteDeadline(time.Now().Add(s.timeout + exportWriteTime))
 		if errors.Is(err, http.ErrNotSupported) {

@@ -25,15 +25,15 @@ import (
 
 const tableName = "MultiTenantTable"
 
-// fakeDynamoDB keeps items and enforces DynamoDB's own rules on the two calls: Limit counts items before anything is
+// fakeDynamoDB keeps items and enforces DynamoDB's rules on the two calls: Limit counts items before anything is
 // left out, a page ends at 1 MB, a start must lie inside the range of sort keys asked for, an index has no consistent
 // reads and holds only items that have its key attributes.
 type fakeDynamoDB struct {
 	t testing.TB
 
-	mu    sync.Mutex                    // guards what follows
+	mu    sync.Mutex                    // guards the fields below
 	items map[string][]table.Attributes // by PK, in the order of SK
-	fail  error                         // what every call returns instead
+	fail  error                         // returned by every call instead
 	calls int
 	// asked are the partition keys of all calls.
 	asked map[string]int
@@ -260,7 +260,7 @@ func (f *fakeDynamoDB) Query(ctx context.Context, in *dynamodb.QueryInput, opts 
 	return out, send(ctx, opts, fmt.Sprintf(`{"Count":%d,%s%s"Items":[%s]}`, len(found), capacity(in.ReturnConsumedCapacity, bytes, in.ConsistentRead), lastKey, strings.Join(texts, ",")), out)
 }
 
-// size is about what DynamoDB counts for strings.
+// size approximates DynamoDB's item size, for strings.
 func size(a table.Attributes) (n int) {
 	for name, v := range a {
 		n += len(name)

@@ -15,7 +15,7 @@ import (
 	"tributary/internal/query/auth"
 )
 
-// FuzzRequest asks for anything by path, query and cursor, as whoever holds a token of tenantA only. Whatever comes
+// FuzzRequest asks for anything by path, query and cursor, with a token for tenantA only. Whatever comes
 // back is well-formed, none of it is another tenant's, and the table is asked for no other partition.
 func FuzzRequest(f *testing.F) {
 	const a = "/v1/tenants/tenantA"

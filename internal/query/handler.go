@@ -19,16 +19,16 @@ import (
 
 const requestIDHeader = "X-Request-Id"
 
-// requestIDForm is what is taken over of a client's request id; anything else is replaced.
+// requestIDForm matches the client request ids that are kept; any other is replaced.
 var requestIDForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
-// request is what belongs to one request. It has one goroutine.
+// request is the state of one request. Only its goroutine uses it.
 type request struct {
 	http    *http.Request
 	id      string
 	log     *slog.Logger
 	reader  *reader // nil before authorization
-	subject string  // who asked; "" before authorization
+	subject string  // the token's subject; "" before authorization
 	export  bool    // it is answered by an export
 }
 
@@ -37,7 +37,7 @@ type requestKey struct{}
 // requestOf returns the request that a context belongs to: every one that reaches a handler has one.
 func requestOf(ctx context.Context) *request { return ctx.Value(requestKey{}).(*request) }
 
-// fail makes of an error the problem that the client sees, and logs what it does not see.
+// fail converts an error into the problem that the client sees, and logs the rest.
 func (r *request) fail(ctx context.Context, err error) *problem {
 	p := asProblem(ctx, err)
 	switch {
@@ -105,7 +105,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 			}
 			s.record(current, w, r, time.Since(start), failure != nil)
 			if failure != nil {
-				panic(http.ErrAbortHandler) // the connection can't be trusted any more
+				panic(http.ErrAbortHandler) // the connection can no longer be trusted
 			}
 		}()
 		next.ServeHTTP(w, r)
@@ -139,7 +139,7 @@ func (s *Server) record(current *request, w *recorder, r *http.Request, took tim
 	current.log.Info("request", attributes...)
 }
 
-// cut bounds what a stranger can put into a log line.
+// cut bounds the text from a client in a log line.
 func cut(s string) string {
 	const most = 512
 	if len(s) > most {
@@ -148,7 +148,7 @@ func cut(s string) string {
 	return s
 }
 
-// screen refuses what is refused on every path.
+// screen applies the refusals that hold on every path.
 func (s *Server) screen(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
@@ -236,7 +236,7 @@ func (s *Server) guarded(w http.ResponseWriter, r *http.Request, next http.Handl
 // on the item, nor on the tenant, asked for.
 func (s *Server) deny(current *request, r *http.Request, tenant string, err error) *denial {
 	denied, ok := errors.AsType[*auth.Denied](err)
-	if !ok { // Authorize promises it; if it ever broke its promise, nobody gets in
+	if !ok { // Authorize guarantees this; if it fails to, the request is refused
 		denied = &auth.Denied{Reason: auth.ReasonMalformed, Err: err}
 	}
 	s.metrics.denied.WithLabelValues(string(denied.Reason)).Inc()
@@ -285,7 +285,7 @@ func (d *denial) write(w http.ResponseWriter) {
 	d.problem.write(w)
 }
 
-// recorder remembers what was answered.
+// recorder records the answer's status and size.
 type recorder struct {
 	http.ResponseWriter
 	status int

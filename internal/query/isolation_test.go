@@ -176,7 +176,7 @@ func staticToken(t testing.TB, file, name string, expires time.Time, tenants ...
 	return token
 }
 
-// secretOfB is in every item of tenantB, and in nothing else.
+// secretOfB is in every item of tenantB, and nowhere else.
 const secretOfB = "for-tenantB-only"
 
 // isolation is a server with two tenants, and everything that a stranger could bring along.
@@ -360,7 +360,7 @@ func TestNoWrongCredentialReadsAnything(t *testing.T) {
 				if c.status == 401 && !strings.HasPrefix(there.header.Get("WWW-Authenticate"), "Bearer ") {
 					t.Errorf("%s: no challenge", route)
 				}
-				// The answer is the same, to the byte, for what is not there, and for a tenant that does not exist.
+				// The answer is the same, to the byte, for a missing item and for a tenant that does not exist.
 				for _, other := range []string{s.base + "/v1/tenants/" + tenant + route + "-not-there", s.base + "/v1/tenants/tenantNowhere" + route} {
 					if strings.Contains(other, "orders-not-there") || strings.Contains(other, "users-not-there") {
 						continue // no route at all

@@ -10,11 +10,11 @@ import (
 	"tributary/internal/query/auth"
 )
 
-// Two things keep one tenant's readers from taking the API from the others: how often they may ask, and how much of what all
-// share they may have under way.
+// Two limits keep one tenant's readers from slowing down the others: how often each tenant may ask, and how many of the
+// server's requests it may have in flight.
 
-// rateLimits is how often: two token buckets a tenant, of requests and of DynamoDB's read units. A tenant that
-// many others have pushed out of the table starts with full buckets again, so the bound costs memory, not safety.
+// rateLimits limits how often each tenant may ask, with two token buckets: one of requests, one of DynamoDB read units.
+// A tenant that was evicted from the table starts again with full buckets.
 type rateLimits struct {
 	requests, halves rate.Limit // a second; DynamoDB counts in half units
 	requestsBurst    int
@@ -26,7 +26,7 @@ type rateLimits struct {
 
 type buckets struct{ requests, halves *rate.Limiter }
 
-// unitsBurst is for how many seconds a tenant may save read units up.
+// unitsBurst is for how many seconds a tenant may save up read units.
 const unitsBurst = 10
 
 func newRateLimits(requests float64, burst int, units float64, tenants int) *rateLimits {
@@ -45,8 +45,8 @@ func (l *rateLimits) of(tenant auth.Tenant) *buckets {
 	})
 }
 
-// take takes a request of the tenant's. Where there is none, or the tenant has read more units than it has, it takes nothing and says
-// when to ask again.
+// take takes one request from the tenant's bucket. If the bucket is empty, or the tenant is in debt for read units, it
+// takes nothing and returns when to ask again.
 func (b *buckets) take(now time.Time) (wait time.Duration, ok bool) {
 	if wait := b.debt(now); wait > 0 {
 		return wait, false
@@ -57,7 +57,7 @@ func (b *buckets) take(now time.Time) (wait time.Duration, ok bool) {
 	return timeFor(1-b.requests.TokensAt(now), b.requests.Limit()), false
 }
 
-// charge takes the read units of a call. What a call takes is known only after it, so the bucket may end in debt.
+// charge takes the read units of a call. The cost of a call is known only after it, so the bucket may end in debt.
 func (b *buckets) charge(now time.Time, units float64) {
 	for n := int(math.Ceil(2 * units)); n > 0; {
 		chunk := min(n, b.halves.Burst())
@@ -76,31 +76,31 @@ func (b *buckets) debt(now time.Time) time.Duration {
 
 // timeFor returns how long it takes for tokens to come, in whole milliseconds upwards.
 func timeFor(tokens float64, limit rate.Limit) time.Duration {
-	const most = time.Hour
+	const maxWait = time.Hour
 	seconds := tokens / float64(limit)
-	if seconds >= most.Seconds() {
-		return most
+	if seconds >= maxWait.Seconds() {
+		return maxWait
 	}
 	return max(time.Millisecond, time.Duration(seconds*float64(time.Second)))
 }
 
-// shares is how much: each tenant may have a quarter of what the server does at once.
+// shares limits how much each tenant may have in flight: a quarter of the server's.
 type shares struct {
-	most int
+	maxEach int // per tenant
 
 	mu       sync.Mutex
 	underWay map[string]int // by tenant, of those that have any; guarded by mu
 }
 
 func newShares(all int) *shares {
-	return &shares{most: max(1, all/4), underWay: map[string]int{}}
+	return &shares{maxEach: max(1, all/4), underWay: map[string]int{}}
 }
 
-// take says whether the tenant may begin one more; give is called when that is over.
+// take reports whether the tenant may begin another request; give ends it.
 func (s *shares) take(tenant string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.underWay[tenant] >= s.most {
+	if s.underWay[tenant] >= s.maxEach {
 		return false
 	}
 	s.underWay[tenant]++

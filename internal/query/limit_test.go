@@ -66,7 +66,7 @@ func TestExportsKeepToReadUnits(t *testing.T) {
 		cfg.QueryReadUnits = 10
 		s, start := handler(t, cfg, fake), time.Now()
 		w := record(t, s.Handler(), "/v1/tenants/tenantA/users", "Accept", "application/x-ndjson")
-		// 30 x 37.5 units, of which 100 may come at once and the last read's are waited for by nobody.
+		// 30 x 37.5 units, of which 100 may come at once and no request waits for the last read's units.
 		if took := time.Since(start); strings.Count(w.Body.String(), "\n") != 30 || took < 85*time.Second || took > 103*time.Second {
 			t.Errorf("%d lines in %s", strings.Count(w.Body.String(), "\n"), took)
 		}
@@ -126,7 +126,7 @@ func TestABodyEndsTheConnection(t *testing.T) {
 		if _, err := io.WriteString(c, request+"GET /docs HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
-		text, _ := io.ReadAll(c) // a connection that is reset has said what it had to
+		text, _ := io.ReadAll(c) // a reset connection may still have answered
 		_ = c.Close()
 		if n := strings.Count(string(text), "HTTP/1.1 "); n != 1 || !strings.Contains(string(text), "\r\nConnection: close\r\n") {
 			t.Errorf("%s: %d answers: %.300s", name, n, text)

@@ -2,7 +2,7 @@ package query
 
 import "container/list"
 
-// lru is a table of bounded size that forgets what was used longest ago. It has no lock of its own.
+// lru is a table of bounded size that evicts the least recently used entry. The caller locks.
 type lru[K comparable, V any] struct {
 	size    int
 	entries map[K]*list.Element
@@ -18,7 +18,7 @@ func newLRU[K comparable, V any](size int) *lru[K, V] {
 	return &lru[K, V]{size: size, entries: map[K]*list.Element{}, order: list.New()}
 }
 
-// get returns the value of key, which is made by build where there is none.
+// get returns the value of key, and builds it if it is missing.
 func (c *lru[K, V]) get(key K, build func() V) V {
 	if e, ok := c.entries[key]; ok {
 		c.order.MoveToFront(e)

@@ -11,11 +11,12 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// The algorithm: a request sets memory aside once it knows how long DynamoDB's answer is, before it reads it, and keeps what its
-// own answer takes until the client has it. A request that holds nothing waits its turn. One that holds something, to read on,
-// never waits, so that no two can wait for each other; its page ends early instead. A tenant has a quarter at most.
+// The algorithm: a request reserves memory once it knows the length of DynamoDB's answer, before it reads the answer. It
+// keeps the memory of its own answer until the client has it. A request that holds nothing waits its turn. A request that
+// holds memory never waits, so that no two can wait for each other: its page ends early instead. A tenant may hold a
+// quarter at most.
 
-// memory bounds what all answers under way take.
+// memory bounds the memory of all answers in flight.
 type memory struct {
 	all   *semaphore.Weighted
 	share int64        // the most that one tenant may hold
@@ -30,7 +31,7 @@ type tenantMemory struct {
 	requests int // guarded by memory.mu
 }
 
-// lease is what one request holds. It has one goroutine.
+// lease is the memory that one request holds. Only its goroutine uses it.
 type lease struct {
 	memory *memory
 	name   string
@@ -38,11 +39,11 @@ type lease struct {
 	held   int64
 }
 
-// errNoRoom says that a request that holds memory can't have more.
+// errNoRoom means that a request that holds memory can't have more.
 var errNoRoom = errors.New("no memory is free to read on")
 
-func newMemory(most int64) *memory {
-	return &memory{all: semaphore.NewWeighted(most), share: max(1, most/4), tenants: map[string]*tenantMemory{}}
+func newMemory(maxBytes int64) *memory {
+	return &memory{all: semaphore.NewWeighted(maxBytes), share: max(1, maxBytes/4), tenants: map[string]*tenantMemory{}}
 }
 
 // lease returns a lease that holds nothing yet. The caller ends it.

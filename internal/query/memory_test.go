@@ -103,7 +103,7 @@ func TestManyValuesFitTheMemory(t *testing.T) {
 	}
 }
 
-// memory is what the Go runtime holds of the machine's memory.
+// memory returns how much of the machine's memory the Go runtime holds.
 func memory() uint64 {
 	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(samples)

@@ -45,7 +45,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 }
 
-// watch registers what is looked up when it is asked for.
+// watch registers the metrics that are read at scrape time.
 func (*metrics) watch(r prometheus.Registerer, a *auth.Authorizer, m *memory) {
 	f := promauto.With(r)
 	gauge := func(name, help, what string, stale func() bool) {

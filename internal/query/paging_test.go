@@ -339,7 +339,7 @@ func TestLargeItemsMakeShortPages(t *testing.T) {
 	}
 }
 
-// TestOddItems has items in the table that somebody else put there: an attribute of another type hides nothing but itself, on both
+// TestOddItems has items in the table from another program: an attribute of another type hides nothing but itself, on both
 // ways to the item, and the log names the item.
 func TestOddItems(t *testing.T) {
 	fake, log := newFake(t), &lockedBuffer{}

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// input is what a request's query asks for.
+// input holds the parameters of a request's query.
 type input struct {
 	limit         int
 	cursor, after string
@@ -168,7 +168,7 @@ func checkQuery(raw string) *problem {
 }
 
 // wantsExport says whether the client prefers NDJSON: by weight, and between equal ones by order ("RFC 9110", "Accept"). Wildcards
-// mean JSON, which is what everybody gets.
+// mean JSON, the default.
 func wantsExport(accept []string) bool {
 	best, export := 0.0, false
 	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
@@ -184,7 +184,7 @@ func wantsExport(accept []string) bool {
 	return export
 }
 
-// weight returns the q of a media type's parameters, 1 where there is none, 0 where it can't be read.
+// weight returns the q of a media type's parameters, 1 if it is missing, 0 if it can't be read.
 func weight(parameters string) float64 {
 	for p := range strings.SplitSeq(parameters, ";") {
 		if text, ok := strings.CutPrefix(strings.TrimSpace(p), "q="); ok {

@@ -72,7 +72,7 @@ func (p *problem) write(w http.ResponseWriter) {
 	_, _ = w.Write(text) // a client that is gone needs no answer
 }
 
-// asProblem makes of any error of a read what the client may see of it.
+// asProblem converts a read's error into the problem that the client may see.
 func asProblem(ctx context.Context, err error) *problem {
 	var p *problem
 	switch {

@@ -33,7 +33,7 @@ type DynamoDB interface {
 const (
 	// readItems is how many items one Query of an export, or of a page that reads on, asks for.
 	readItems = 1000
-	// readsPerPage bounds how far a page reads on over tombstones and over what since and until leave out.
+	// readsPerPage bounds how far a page reads on over tombstones and over items outside since and until.
 	readsPerPage = 10
 )
 
@@ -53,7 +53,7 @@ type reader struct {
 	buckets *buckets // that read units are taken from
 	options []func(*dynamodb.Options)
 
-	out  []byte       // what the client gets, as it grows
+	out  []byte       // the answer to the client, as it grows
 	item table.Stored // the item at hand
 }
 
@@ -77,9 +77,9 @@ type textProtocol struct {
 const (
 	// maxAnswerBytes bounds an answer: 1 MB of the values that take the most text, empty strings, is 9 MB of it.
 	maxAnswerBytes = 16 << 20
-	// answerStep is what is read at a time of an answer whose length is not known before.
+	// answerStep is the size of one read from an answer of unknown length.
 	answerStep = 1 << 20
-	// memoryFactor is how much memory an answer takes while it is read, by its length: its text, and what is made of it.
+	// memoryFactor is how much memory an answer takes while it is read, as a multiple of its length: its text, and the decoded items.
 	memoryFactor = 2
 )
 
@@ -175,7 +175,7 @@ func (r *reader) charge(s *rawjson.Scanner) {
 	}
 }
 
-// listQuery says what to list of a tenant.
+// listQuery selects the items of a tenant to list.
 type listQuery struct {
 	entity     table.Entity
 	userID     string // with OrderEntity: only this user's orders, through the index
@@ -291,9 +291,9 @@ func (r *reader) scan(text string, q *listQuery, limit int, show func(id string)
 	return b, nil
 }
 
-// page reads at most limit items and calls show for each, which says whether it could be shown. It reads on over what is left out, up
-// to readsPerPage, so that a page is short only where items are large, memory is short, or very much is left out. More says whether
-// another page may follow, after `after`.
+// page reads at most limit items and calls show for each; show reports whether the item could be shown. It reads past
+// omitted items, in up to readsPerPage reads. So a page is short only if items are large, memory is short, or very many
+// items are omitted. More reports whether another page may follow, after `after`.
 func (r *reader) page(ctx context.Context, q listQuery, limit int, show func() bool) (after string, more bool, _ error) {
 	// One item more than asked for tells whether anything follows, so that a walk does not end in an empty page.
 	n, last, over := 0, "", false

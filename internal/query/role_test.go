@@ -134,7 +134,7 @@ func TestReaderRoleIsAssumedOnceAnHour(t *testing.T) {
 		read("b", 200, 4)
 		read("a", 200, 5)
 		read("b", 200, 5) // c was forgotten, not b, which was used after it
-		// STS fails: nobody reads with anything else.
+		// STS fails: no read uses other credentials.
 		client.err = &smithy.GenericAPIError{Code: "AccessDenied"}
 		read("d", 500, 6)
 		client.err = &smithy.GenericAPIError{Code: "Throttling"}

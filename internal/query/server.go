@@ -1,5 +1,4 @@
-// Package query is the HTTP API that answers questions about what is in the table, each tenant's readers about their
-// own tenant only.
+// Package query is the HTTP API that reads the table. Each tenant's readers see their own tenant only.
 package query
 
 import (
@@ -28,7 +27,7 @@ const (
 	writeTime = 20 * time.Second
 
 	// maxHeaderBytes is the most bytes of header that are served; net/http itself is told a larger bound, so that
-	// between the two the answer is a problem document as everywhere else.
+	// between the two the answer is a problem document as on every other path.
 	maxHeaderBytes     = 32 << 10
 	hardMaxHeaderBytes = 64 << 10
 	// maxURLBytes is the longest path and query: three percent-encoded ids and a cursor fit well.
@@ -37,7 +36,7 @@ const (
 	drainingDetail = "This server is shutting down. Ask again: another one will answer."
 )
 
-// Deps are what a Server works with.
+// Deps are a Server's dependencies.
 type Deps struct {
 	// DynamoDB reads the table. With --reader-role it must be the SDK's client, or one that heeds its options'
 	// Credentials.
@@ -73,8 +72,8 @@ type Server struct {
 	asked                       func() bool // Deps.Draining
 }
 
-// ConfigurationError says that the configuration is wrong, or a file that it names can't be used: whoever started the
-// program must change that. It joins all that was found.
+// ConfigurationError reports a wrong configuration, or a file in it that can't be used. The operator must correct it. It joins
+// all problems that were found.
 type ConfigurationError struct{ Err error }
 
 func (e *ConfigurationError) Error() string { return e.Err.Error() }

@@ -37,7 +37,7 @@ import (
 	"tributary/internal/query/auth"
 )
 
-// TestEveryRefusalIsAProblemDocument tries what is refused whatever the path.
+// TestEveryRefusalIsAProblemDocument tries the refusals that hold on every path.
 func TestEveryRefusalIsAProblemDocument(t *testing.T) {
 	fake := newFake(t)
 	fake.put(user("tenantA", "u1"))
@@ -253,7 +253,7 @@ func TestBusyServerSaysSo(t *testing.T) {
 	}
 }
 
-// TestATenantHasAShare: what one tenant has under way leaves room for the others.
+// TestATenantHasAShare: one tenant's requests in flight leave room for the others.
 func TestATenantHasAShare(t *testing.T) {
 	for _, accept := range []string{"application/json", "application/x-ndjson"} {
 		fake := newFake(t)

@@ -18,7 +18,7 @@ import (
 	"tributary/internal/table"
 )
 
-// findings gathers what is wrong, and shows the first of it.
+// findings collects problems, and shows the first of them.
 type findings struct {
 	count int
 	shown []error
@@ -87,7 +87,7 @@ func (r *rig) checkTable(ctx context.Context, p *plan, f *findings) error {
 	return nil
 }
 
-// differs says in what an item is not what a command makes, or "".
+// differs says how an item differs from its command, or returns "".
 func differs(item table.Attributes, c *messages.Command) string {
 	if c.IsDelete() {
 		n, _ := item[table.VersionAttribute].(*ddbtypes.AttributeValueMemberN)

@@ -140,7 +140,7 @@ func (c *crew) stopAll(ctx context.Context) error {
 	return nil
 }
 
-// end ends what still runs.
+// end ends the workers that still run.
 func (c *crew) end() {
 	for _, m := range c.members {
 		if m != nil {

@@ -32,7 +32,7 @@ import (
 	"tributary/test/support/standin"
 )
 
-// settings are what a run can be told.
+// settings are a run's flags.
 type settings struct {
 	embedded bool
 	seed     uint64
@@ -147,7 +147,7 @@ func serve(ctx context.Context, handler http.Handler) (url string, stop func(), 
 	return "http://" + listener.Addr().String(), func() { _ = server.Close(); <-done }, nil
 }
 
-// visibility is short, so that what a killed worker held comes back within the run.
+// visibility is short, so that messages of a killed worker come back within the run.
 const visibility = "8"
 
 // prepare builds the worker and makes queue and table.
@@ -177,7 +177,7 @@ func (r *rig) prepare(ctx context.Context, name string) error {
 
 func (r *rig) worker() string { return filepath.Join(r.dir, "worker") }
 
-// weather is what goes wrong meanwhile.
+// weather is the set of faults during the run.
 func weather(d *rand.Rand) faults.Config {
 	rate := func(most float64) float64 { return most * d.Float64() }
 	ddb := []string{"BatchWriteItem", "PutItem"}
@@ -212,7 +212,7 @@ func weather(d *rand.Rand) faults.Config {
 	return config
 }
 
-// storm sends while workers die, lets all come to rest and checks what there is.
+// storm sends while workers die, waits until all is quiet and checks the result.
 func (r *rig) storm(ctx context.Context) error {
 	d := rand.New(rand.NewPCG(r.seed, 1))
 	began := time.Now()

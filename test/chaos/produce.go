@@ -20,7 +20,7 @@ const (
 	hotKeys = 20 // a tenant
 )
 
-// plan is what was sent, and so what must come of it.
+// plan records what was sent, and so the expected result.
 type plan struct {
 	commands, messages int
 	newest             map[table.Key]messages.Command // by key: of versioned ones the highest version
@@ -40,7 +40,7 @@ type parcel struct {
 }
 
 // produce sends commands at an even rate, straight to the queue and without retries: what it is told of message ids must
-// be true, and poison that was sent twice would have a dead letter that nobody expects.
+// be true, and poison that was sent twice would have an unexpected dead letter.
 func (r *rig) produce(ctx context.Context, d *rand.Rand) (*plan, error) {
 	p := &plan{newest: map[table.Key]messages.Command{}, poison: map[letter]string{}}
 	parcels := p.draw(d, r.commands)

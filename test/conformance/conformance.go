@@ -20,7 +20,7 @@ import (
 	"tributary/internal/aws/awsclient"
 )
 
-// Backend names what answers in AWS's place.
+// Backend names the service that stands in for AWS.
 type Backend string
 
 // The backends that cases know deviations of.
@@ -44,7 +44,7 @@ type testCase[Client any] struct {
 	run      func(c *T, client Client)
 }
 
-// T is what a case reports to. It lives as long as the case.
+// T collects a case's reports. It lives as long as the case.
 type T struct {
 	context.Context // done when the case is out of time
 	mu              sync.Mutex

@@ -233,7 +233,7 @@ var dynamodbCases = []testCase[*dynamodb.Client]{
 		c.must(tb.batch(c, large...), "write 10 MB")
 		if err := tb.batch(c, escaped...); err == nil {
 			c.Errorf("a request of 17 MB was accepted")
-		} // the error may be a cut connection: a server need not read all of what it refuses
+		} // the error may be a cut connection: a server need not read all of a refused request
 	}},
 	{name: "keys are strings of 1 to 2048 and 1 to 1024 bytes", run: func(c *T, client *dynamodb.Client) {
 		tb := newTable(c, client)
@@ -310,7 +310,7 @@ var dynamodbCases = []testCase[*dynamodb.Client]{
 			c.Errorf("got %v, want ConditionalCheckFailedException without an item", err)
 		}
 	}},
-	// The worker's probe (writer.Table) relies on it: what is wrong with an item is said whatever the condition.
+	// The worker's probe (writer.Table) relies on it: a faulty item is reported even if the condition is false.
 	{name: "an item is checked before a condition", run: func(c *T, client *dynamodb.Client) {
 		tb := newTable(c, client)
 		probe := func(item map[string]types.AttributeValue) error {
@@ -688,7 +688,7 @@ func createTable(c *T, client *dynamodb.Client, name string) error {
 		}}})
 }
 
-// oneAtATime orders what changes tables: DynamoDB Local answers InternalFailure to one of several such calls at once.
+// oneAtATime serialises changes of tables: DynamoDB Local answers InternalFailure to one of several such calls at once.
 var oneAtATime sync.Mutex
 
 func create(c *T, client *dynamodb.Client, in *dynamodb.CreateTableInput) error {
@@ -826,7 +826,7 @@ func sortKeys(items []map[string]types.AttributeValue) []string {
 	return all
 }
 
-// text returns a string's value, or "" where it is none.
+// text returns a string's value, or "" if it is not a string.
 func text(v types.AttributeValue) string {
 	if s, ok := v.(*types.AttributeValueMemberS); ok {
 		return s.Value

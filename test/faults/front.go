@@ -35,7 +35,7 @@ const (
 	ResetAfter  Fault = "reset-after"  // the connection is reset in place of the answer
 	ErrorBefore Fault = "error-before" // 500, nothing was done
 	ErrorAfter  Fault = "error-after"  // 500, and yet it was done
-	Cut         Fault = "cut"          // the answer breaks off half-way, after what it was for was done
+	Cut         Fault = "cut"          // the answer breaks off half-way, after the call took effect
 
 	// Throttles refuse the whole call before it is done. Their names say which ThrottlingReasons they carry.
 	ThrottleKeyRange Fault = "throttle-key-range"
@@ -64,7 +64,7 @@ type Rule struct {
 	MaxDelay time.Duration `json:"max_delay_ns,omitempty"`
 }
 
-// Config is what goes wrong. The zero Config passes everything on.
+// Config describes the faults. The zero Config passes everything on.
 type Config struct {
 	Rules []Rule `json:"rules,omitempty"`
 	// WriteUnits is how many write units a second each partition key of each table has; 0 is no bound. Only the
@@ -74,7 +74,7 @@ type Config struct {
 	Burst float64 `json:"burst,omitempty"`
 }
 
-// Validate says what is wrong with a Config.
+// Validate checks a Config.
 func (c *Config) Validate() error {
 	var errs []error
 	for i, r := range c.Rules {
@@ -108,7 +108,7 @@ type Front struct {
 	client   *http.Client
 	now      func() time.Time
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	config  Config
 	counts  Counts
 	calls   map[string]uint64 // by operation
@@ -130,7 +130,7 @@ func New(backends Backends, seed uint64, config Config) (*Front, error) {
 	return f, f.Set(config)
 }
 
-// Set changes what goes wrong from the next call on. Buckets start full again.
+// Set changes the faults from the next call on. Buckets start full again.
 func (f *Front) Set(config Config) error {
 	if err := config.Validate(); err != nil {
 		return fmt.Errorf("set faults: %w", err)
@@ -143,7 +143,7 @@ func (f *Front) Set(config Config) error {
 	return nil
 }
 
-// Config returns what goes wrong now.
+// Config returns the current faults.
 func (f *Front) Config() Config {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -152,7 +152,7 @@ func (f *Front) Config() Config {
 	return config
 }
 
-// Counts returns what was injected so far.
+// Counts returns the faults injected so far.
 func (f *Front) Counts() Counts {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -173,7 +173,7 @@ type call struct {
 	body      []byte
 }
 
-// maxRequest bounds what is held of a request: more than DynamoDB takes.
+// maxRequest bounds the size of a request in memory. It is more than DynamoDB accepts.
 const maxRequest = 64 << 20
 
 // ServeHTTP passes a call on, or doesn't.
@@ -302,7 +302,7 @@ func (c *call) wait(ctx context.Context) bool {
 	}
 }
 
-// table is the table that the call is about, where it is one, else "".
+// table is the call's table, or "".
 func (c *call) table() string {
 	var in struct {
 		TableName    string
@@ -361,7 +361,7 @@ func (a *answer) head(w http.ResponseWriter) {
 	w.WriteHeader(a.status)
 }
 
-// A client that went away needs no answer: the errors of writing one are nobody's.
+// A client that went away needs no answer: errors from writing it are ignored.
 
 func (a *answer) write(w http.ResponseWriter) {
 	a.head(w)

@@ -27,7 +27,7 @@ import (
 	"tributary/internal/aws/limits"
 )
 
-// backend answers every call with one body, and keeps what it was asked.
+// backend answers every call with one body, and keeps the requests.
 type backend struct {
 	*httptest.Server
 	mu     sync.Mutex

@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// service is what the two services differ in: how they word their errors.
+// service holds the difference between the two services: the wording of their errors.
 type service int
 
 const (

@@ -52,13 +52,13 @@ func (c *call) admit(table string, keys, item map[string]json.RawMessage) bool {
 	return b.take(writeUnits(item), c.config.WriteUnits, burst, f.now())
 }
 
-// part is what of a batch the front kept to itself, to be told in the answer.
+// part is the part of a batch that the front withheld, to be reported in the answer.
 type part struct {
 	unprocessed map[string][]json.RawMessage
 	failed      []map[string]any
 }
 
-// split takes out of the call what shall not reach the backend. A refusal is the whole call's answer.
+// split removes the entries that must not reach the backend. A refusal is the whole call's answer.
 func (c *call) split() (*part, *answer) {
 	p := &part{}
 	if c.config.WriteUnits == 0 && len(c.rates(Unprocessed)) == 0 && len(c.rates(FailEntry)) == 0 {
@@ -71,7 +71,7 @@ func (c *call) split() (*part, *answer) {
 			Item, Key map[string]json.RawMessage
 		}
 		if json.Unmarshal(c.body, &in) != nil {
-			break // the backend says what is wrong with it
+			break // the backend reports the error
 		}
 		keys := in.Key
 		if c.operation == "PutItem" {
@@ -178,7 +178,7 @@ func (c *call) splitEntries(p *part) *answer {
 	return nil
 }
 
-// merge tells in the backend's answer what never reached it.
+// merge adds the withheld entries to the backend's answer.
 func (p *part) merge(a *answer) {
 	if p.unprocessed == nil && p.failed == nil {
 		return
@@ -214,7 +214,7 @@ func (p *part) merge(a *answer) {
 	}
 }
 
-// mustMarshal encodes what was decoded before.
+// mustMarshal encodes a value that was decoded before.
 func mustMarshal(v any) json.RawMessage {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -223,7 +223,7 @@ func mustMarshal(v any) json.RawMessage {
 	return b
 }
 
-// writeUnits is what a write of an item costs: a unit a KB begun, and one for a delete, whose item is not known.
+// writeUnits is the cost of writing an item: a unit a KB begun, and one for a delete, whose item is not known.
 func writeUnits(item map[string]json.RawMessage) float64 {
 	bytes := 0
 	for name, value := range item {
@@ -232,7 +232,7 @@ func writeUnits(item map[string]json.RawMessage) float64 {
 	return max(1, math.Ceil(float64(bytes)/1024))
 }
 
-// valueBytes is about what DynamoDB counts for a value ("DynamoDB item sizes and formats").
+// valueBytes approximates the size that DynamoDB counts for a value ("DynamoDB item sizes and formats").
 func valueBytes(raw json.RawMessage) int {
 	var v struct {
 		S, N, B *string

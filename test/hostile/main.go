@@ -1,4 +1,4 @@
-// Command hostile measures what a stranger's worst messages cost everybody else. A real worker moves honest commands through the embedded
+// Command hostile measures what the worst hostile messages cost the other tenants. A real worker moves honest commands through the embedded
 // stack, first alone and then with every tenth message hostile. It compares the honest commands' time to durable, the
 // worker's memory, and looks for what became of each hostile message.
 //

@@ -13,7 +13,7 @@ import (
 	"tributary/localstack/stack"
 )
 
-// Where FIPS 140 is enforced, Go's MD5 panics. SQS's checksums are MD5.
+// Where FIPS 140 is enforced, Go's MD5 panics. SQS uses MD5 checksums.
 func TestFIPSIsEnforced(t *testing.T) {
 	t.Parallel()
 	s := stack.New(stack.Options{})

@@ -211,7 +211,7 @@ func (p *process) stop() summary {
 	}
 }
 
-// eventually waits for what another process does.
+// eventually waits for an effect of another process.
 func eventually(t *testing.T, most time.Duration, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(most); !ok(); time.Sleep(20 * time.Millisecond) {
@@ -503,7 +503,7 @@ func TestStoppedInTheMiddle(t *testing.T) {
 
 func TestFIFO(t *testing.T) {
 	eachBackend(t, func(t *testing.T, w *world) {
-		for i := range 40 { // one group: the last must stand, and what is bad must not block it
+		for i := range 40 { // one group: the last must win, and bad ones must not block it
 			w.send(fmt.Sprintf(`{"type":"put_order","tenant_id":"acme","order_id":"o","user_id":"u","order_amount":"%d"}`, i+1), nil)
 			if i%10 == 5 {
 				w.send(fmt.Sprintf(`{"type":"nothing","n":%d}`, i), nil)

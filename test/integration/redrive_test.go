@@ -11,7 +11,7 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// Whatever says who sent a command goes with its letter: sent back, it is refused again, and its neighbours are not.
+// A dead letter keeps the sender's tenant. Redriven, it is refused again, and its neighbours are not.
 func TestARedriveOfAnothersCommandIsRefusedAgain(t *testing.T) {
 	eachBackend(t, func(t *testing.T, w *world) {
 		p := w.start()

@@ -14,7 +14,7 @@ import (
 	"tributary/internal/send/ids"
 )
 
-// Config says what to make.
+// Config describes the commands to generate.
 type Config struct {
 	Tenants     int
 	Users       int // dealt out to the tenants in turn

@@ -77,7 +77,7 @@ func TestSkewUsersAndUpdates(t *testing.T) {
 		if share := float64(updates) / orders; math.Abs(share-0.25) > 0.01 {
 			t.Errorf("skew %v: a share of %.3f is updates", skew, share)
 		}
-		// Zipf: the first tenant has 4^skew times what the fourth has.
+		// Zipf: the first tenant has 4^skew times as many as the fourth.
 		if got, want := float64(byTenant["tenant-0001"])/float64(byTenant["tenant-0004"]), math.Pow(4, skew); math.Abs(got/want-1) > 0.15 {
 			t.Errorf("skew %v: the first tenant has %.2f times the fourth's orders, not %.2f", skew, got, want)
 		}

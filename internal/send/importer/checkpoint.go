@@ -22,15 +22,15 @@ type checkpoint struct {
 	Line   int64 `json:"line"`
 	// Fingerprint is the XXH64 of all before Offset, so that another file is not taken for this one.
 	Fingerprint string `json:"fingerprint"`
-	// Settings are the flags that decide what becomes of a row, and the queue.
+	// Settings are a hash of the flags that decide a row's commands, and of the queue.
 	Settings string `json:"settings"`
-	// Scope is the import's own, by which a FIFO queue knows again what this import has sent, and nothing else.
+	// Scope is unique to this import. A FIFO queue recognises by it the messages that this import has sent.
 	Scope string `json:"scope"`
 	// Done says that the whole file is done, and that the import went on with another.
 	Done bool `json:"done,omitempty"`
 	// InArray says that the row before Offset is an element of a JSON array.
 	InArray bool `json:"in_array,omitempty"`
-	// Counts are of what lies before Offset.
+	// Counts cover the rows before Offset.
 	Counts
 	RejectedBytes int64         `json:"rejected_bytes"`
 	IDs           *ids.Sequence `json:"ids,omitempty"`
@@ -39,7 +39,7 @@ type checkpoint struct {
 // CheckpointPath is where a file's checkpoint is.
 func CheckpointPath(file string) string { return file + ".checkpoint" }
 
-// readCheckpoint returns nil where there is none.
+// readCheckpoint returns nil if there is no checkpoint.
 func readCheckpoint(path string) (*checkpoint, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

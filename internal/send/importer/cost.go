@@ -15,13 +15,13 @@ const (
 	priceDynamoDBWrite = 0.625
 )
 
-// Cost is what an import costs at list price, in dollars.
+// Cost is an import's list price, in dollars.
 type Cost struct {
 	SQS      float64 `json:"sqs_usd"`
 	DynamoDB float64 `json:"dynamodb_usd"`
 }
 
-// CostOf prices what was sent and what writing it takes.
+// CostOf returns the price of sending the messages and of writing their commands.
 func CostOf(sent publish.Stats, writeUnits int64, fifo bool) Cost {
 	price := priceSQSStandard
 	if fifo {
@@ -30,7 +30,7 @@ func CostOf(sent publish.Stats, writeUnits int64, fifo bool) Cost {
 	return Cost{SQS: float64(sent.Units) * price / 1e6, DynamoDB: float64(writeUnits) * priceDynamoDBWrite / 1e6}
 }
 
-// writeUnits is what DynamoDB takes to write a command: a unit for each KiB begun, and the same again for the index
+// writeUnits is how many write units a command costs: a unit for each KiB begun, and the same again for the index
 // orders_by_user, which users are in as well ("DynamoDB read and write operations").
 func writeUnits(c *messages.Command) int64 {
 	if c.IsDelete() {

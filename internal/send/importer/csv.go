@@ -10,7 +10,7 @@ import (
 )
 
 // csvReader reads records by RFC 4180, with the quote that it is told or none. It is not encoding/csv because that reads a record of any length into memory,
-// keeps no text of what it refuses, and turns a CR LF within quotes into LF.
+// keeps no text of refused records, and turns a CR LF within quotes into LF.
 //
 // A record that breaks the rules is read on to its end as if its stray quotes were text, and refused whole. So it costs
 // its line and no more, unless lines lie within quotes: those must not be taken for rows, which may be another tenant's.
@@ -38,7 +38,7 @@ func (r *csvReader) next() (*messages.Error, error) {
 			return r.passOver()
 		}
 		if ending == 0 && r.err != nil {
-			return nil, r.err // what is there may be half a row
+			return nil, r.err // the rest may be half a row
 		}
 		if len(line)+ending == 0 {
 			return nil, io.EOF
@@ -88,7 +88,7 @@ func (r *csvReader) quoted() (*messages.Error, error) {
 			}
 		}
 		if r.err != nil && length == len(r.data()) {
-			return nil, r.err // what is there may be half a row
+			return nil, r.err // the rest may be half a row
 		}
 		r.raw = bytes.TrimSuffix(bytes.TrimSuffix(r.data()[:length], []byte{'\n'}), []byte{'\r'})
 		r.cut()
@@ -152,7 +152,7 @@ func (r *csvReader) parse(data []byte) (length int, problem *messages.Error, don
 	}
 }
 
-// cut makes fields of what parse read.
+// cut splits the record that parse read into fields.
 func (r *csvReader) cut() {
 	text, start := string(r.unescaped), 0
 	r.fields = r.fields[:0]
@@ -162,7 +162,7 @@ func (r *csvReader) cut() {
 	}
 }
 
-// passOver moves behind a record that is longer than a row may be, where its end is certain. Raw is what of it was shown.
+// passOver moves behind a record that is longer than a row may be, where its end is certain. Raw is the part of it that was seen.
 func (r *csvReader) passOver() (*messages.Error, error) {
 	r.at = r.line
 	r.raw = bytes.Clone(r.data())

@@ -11,7 +11,7 @@ func (e *UsageError) Unwrap() error { return e.Err }
 
 func usage(format string, args ...any) error { return &UsageError{fmt.Errorf(format, args...)} }
 
-// FileError says that a file can't be read as what it should be.
+// FileError reports a file that can't be read in its expected format.
 type FileError struct {
 	File    string
 	Problem string

@@ -27,7 +27,7 @@ var formats = []struct{ magic, what string }{
 
 const utf16Text = "is UTF-16: convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)"
 
-// foreign says what a file is that begins so, and what to do, where it is nothing that an import reads.
+// foreign recognises, by its first bytes, a file that an import can't read. It says what the file is and what to do.
 func foreign(name string, start []byte) string {
 	for _, f := range formats {
 		if bytes.HasPrefix(start, []byte(f.magic)) {

@@ -2,7 +2,7 @@
 // the file of rejected rows with its reason.
 //
 // One goroutine reads, maps, validates and packs; the publisher's senders send. At a cut, all that was packed is
-// closed; once SQS has accepted what lies before a cut, the cut is the checkpoint.
+// closed; once SQS has accepted everything before a cut, the cut is the checkpoint.
 package importer
 
 import (
@@ -27,7 +27,7 @@ const (
 	JSONLines Format = "jsonl"
 )
 
-// Quote is what fields of CSV may stand in.
+// Quote is the quote character of CSV fields.
 type Quote string
 
 // The quotes. By the zero value, QuoteAuto, *.tsv, *.tab and *.tbl have none and other files double ones; a field that
@@ -59,7 +59,7 @@ type Options struct {
 	Sample func(command string)
 	// Refusal is told of every rejected row, in order. It may be nil.
 	Refusal func(file string, line int64, why *messages.Error)
-	// Warn is told what a person should know and what does not end the import.
+	// Warn receives warnings, which do not end the import.
 	Warn func(line string)
 }
 
@@ -97,7 +97,7 @@ func (c *Counts) add(other Counts) {
 	c.BlankRows += other.BlankRows
 }
 
-// Result is what became of a file, or of several. Where an import stopped, its commands are those that SQS accepted.
+// Result is the result of importing one file or several. If an import stopped, it counts the commands that SQS accepted.
 type Result struct {
 	Counts
 	Resumed  int64 // rows that an earlier run had done, and this one left out; they are in Counts
@@ -105,7 +105,7 @@ type Result struct {
 	Messages publish.Stats // of this run
 	// Resumable says, of an import that stopped, that Resume would go on with it.
 	Resumable bool
-	// Problem is what was found behind the last row of a file: of bytes that are no rows nothing was sent.
+	// Problem describes bytes after the last row of a file that are not rows. None of them was sent.
 	Problem error
 }
 
@@ -120,8 +120,8 @@ func (r *Result) Add(other Result) {
 
 // Files imports files, one after the other; "-" is standard input. All are opened and checked before anything is sent, but
 // for pipes after the first.
-// The Result counts what was done even where there is an error. An error that says what is wrong with a file is a
-// *FileError or a *UsageError; of the latter nothing was done.
+// The Result counts the work done even if there is an error. A problem with a file is a *FileError, or a *UsageError
+// while nothing has been sent.
 func Files(ctx context.Context, names []string, o *Options) (total Result, err error) {
 	runs, err := prepare(ctx, names, o)
 	defer func() {
@@ -177,7 +177,7 @@ func prepare(ctx context.Context, names []string, o *Options) (runs []*run, err 
 		runs = append(runs, r)
 		if in.stream {
 			if streams++; streams > 1 {
-				continue // who writes it may write the first one first
+				continue // its writer may write the first one first
 			}
 		}
 		if err := r.prepare(); err != nil {

@@ -41,7 +41,7 @@ func to(q *sqstest.Queue, m Mapping) *Options {
 	return &Options{Mapping: m, API: q, Queue: publish.Queue{Name: "q", URL: "u", FIFO: q.FIFO, MessageBytes: q.MessageBytes}}
 }
 
-// commands are what a queue holds, as JSON and sorted.
+// commands returns the commands on a queue, as JSON and sorted.
 func commands(q *sqstest.Queue) []string {
 	var list []string
 	for _, m := range q.Messages() {
@@ -255,7 +255,7 @@ func TestRejectedFileIsImportable(t *testing.T) {
 
 const oneBadOrder = "tenant_id,order_id,user_id,order_amount\nt,o1,u1,1\nt,o2,u1,none\n"
 
-// The file of rejected rows replaces an earlier import's, and nothing else: where anything else is, nothing is done.
+// The file of rejected rows replaces an earlier import's, and nothing else. If another file is there, nothing is done.
 func TestRejectedRowsReplaceOnlyTheirOwn(t *testing.T) {
 	own := "rejected_line,rejected_reason,x\n" + strings.Repeat("1,old,\n", 100)
 	for name, test := range map[string]struct {
@@ -571,7 +571,7 @@ func TestTPCH(t *testing.T) {
 			t.Errorf("%s: %v, %+v, %q", file, err, result.Counts, got)
 		}
 	}
-	// Exact to the cent: the sum of what arrives, in cents and without a float, is the sum of the file.
+	// Exact to the cent: the sum of the arrived amounts, in cents and without a float, is the sum of the file.
 	q := &sqstest.Queue{}
 	o := to(q, orders)
 	o.Rejected = filepath.Join(t.TempDir(), "rejected")
@@ -813,7 +813,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// A FIFO queue leaves out what is sent twice within five minutes, which an import made anew on purpose is not.
+// A FIFO queue drops duplicates within five minutes. A deliberately repeated import is not a duplicate.
 func TestRepeatedImportToFIFO(t *testing.T) {
 	const text = "tenant_id,user_id\nt,u1\nt,u2\n"
 	path := write(t, "f.csv", text)

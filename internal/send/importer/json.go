@@ -17,7 +17,7 @@ import (
 // Usually every line is a row, so that a broken one costs itself and no more; values one after another on a line, as
 // Firehose writes them, are rows as well. A file that begins with an array, or with a bracket that stands alone, is
 // read as a whole instead: the elements of its arrays, and its other values, are rows whatever lines they stand on.
-// Where such a file is not JSON, what follows may be a part of a value that only looks like a row: reading ends there.
+// If such a file is not JSON, the rest may be part of a value that only looks like a row: reading ends there.
 type valueReader struct {
 	*window
 	objects *objectMapping
@@ -31,7 +31,7 @@ type valueReader struct {
 
 func (r *valueReader) last() ([]byte, int64) { return r.raw, r.at }
 
-// look looks at the first line, which says how to read. It returns what the file is where it can't be read.
+// look looks at the first line, which says how to read. If the file can't be read, it returns what the file is.
 func (r *valueReader) look() (problem string) {
 	line := r.firstLine()
 	if len(line) == 0 {
@@ -77,7 +77,7 @@ func (r *valueReader) firstLine() []byte {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
 
-// unclosed is what valueEnd returns for a line end within a string, where no value goes on.
+// unclosed is valueEnd's result for a line end within a string, where no value continues.
 const unclosed = -1
 
 // valueEnd returns the length of the object or array that text starts with, by its brackets; 0 where text, or its
@@ -141,7 +141,7 @@ func (r *valueReader) read(dst []messages.Decoded, number uint64) ([]messages.De
 			return dst, tooLong(r.offset - first), nil
 		}
 		if ending == 0 && r.err != nil {
-			return dst, nil, r.err // what is there may be half a row
+			return dst, nil, r.err // the rest may be half a row
 		}
 		if len(line)+ending == 0 {
 			return dst, nil, io.EOF

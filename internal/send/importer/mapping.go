@@ -30,7 +30,7 @@ func mappable() string {
 // fieldSet says which fields there are.
 type fieldSet [fields]bool
 
-// needs are the fields, beside the type, without which there is no such command.
+// needs lists the required fields of a command, besides its type.
 var needs = func() map[messages.Kind]fieldSet {
 	all := map[messages.Kind]fieldSet{}
 	for kind := messages.PutUser; kind <= messages.DeleteOrder; kind++ {
@@ -43,7 +43,7 @@ var needs = func() map[messages.Kind]fieldSet {
 	return all
 }()
 
-// idOf is the field that is the id of what a put writes.
+// idOf is the field with the id of the item that a put writes.
 func idOf(k messages.Kind) field {
 	if k == messages.PutUser || k == messages.DeleteUser {
 		return messages.FieldUserID
@@ -61,7 +61,7 @@ type Mapping struct {
 	IDs           ids.Kind          // for rows without an id; "": such rows are refused
 }
 
-// Check says what is wrong with a mapping before any file is seen.
+// Check validates a mapping before any file is read.
 func (m *Mapping) Check() error {
 	for name := range m.Columns {
 		f, known := messages.FieldOf(name)
@@ -115,7 +115,7 @@ func (m *Mapping) mapped(f field) bool {
 	return needs[m.Kind][f]
 }
 
-// values are what a row holds for the fields.
+// values are a row's values for the fields.
 type values struct {
 	text  [fields]string
 	given fieldSet // the row has such a column

@@ -61,7 +61,7 @@ func (b *Bar) draw() {
 	_, _ = fmt.Fprintf(b.out, "\r%s\x1b[K", line)
 }
 
-// line is what the bar says after some time.
+// line is the bar's text after some time.
 func (b *Bar) line(elapsed time.Duration) string {
 	rate := int64(0)
 	if elapsed > 0 {

@@ -33,7 +33,7 @@ type rejects struct {
 	line      []byte
 }
 
-// check says why rejected rows can't go to their path: they replace rejected rows of an earlier import, and nothing else.
+// check reports why rejected rows can't go to their path. They may replace only rejected rows of an earlier import.
 // What is no file, such as /dev/stderr or a pipe, is only written to.
 func (r *rejects) check(file string, inputs []input) error {
 	if r.path == "" {
@@ -117,7 +117,7 @@ func (r *rejects) start(size int64) error {
 	return nil
 }
 
-// open opens the path to be written at its end: what came there unseen is not destroyed.
+// open opens the path for appending, so that it can't destroy rows written meanwhile.
 func (r *rejects) open() error {
 	f, err := os.OpenFile(r.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -195,7 +195,7 @@ func (r *rejects) write(b []byte) error {
 	return nil
 }
 
-// flush brings what was added into the file.
+// flush writes the added rows to the file.
 func (r *rejects) flush() error {
 	if r.file == nil {
 		return nil

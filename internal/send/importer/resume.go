@@ -133,7 +133,7 @@ func (r *run) place() checkpoint {
 // storeOrWarn writes a checkpoint in the course of the import: where none can be written it goes on without.
 func (r *run) storeOrWarn() {
 	if r.pub != nil {
-		r.warnOnce(r.journal.store(r.pub.Accepted()))
+		r.warnOnce(r.journal.store(r.pub.TakeAccepted()))
 	}
 }
 

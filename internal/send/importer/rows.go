@@ -29,7 +29,7 @@ type dialect struct {
 	delimiter byte
 	quote     byte // 0: none
 	bars      bool // a *.tbl of TPC-H: rows may end with a delimiter
-	guarded   bool // nobody said which quote: see recordRows.swallowed
+	guarded   bool // the quote was not set by a flag: see recordRows.swallowed
 }
 
 // dialectOf tells a file's dialect. A file of rejected rows has that of the file that they come from.
@@ -144,7 +144,7 @@ func (r *run) openCSV(d dialect) error {
 	return nil
 }
 
-// headerHint adds to an error what may be meant, where the header looks like something else.
+// headerHint adds a suggestion to an error if the header looks like another format.
 func headerHint(err error, header []string, named bool, d dialect) error {
 	if named {
 		return err
@@ -181,7 +181,7 @@ func (m *Mapping) isPlain() bool {
 	return m.Tenant == "" && len(m.Columns) == 0 && len(m.Attributes) == 0 && !m.AllAttributes && m.IDs == ""
 }
 
-// settings is a hash of what decides which commands a row becomes, and of where they go.
+// settings is a hash of the flags that decide a row's commands and their queue.
 func (o *Options) settings() string {
 	of := []any{o.Format, o.Delimiter, o.Header, o.Mapping, o.Queue.URL, o.Rejected}
 	if o.Quote != QuoteAuto { // so that checkpoints from before there was a choice stay good
@@ -199,7 +199,7 @@ type recordRows struct {
 	dialect dialect
 	mapping *tableMapping
 	header  []string
-	counts  *Counts // of the run: of what is passed over
+	counts  *Counts // the run's, for skipped rows
 }
 
 func (r *recordRows) read(dst []messages.Decoded, number uint64) ([]messages.Decoded, *messages.Error, error) {

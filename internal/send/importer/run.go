@@ -47,7 +47,7 @@ type reading struct {
 	rows   rowReader
 }
 
-// prepare finds out what can be wrong with a file before anything is sent. It leaves the file open where it can't be
+// prepare checks a file before anything is sent. It leaves the file open where it can't be
 // opened again, or reading goes on far within it.
 func (r *run) prepare() (err error) {
 	r.journal.path = CheckpointPath(r.name)
@@ -130,7 +130,7 @@ func (r *run) do() (result Result, err error) {
 		cfg := o.Publish
 		cfg.Scope = r.scope
 		if !o.Queue.FIFO && (o.Rate > 0 || r.stream) {
-			cfg.Linger = time.Second // what trickles in should not wait for a pack to fill
+			cfg.Linger = time.Second // slow input should not wait for a pack to fill
 		}
 		r.pub = publish.New(r.ctx, o.API, o.Queue, cfg)
 	}
@@ -156,7 +156,7 @@ func (r *run) do() (result Result, err error) {
 		result.Problem = &FileError{r.name, "all its rows were read, but behind its compressed data are bytes that are not: part of it may be missing", nil}
 	}
 	result.Counts = r.counts
-	if r.pub != nil { // r.counts has what was packed
+	if r.pub != nil { // r.counts counts packed commands
 		result.Commands = resumed.Commands + result.Messages.Commands
 		result.WriteUnits = resumed.WriteUnits + result.Messages.WriteUnits
 	}

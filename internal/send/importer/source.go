@@ -14,7 +14,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// maxZstdWindow bounds what decompressing takes; files made with zstd --long=25 and above need more.
+// maxZstdWindow bounds the memory for decompression; files made with zstd --long=25 and above need more.
 const maxZstdWindow = 32 << 20
 
 // source is an open input: decompressed, without a byte order mark.
@@ -23,11 +23,11 @@ type source struct {
 	read  atomic.Int64
 	bytes *bufio.Reader
 	close func()
-	// trailing says, at the end, that bytes follow the compressed data that are none.
+	// trailing reports, at the end, whether other bytes follow the compressed data.
 	trailing bool
 }
 
-// countingReader counts what is read of the file, for the progress bar.
+// countingReader counts the bytes read from the file, for the progress bar.
 type countingReader struct {
 	r io.Reader
 	n *atomic.Int64
@@ -53,7 +53,7 @@ func cantOpen(name string, err error) error {
 }
 
 // interruptible reads in a goroutine of its own, because a read from a pipe or a terminal, and the opening of a pipe,
-// end only when somebody writes: this way ctx ends them at once. The goroutine may outlive the import; the program
+// end only when another process writes: this way ctx ends them at once. The goroutine may outlive the import; the program
 // ends then.
 func interruptible(ctx context.Context, open func() (io.ReadCloser, error)) *io.PipeReader {
 	out, in := io.Pipe()
@@ -70,12 +70,12 @@ func interruptible(ctx context.Context, open func() (io.ReadCloser, error)) *io.
 	return out
 }
 
-// input is what a name on the command line is of.
+// input describes the source that a name on the command line stands for.
 type input struct {
 	name   string      // "-" for standard input
 	info   os.FileInfo // nil for standard input that is no file
 	stream bool        // see isStream
-	beside string      // what the name of a file beside it begins with
+	beside string      // prefix for the names of files beside it
 }
 
 // same says whether two names are of one file, or of one stream.
@@ -83,7 +83,7 @@ func (in input) same(other input) bool {
 	return in.name == other.name || !in.stream && os.SameFile(in.info, other.info)
 }
 
-// look finds out what a name is of.
+// look inspects the source that a name stands for.
 func look(name string, stdin io.Reader) (in input, err error) {
 	if name == "-" {
 		if f, ok := stdin.(*os.File); ok {
@@ -193,7 +193,7 @@ func (g *gzipReader) Read(b []byte) (int, error) {
 	}
 }
 
-// next goes to the next member; the error is io.EOF where there is none.
+// next goes to the next member; the error is io.EOF after the last.
 func (g *gzipReader) next() error {
 	for padded := false; ; padded = true {
 		next, err := g.file.Peek(2)
@@ -215,7 +215,7 @@ func (g *gzipReader) next() error {
 	}
 }
 
-// zstdReader notes bytes behind the last frame that are none.
+// zstdReader notes other bytes after the last frame.
 type zstdReader struct {
 	z      *zstd.Decoder
 	source *source

@@ -17,7 +17,7 @@ const MaxRowBytes = limits.SQSMessageBytes
 type window struct {
 	r          io.Reader
 	buf        []byte // of fixed size: a row and its line ending, and room to read on
-	start, end int    // what of buf was read and not consumed
+	start, end int    // the part of buf that was read and not consumed
 	eof        bool
 	err        error // of reading, other than io.EOF
 	offset     int64 // of start within the input
@@ -33,7 +33,7 @@ func newWindow(r io.Reader, most int) *window {
 	return w
 }
 
-// data is what can be seen.
+// data returns the unconsumed bytes.
 func (w *window) data() []byte { return w.buf[w.start:w.end] }
 
 // empty says that nothing can be seen.
@@ -70,7 +70,7 @@ func (w *window) more() bool {
 }
 
 // endLinesByCR finds out whether the first line ends with a CR alone, as old Macs and Excel's "CSV (Macintosh)" write it.
-// Then all lines may. An end within quotes is none. Nothing is consumed.
+// Then all lines may. A line end within quotes doesn't count. Nothing is consumed.
 func (w *window) endLinesByCR(quote byte) {
 	quoted := false
 	for i := 0; ; i++ {
@@ -145,7 +145,7 @@ func (w *window) consume(n, lines int) {
 	w.line += int64(lines)
 }
 
-// skipLine moves behind the next line ending, however far it is, and says whether it saw quotes; quote 0 is none.
+// skipLine moves behind the next line ending, however far it is, and says whether it saw quotes; quote 0 means no quotes.
 func (w *window) skipLine(quote byte) (quotes bool) {
 	for {
 		line, lines := w.data(), 0

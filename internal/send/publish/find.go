@@ -6,7 +6,7 @@ import (
 	"tributary/internal/aws/queues"
 )
 
-// Find looks up a queue by its name or URL. The error is a *queues.NotFoundError where there is none.
+// Find looks up a queue by its name or URL. The error is a *queues.NotFoundError if there is no such queue.
 func Find(ctx context.Context, api queues.ReadAPI, nameOrURL string) (Queue, error) {
 	a, err := queues.Read(ctx, api, nameOrURL)
 	if err != nil {

@@ -1,13 +1,12 @@
-// Package publish sends commands to the queue: packed by tenant, batched, in order per key where the queue keeps
-// order, with bounded memory, and with exactly what SQS refused sent again.
+// Package publish sends commands to the queue. It packs them by tenant, batches the messages, keeps the order per key if
+// the queue does, bounds its memory, and sends again exactly the refused entries.
 //
 // The path of a command: Add encodes it into the open pack of its group. A pack that is full, or that has to make
 // room, becomes a message and waits. A sender takes up to ten waiting messages, at most 1 MiB of them, for one
-// SendMessageBatch. On a FIFO queue a group has at most one message under way, so that a refused message can't be
+// SendMessageBatch. On a FIFO queue a group has at most one message in flight, so that a refused message can't be
 // overtaken by the next one of its group.
 //
-// Without Linger, what is packed together depends on the commands alone and not on time: that is what makes the
-// deduplication ids of a rerun the same.
+// Without Linger, packing depends on the commands alone and not on time. So a rerun makes the same deduplication ids.
 package publish
 
 import (
@@ -28,7 +27,7 @@ type Queue struct {
 	Name string // as the user gave it, for messages to people
 	URL  string
 	FIFO bool
-	// MessageBytes is the queue's MaximumMessageSize; 0 means SQS's own limit.
+	// MessageBytes is the queue's MaximumMessageSize; 0 means the limit of SQS.
 	MessageBytes int
 }
 
@@ -44,7 +43,7 @@ const (
 	DefaultPatience = 2 * time.Minute
 )
 
-// packBytes is what a pack takes beside its body: itself, its key, its place in the map and what its body has spare.
+// packBytes is the memory of a pack besides its body: itself, its key, its map entry and its body's spare capacity.
 const packBytes = 512
 
 // waitingBytes is how much full packs may hold that no sender has taken yet: enough for the next two calls.
@@ -60,9 +59,9 @@ type Config struct {
 	// Linger is how long a command may wait for others before it is sent all the same; 0 means until the pack is
 	// full or the publisher closes.
 	Linger time.Duration
-	// Scope keeps deduplication ids apart: what is sent again in another scope counts as new.
+	// Scope keeps deduplication ids apart: a message sent again in another scope counts as new.
 	Scope string
-	// Trace returns the W3C trace context for the message attributes of what is sent; empty strings are left out.
+	// Trace returns the W3C trace context for the attributes of each message; empty strings are left out.
 	Trace func(context.Context) (traceparent, tracestate string)
 }
 
@@ -78,7 +77,7 @@ func (e *TooLargeError) Error() string {
 // ErrClosed is returned by a publisher that was closed.
 var ErrClosed = errors.New("publisher is closed")
 
-// Stats count what SQS has accepted, and what that took.
+// Stats count what SQS has accepted, and the calls it took.
 type Stats struct {
 	Commands int64
 	Messages int64
@@ -86,7 +85,7 @@ type Stats struct {
 	Calls    int64 // SendMessageBatch calls, failed ones included
 	Units    int64 // the 64 KiB units that SQS bills for these calls
 	Refused  int64 // entries that SQS refused for a while
-	// WriteUnits is what DynamoDB takes for these commands, as Add was told.
+	// WriteUnits is the sum of the units given to Add.
 	WriteUnits int64
 }
 
@@ -113,7 +112,7 @@ type Publisher struct {
 	scratch []byte // Add's own
 
 	mu             sync.Mutex
-	changed        sync.Cond // broadcast when what follows changes
+	changed        sync.Cond // broadcast when the fields below change
 	packs          map[packKey]*pack
 	oldest, newest *pack // all packs, as a list by age
 	open           int   // bytes of them
@@ -178,8 +177,8 @@ func New(ctx context.Context, api API, q Queue, cfg Config) *Publisher {
 }
 
 // Add packs a valid command. At is its position in what it came from: with the content it makes up the deduplication
-// id. Units is what DynamoDB takes to write it, for Stats. Add waits while the senders are behind. A *TooLargeError means that this command can't be sent and others can;
-// any other error is the publisher's failure. The command's strings are not kept.
+// id. Units are the write units it costs, for Stats. Add waits while the senders are behind. A *TooLargeError means that
+// only this command can't be sent; any other error is the publisher's failure. The command's strings are not kept.
 func (p *Publisher) Add(c *messages.Command, at, units int64) error {
 	if err := p.Fits(c); err != nil {
 		return err
@@ -237,7 +236,7 @@ func (p *Publisher) usable() error {
 	return p.failed
 }
 
-// overhead is what the attributes of a message of this tenant take at most.
+// overhead is the maximum size of the attributes of a message of this tenant.
 func (p *Publisher) overhead(tenant string) int {
 	n := len(attributeTenant) + len(attributeType) + len(tenant)
 	if p.cfg.Trace != nil {
@@ -320,7 +319,7 @@ func (p *Publisher) sealNow(k *pack) {
 const CutBytes = 64 << 20
 
 // CutDue says that a cut now would cost little, because few packs are open beside those sent since the last one, or
-// that it has been long. It depends on what was added since then and on nothing else.
+// that it has been long. It depends only on the commands added since then.
 func (p *Publisher) CutDue() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -345,8 +344,8 @@ func (p *Publisher) Cut() (int64, error) {
 	return p.accepted + int64(len(p.cuts)) - 1, nil
 }
 
-// Accepted returns how many cuts have everything before them accepted by SQS.
-func (p *Publisher) Accepted() int64 {
+// TakeAccepted returns how many cuts have everything before them accepted by SQS.
+func (p *Publisher) TakeAccepted() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.cuts) > 1 && p.cuts[0] == 0 {
@@ -363,7 +362,7 @@ func (p *Publisher) Stats() Stats {
 	return p.stats
 }
 
-// Close sends what is left, waits until SQS has accepted it, and ends the senders. It returns the publisher's
+// Close sends the remaining messages, waits until SQS has accepted them, and ends the senders. It returns the publisher's
 // failure, if there was one; then not everything was accepted.
 func (p *Publisher) Close() error {
 	if _, err := p.Cut(); errors.Is(err, ErrClosed) {

@@ -322,12 +322,12 @@ func TestCuts(t *testing.T) {
 			synctest.Wait() // calls begin in the order of the cuts
 		}
 		time.Sleep(time.Second)
-		if got := p.Accepted(); got != 0 {
+		if got := p.TakeAccepted(); got != 0 {
 			t.Errorf("accepted %d cuts while the first call has no answer", got)
 		}
 		close(release)
 		time.Sleep(time.Second)
-		if got := p.Accepted(); got != 3 {
+		if got := p.TakeAccepted(); got != 3 {
 			t.Errorf("accepted %d cuts of 3", got)
 		}
 		if err := p.Close(); err != nil {

@@ -19,7 +19,7 @@ import (
 	"tributary/internal/aws/queues"
 )
 
-// API is what publishing asks of SQS. The publisher retries by itself: see Client.
+// API lists the SQS calls that publishing makes. The publisher does its own retries: see Client.
 type API interface {
 	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error)
 }
@@ -55,7 +55,7 @@ func (m *message) trace(parent, state string) {
 
 // RefusedError says that SQS refused a message for good.
 type RefusedError struct {
-	Code, Message string // SQS's own
+	Code, Message string // as SQS reported them
 }
 
 func (e *RefusedError) Error() string { return fmt.Sprintf("%s: %s", e.Code, e.Message) }
@@ -128,7 +128,7 @@ func (p *Publisher) pick() (batch []*message, full bool) {
 	return batch, false
 }
 
-// remove takes a batch out of what waits.
+// remove takes a batch out of the waiting messages.
 func (p *Publisher) remove(batch []*message) {
 	kept, next := p.waiting[:0], 0
 	for _, m := range p.waiting { // the batch has the order of waiting
@@ -177,7 +177,7 @@ func (p *Publisher) flushLate() {
 	}
 }
 
-// send brings a batch to SQS: what is refused is sent again, alone, until all is accepted or patience ends.
+// send sends a batch to SQS. It sends refused entries again, alone, until all are accepted or patience ends.
 func (p *Publisher) send(batch []*message) error {
 	lastAccepted := time.Now()
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
@@ -205,8 +205,8 @@ func (p *Publisher) send(batch []*message) error {
 	}
 }
 
-// call makes one SendMessageBatch and returns what has to be sent again, and why. The error is for what will not
-// succeed however often it is tried.
+// call makes one SendMessageBatch and returns the entries to send again, and why. The error means that no retry
+// can succeed.
 func (p *Publisher) call(batch []*message) (refused []*message, problem, err error) {
 	in := sqs.SendMessageBatchInput{QueueUrl: &p.queue.URL, Entries: make([]types.SendMessageBatchRequestEntry, len(batch))}
 	bytes := 0
@@ -216,13 +216,13 @@ func (p *Publisher) call(batch []*message) (refused []*message, problem, err err
 	}
 	out, err := p.api.SendMessageBatch(p.ctx, &in)
 	if err != nil {
-		p.settle(bytes, nil, 0)
+		p.record(bytes, nil, 0)
 		if p.ctx.Err() == nil && retryable.IsErrorRetryable(err) {
 			return batch, err, nil
 		}
 		return nil, nil, fmt.Errorf("send to queue %s: %w", p.queue.Name, err)
 	}
-	// Only what SQS says that it accepted is accepted.
+	// An entry counts as accepted only if SQS says so.
 	var accepted []*message
 	ok := make([]bool, len(batch))
 	for i := range out.Successful {
@@ -236,7 +236,7 @@ func (p *Publisher) call(batch []*message) (refused []*message, problem, err err
 			refused = append(refused, m)
 		}
 	}
-	p.settle(bytes, accepted, len(refused))
+	p.record(bytes, accepted, len(refused))
 	for i := range out.Failed {
 		f := &out.Failed[i]
 		why := &RefusedError{Code: aws.ToString(f.Code), Message: aws.ToString(f.Message)}
@@ -262,8 +262,8 @@ func (p *Publisher) tenantOf(batch []*message, f *types.BatchResultErrorEntry) s
 	return batch[n].key.tenant
 }
 
-// settle counts a call and what it brought.
-func (p *Publisher) settle(bytes int, accepted []*message, refused int) {
+// record counts a call and its results.
+func (p *Publisher) record(bytes int, accepted []*message, refused int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stats.Calls++

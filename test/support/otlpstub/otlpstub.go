@@ -23,7 +23,7 @@ type Span struct {
 // Attributes are the span's attributes as texts and numbers.
 func (s *Span) Attributes() map[string]any { return values(s.GetAttributes()) }
 
-// Collector keeps what it is sent.
+// Collector keeps the spans that it receives.
 type Collector struct {
 	URL string // for OTEL_EXPORTER_OTLP_ENDPOINT
 

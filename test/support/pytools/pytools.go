@@ -22,7 +22,7 @@ const (
 // Tool is an installed Python package.
 type Tool struct {
 	Python string // the interpreter
-	Folder string // where the package and what it needs are
+	Folder string // the package and its dependencies
 }
 
 // Need installs a requirement unless it is there, or skips the test, loudly: with CI=true it fails instead.

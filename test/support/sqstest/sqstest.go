@@ -45,7 +45,7 @@ func (m *Message) Commands() []messages.Command {
 // Queue is one queue. Its exported fields are set before the first call.
 type Queue struct {
 	FIFO         bool
-	MessageBytes int           // MaximumMessageSize; 0: SQS's own
+	MessageBytes int           // MaximumMessageSize; 0: the limit of SQS
 	Latency      time.Duration // of each call
 	// Refuse is asked of every entry: a code means that SQS refuses it, "" that it is accepted.
 	Refuse func(call, entry int, e *types.SendMessageBatchRequestEntry) string
@@ -97,7 +97,7 @@ var (
 	groupForm = regexp.MustCompile("^[A-Za-z0-9!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~]{1,128}$")
 )
 
-// SendMessageBatch does what SQS does.
+// SendMessageBatch behaves as SQS does.
 func (q *Queue) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
 	q.mu.Lock()
 	call := q.calls

@@ -1,4 +1,4 @@
-// Package standin is what the demo and tests need to run the programs against something that stands in for AWS.
+// Package standin helps the demo and tests to run the programs against a stand-in for AWS.
 package standin
 
 import (
