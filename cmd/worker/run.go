@@ -41,6 +41,10 @@ import (
 // visibility and writes, each at most 64 by default.
 const workerConnections = 320
 
+// tombstoneAge is how long the tombstone of a versioned delete stays. An older command can stay on the queue for 14 days, on the
+// dead-letter queue for 14 more, and longer if it is redriven between them. The rest is reserve.
+const tombstoneAge = 45 * 24 * time.Hour
+
 type runCmd struct {
 	names
 	query.Config
@@ -214,7 +218,7 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 		}
 		transport := awsclient.Transport(cfg)
 		w.writer = writer.New(c.writerConfig(),
-			awsjson.NewTable(ddb, transport, c.Table, awsjson.TombstoneAge, m.Request, m.ConsumedUnits.Add), &m.Writer, log.Logger)
+			awsjson.NewTable(ddb, transport, c.Table, tombstoneAge, m.Request, m.ConsumedUnits.Add), &m.Writer, log.Logger)
 		w.consumer = consumer.New(settings,
 			awsjson.NewQueue(client, transport, queue.URL, m.Request, func(id string, why error) {
 				m.Unreadable.Inc()

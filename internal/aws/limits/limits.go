@@ -49,8 +49,6 @@ const (
 	DynamoDBNesting = 32
 	// DynamoDBWriteUnitBytes is what one write unit pays for.
 	DynamoDBWriteUnitBytes = 1 << 10
-	// DynamoDBPartitionWriteUnits is what one partition writes in a second.
-	DynamoDBPartitionWriteUnits = 1000
 	// DynamoDBPageBytes is the most bytes that a Query reads before it returns a page.
 	DynamoDBPageBytes = 1 << 20
 )
