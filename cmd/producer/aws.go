@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	smithylogging "github.com/aws/smithy-go/logging"
@@ -68,13 +66,5 @@ func (q *queueFlag) connect(ctx context.Context, s *cli.Streams, connections int
 	return c, nil
 }
 
-// explain makes of an error what a person can act on.
-func explain(err error) error {
-	if missing, ok := errors.AsType[*queues.NotFoundError](err); ok {
-		return fmt.Errorf("%w: worker setup makes it", missing)
-	}
-	if errors.Is(err, context.Canceled) {
-		return errors.New("interrupted")
-	}
-	return awsclient.Explain(err)
-}
+// explain is queues.Explain with what to do about a missing queue.
+func explain(err error) error { return queues.Explain(err, "worker setup makes it") }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -37,10 +36,3 @@ func suggestSetup(err error) error {
 	}
 	return err
 }
-
-// output is the flag of commands that a script may want to read.
-type output struct{ cli.Output }
-
-func (o *output) json() bool { return o.JSON() }
-
-func writeJSON(w io.Writer, value any) error { return cli.WriteJSON(w, value) }

@@ -12,7 +12,7 @@ import (
 )
 
 type tokenCmd struct {
-	output
+	cli.Output
 	Tenants []string      `arg:"" name:"tenant" help:"Tenants that the token may read; '*' for every tenant."`
 	Name    string        `env:"TRIBUTARY_TOKEN_NAME" required:"" placeholder:"NAME" help:"Who holds it. Logs show the name, never the token."`
 	Valid   time.Duration `env:"TRIBUTARY_TOKEN_VALID" default:"2160h" help:"For how long it is good (${default}, 90 days)."`
@@ -44,8 +44,8 @@ func (c *tokenCmd) Run(_ context.Context, s *cli.Streams) error {
 		}
 		return err
 	}
-	if c.json() {
-		return writeJSON(s.Out, struct {
+	if c.JSON() {
+		return cli.WriteJSON(s.Out, struct {
 			Token string `json:"token"`
 			auth.Entry
 		}{token, entry})

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -195,67 +194,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 func (s *Server) isDraining() bool { return s.draining.Load() || s.asked != nil && s.asked() }
-
-// certificate serves a certificate from files and reads them again when they change, as they do when it is renewed.
-type certificate struct {
-	certFile, keyFile string
-	log               *slog.Logger
-	current           atomic.Pointer[loadedCertificate]
-}
-
-type loadedCertificate struct {
-	tls     tls.Certificate
-	checked time.Time
-	changed [2]time.Time
-}
-
-// certificateCheck is how often, at most, a handshake looks whether the files have changed.
-const certificateCheck = 10 * time.Second
-
-func openCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, error) {
-	c := &certificate{certFile: certFile, keyFile: keyFile, log: log}
-	loaded, err := c.load(time.Now())
-	if err != nil {
-		return nil, err
-	}
-	c.current.Store(loaded)
-	return c, nil
-}
-
-func (c *certificate) load(now time.Time) (*loadedCertificate, error) {
-	l := &loadedCertificate{checked: now}
-	for i, name := range []string{c.certFile, c.keyFile} {
-		info, err := os.Stat(name)
-		if err != nil {
-			return nil, fmt.Errorf("--tls-cert and --tls-key: read certificate: %w", err)
-		}
-		l.changed[i] = info.ModTime()
-	}
-	if last := c.current.Load(); last != nil && last.changed == l.changed {
-		l.tls = last.tls
-		return l, nil
-	}
-	var err error
-	if l.tls, err = tls.LoadX509KeyPair(c.certFile, c.keyFile); err != nil {
-		return nil, fmt.Errorf("--tls-cert %s and --tls-key %s: read certificate: %w", c.certFile, c.keyFile, err)
-	}
-	return l, nil
-}
-
-// get returns the certificate for a handshake. Files that are broken or half-written leave the last one in force.
-func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	current := c.current.Load()
-	if now := time.Now(); now.Sub(current.checked) >= certificateCheck {
-		loaded, err := c.load(now)
-		if err != nil {
-			c.log.Error("certificate not read, its last good state stays in force", "error", err)
-			loaded = &loadedCertificate{tls: current.tls, checked: now, changed: current.changed}
-		}
-		c.current.Store(loaded)
-		current = loaded
-	}
-	return &current.tls, nil
-}
 
 // Handler is the API without its listener.
 func (s *Server) Handler() http.Handler { return s.handler }

@@ -250,7 +250,10 @@ func (t *Table) Probe(ctx context.Context, c *messages.Command) error {
 	err := t.client.call(ctx, "PutItem", t.appendProbe(nil, c, time.Now()), func(answer string) error {
 		s := rawjson.New(answer)
 		s.Skip()
-		return s.End()
+		if err := s.End(); err != nil {
+			return err
+		}
+		return nil
 	})
 	if _, refused := errors.AsType[*types.ConditionalCheckFailedException](err); refused {
 		return nil

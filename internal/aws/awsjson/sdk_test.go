@@ -283,8 +283,7 @@ func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 			return err
 		}, func(ctx context.Context) error {
 			if w.Command.IsDelete() { // the time is an argument below PutVersion
-				err := p.table.client.call(ctx, "PutItem", p.table.appendPut(nil, w, now), func(string) error { return nil })
-				return err
+				return p.table.client.call(ctx, "PutItem", p.table.appendPut(nil, w, now), func(string) error { return nil })
 			}
 			return p.table.PutVersion(ctx, w)
 		})
@@ -293,8 +292,7 @@ func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 			return err
 		}, func(ctx context.Context) error {
 			if w.Command.IsDelete() {
-				err := p.table.client.call(ctx, "PutItem", p.table.appendProbe(nil, &w.Command, now), func(string) error { return nil })
-				return err
+				return p.table.client.call(ctx, "PutItem", p.table.appendProbe(nil, &w.Command, now), func(string) error { return nil })
 			}
 			return p.table.Probe(ctx, &w.Command)
 		})

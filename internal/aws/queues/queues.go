@@ -13,13 +13,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"tributary/internal/aws/awsclient"
 )
 
 const (
 	fifoSuffix       = ".fifo"
 	deadLetterSuffix = "-dlq"
-	// nameMax is the longest name, ".fifo" included ("Amazon SQS standard queue quotas").
-	nameMax = 80
+	// maxName is the longest name, ".fifo" included ("Amazon SQS standard queue quotas").
+	maxName = 80
 )
 
 var (
@@ -120,8 +122,8 @@ func Check(nameOrURL string) error {
 		return fmt.Errorf("queue %q has no name", nameOrURL)
 	case strings.HasPrefix(name, "arn:"):
 		return fmt.Errorf("queue %q is an ARN: give the queue's name or its URL", nameOrURL)
-	case len(name) > nameMax:
-		return fmt.Errorf("queue name %.20q… has %d characters: SQS allows %d", name, len(name), nameMax)
+	case len(name) > maxName:
+		return fmt.Errorf("queue name %.20q… has %d characters: SQS allows %d", name, len(name), maxName)
 	case !nameForm.MatchString(name):
 		return fmt.Errorf("queue name %q: SQS allows letters, digits, - and _, and .fifo at the end", name)
 	}
@@ -152,4 +154,15 @@ func Wrap(nameOrURL string, err error) error {
 		return &NotFoundError{Queue: nameOrURL, Err: err}
 	}
 	return err
+}
+
+// Explain shortens an error of a command for a person. It adds remedy to the error of a queue that does not exist.
+func Explain(err error, remedy string) error {
+	if missing, ok := errors.AsType[*NotFoundError](err); ok {
+		return fmt.Errorf("%w (%s)", missing, remedy)
+	}
+	if errors.Is(err, context.Canceled) {
+		return errors.New("interrupted")
+	}
+	return awsclient.Explain(err)
 }

@@ -42,13 +42,13 @@ type Moved struct {
 }
 
 func (m *Moved) refuse(why string) {
-	if m.Refused++; len(m.Refusals) < refusalsMax {
+	if m.Refused++; len(m.Refusals) < maxRefusals {
 		m.Refusals = append(m.Refusals, why)
 	}
 }
 
-// refusalsMax is how many refusals are told in words.
-const refusalsMax = 5
+// maxRefusals is how many refusals are told in words.
+const maxRefusals = 5
 
 // Redrive sends the letters that the filter chooses to the target. A letter is removed from the dead-letter queue
 // only once the target has accepted it: whatever happens, it is in one queue at least. An error of the target or

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// groupsMax bounds how many pairs of reason and tenant a summary tells apart.
-const groupsMax = 10_000
+// maxGroups bounds how many pairs of reason and tenant a summary tells apart.
+const maxGroups = 10_000
 
 // OtherTenants stands for the tenants of a summary that has too many.
 const OtherTenants = "_other"
@@ -46,7 +46,7 @@ func (s *Summary) Add(l *Letter) {
 	s.Letters++
 	key := [2]string{l.Reason, l.TenantID}
 	g := s.groups[key]
-	if g == nil && len(s.groups) >= groupsMax {
+	if g == nil && len(s.groups) >= maxGroups {
 		key[1] = OtherTenants
 		g = s.groups[key]
 	}

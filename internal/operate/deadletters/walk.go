@@ -10,12 +10,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"golang.org/x/sync/errgroup"
 
 	"tributary/internal/aws/limits"
+	"tributary/internal/aws/queues"
 )
 
 // SQS has no call that looks at a message without receiving it. A walk receives every letter with a visibility
@@ -29,11 +29,11 @@ import (
 const (
 	// visibility is how long letters stay invisible where the program is killed and can't give them back.
 	visibility = 15 * time.Minute
-	// holdMax is how many letters a walk holds at most: SQS lets 120,000 be in flight, for everybody who reads.
-	holdMax = 100_000
-	// sentMax is how many of these ids a walk remembers: it takes far longer to send as many than the clock needs
+	// maxHeld is how many letters a walk holds at most: SQS lets 120,000 be in flight, for everybody who reads.
+	maxHeld = 100_000
+	// maxSent is how many of these ids a walk remembers: it takes far longer to send as many than the clock needs
 	// to tell what comes back.
-	sentMax = 100_000
+	maxSent = 100_000
 	// emptyWait is the long poll after which the queue counts as read to its end. A long poll asks all of SQS's
 	// servers, a short one only some ("Amazon SQS short and long polling").
 	emptyWait = 1 * time.Second
@@ -54,12 +54,28 @@ type QueueAPI interface {
 // Box is a dead-letter queue.
 type Box struct {
 	API  QueueAPI
+	Name string
 	URL  string
 	FIFO bool
 	// Hold is how many letters a walk holds at most; 0 means 100,000.
 	Hold int
 	// Progress is told every few seconds how many letters were looked at. It may be nil.
 	Progress func(looked int)
+}
+
+// OpenAPI is what Open asks of SQS.
+type OpenAPI interface {
+	queues.API
+	QueueAPI
+}
+
+// Open finds a dead-letter queue by its name or URL. The error is a *queues.NotFoundError if there is none.
+func Open(ctx context.Context, api OpenAPI, nameOrURL string) (*Box, error) {
+	url, err := queues.URL(ctx, api, nameOrURL)
+	if err != nil {
+		return nil, err
+	}
+	return &Box{API: api, Name: queues.Name(nameOrURL), URL: url, FIFO: queues.IsFIFO(nameOrURL)}, nil
 }
 
 // Walked says how far a walk came.
@@ -93,11 +109,12 @@ type walk struct {
 // walk visits every letter once, up to ten at a time and by several readers at once, and gives back what visit
 // didn't remove.
 func (b *Box) walk(ctx context.Context, readers int, visit func(context.Context, *walk, []*Letter) error) (Walked, error) {
-	waiting, elsewhere, began, err := b.count(ctx)
+	queue, err := queues.ReadURL(ctx, b.API, b.Name, b.URL)
 	if err != nil {
 		return Walked{}, err
 	}
-	w := &walk{box: b, began: began, visit: visit, held: map[string]string{}, sent: map[string]bool{}, sending: map[chan struct{}]bool{}}
+	depth := queue.Depth()
+	w := &walk{box: b, began: began(queue), visit: visit, held: map[string]string{}, sent: map[string]bool{}, sending: map[chan struct{}]bool{}}
 	stopProgress := w.report()
 	group, groupCtx := errgroup.WithContext(ctx)
 	for range readers {
@@ -108,31 +125,22 @@ func (b *Box) walk(ctx context.Context, readers int, visit func(context.Context,
 	if err == nil {
 		err = ctx.Err()
 	}
-	walked := Walked{Looked: w.looked, Full: w.isFull(), Elsewhere: elsewhere}
+	walked := Walked{Looked: w.looked, Full: w.isFull(), Elsewhere: int(depth.InFlight)}
 	if err == nil {
-		walked.Unseen = max(0, waiting-w.looked)
+		walked.Unseen = max(0, int(depth.Visible)-w.looked)
 	}
 	walked.Stuck = w.giveBack(context.WithoutCancel(ctx))
 	return walked, err
 }
 
-// count asks SQS how many letters wait and how many are in flight, and what time it is.
-func (b *Box) count(ctx context.Context) (waiting, elsewhere int, now time.Time, err error) {
-	out, err := b.API.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &b.URL, AttributeNames: []types.QueueAttributeName{
-		types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
-	}})
-	if err != nil {
-		return 0, 0, now, fmt.Errorf("read attributes of dead-letter queue: %w", err)
+// began is the time from which letters are new to a walk that begins now, by SQS's clock. The Date header has whole seconds, so
+// letters of the current second count as older.
+func began(queue *queues.Attributes) time.Time {
+	now := queue.ServerTime
+	if now.IsZero() {
+		now = queue.LocalTime
 	}
-	// Counts are approximate in any case: one that can't be read is 0.
-	waiting, _ = strconv.Atoi(out.Attributes[string(types.QueueAttributeNameApproximateNumberOfMessages)])
-	elsewhere, _ = strconv.Atoi(out.Attributes[string(types.QueueAttributeNameApproximateNumberOfMessagesNotVisible)])
-	now, ok := middleware.GetServerTime(out.ResultMetadata)
-	if !ok {
-		now = time.Now()
-	}
-	// The Date header has whole seconds: letters of the second under way are there already.
-	return waiting, elsewhere, now.Add(time.Second), nil
+	return now.Add(time.Second)
 }
 
 // report tells box.Progress how far the walk is, until the returned function is called.
@@ -223,7 +231,7 @@ func (w *walk) send() (took func(ids []string)) {
 	return func(ids []string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		for _, id := range ids[:min(len(ids), sentMax-len(w.sent))] {
+		for _, id := range ids[:min(len(ids), maxSent-len(w.sent))] {
 			w.sent[id] = true
 		}
 		delete(w.sending, done)
@@ -267,7 +275,7 @@ func (b *Box) hold() int {
 	if b.Hold > 0 {
 		return b.Hold
 	}
-	return holdMax
+	return maxHeld
 }
 
 func (w *walk) isFull() bool {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"tributary/internal/base/files"
 	"tributary/internal/base/rawjson"
 )
 
@@ -34,6 +35,7 @@ const (
 // keySource holds the public keys of an issuer, from a file or a URL.
 type keySource struct {
 	log    *slog.Logger
+	path   string // of the file
 	url    Keys
 	client *http.Client
 	now    func() time.Time
@@ -41,8 +43,8 @@ type keySource struct {
 	// fetching has one place: who holds it fetches. Others wait for it, so that a new key is found by all at once.
 	fetching chan struct{}
 
-	mu      sync.Mutex // guards what follows
-	file    *watchedFile
+	mu      sync.Mutex   // guards what follows
+	file    *files.Watch // nil: keys come from a URL
 	keys    []publicKey
 	version int       // of keys: how often they were read
 	loaded  time.Time // when keys were read last; zero: never
@@ -66,7 +68,7 @@ func (k keySet) named(kid string) bool {
 func newKeySource(ctx context.Context, where Keys, log *slog.Logger) (*keySource, error) {
 	s := &keySource{log: log, now: time.Now, fetching: make(chan struct{}, 1)}
 	if !where.isURL() {
-		s.file = &watchedFile{path: string(where), limit: maxJWKSBytes, every: keysFileCheck}
+		s.path, s.file = string(where), files.NewWatch(keysFileCheck, string(where))
 		if err := s.readFile(s.now()); err != nil {
 			return nil, err
 		}
@@ -220,10 +222,14 @@ func (s *keySource) get(ctx context.Context) ([]byte, error) {
 
 // readFile reads the file if it changed; the caller holds mu, or is alone.
 func (s *keySource) readFile(now time.Time) error {
-	looked, _, err := s.file.refresh(now, func(text []byte) error {
-		keys, err := parseKeys(text)
+	looked, _, err := s.file.Update(now, func() error {
+		text, err := files.Read(s.path, maxJWKSBytes)
 		if err != nil {
 			return err
+		}
+		keys, err := parseKeys(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.path, err)
 		}
 		s.keys, s.loaded = keys, now
 		s.version++
