@@ -335,7 +335,7 @@ func (q *queue) delete(handle string, now time.Time) *apiError {
 
 // change sets the visibility timeout of a message in flight.
 func (q *queue) change(handle string, seconds int32, now time.Time) *apiError {
-	if seconds < 0 || seconds > int32(limits.SQSVisibilityMax/time.Second) {
+	if seconds < 0 || seconds > int32(limits.SQSMaxVisibility/time.Second) {
 		return errValue("VisibilityTimeout", seconds, "VisibilityTimeout must be an integer between 0 and 43200")
 	}
 	q.advance(now)
@@ -350,7 +350,7 @@ func (q *queue) change(handle string, seconds int32, now time.Time) *apiError {
 		return fail("MessageNotInflight", legacy+"MessageNotInflight", "The message referred to isn't in flight.")
 	}
 	timeout := time.Duration(seconds) * time.Second
-	if now.Add(timeout).Sub(m.received) > limits.SQSVisibilityMax {
+	if now.Add(timeout).Sub(m.received) > limits.SQSMaxVisibility {
 		return errValue("VisibilityTimeout", seconds, "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]")
 	}
 	if timeout == 0 {

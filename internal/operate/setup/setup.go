@@ -84,12 +84,13 @@ type Difference struct {
 	// Fatal means that the worker can't work with it.
 	Fatal bool `json:"fatal,omitempty"`
 
-	attribute types.QueueAttributeName // of a queue: what to set to value
+	// Attribute is the attribute of a queue that Plan.Update sets.
+	Attribute types.QueueAttributeName `json:"-"`
 	value     string
 }
 
-// settle gives a resource that was there its outcome.
-func (r *Resource) settle() {
+// conclude sets the outcome of a resource that was there already.
+func (r *Resource) conclude() {
 	r.Outcome = Unchanged
 	for _, d := range r.Differences {
 		if !d.Updated {

@@ -213,7 +213,7 @@ func (s *Setup) oldTable(ctx context.Context, plan *Plan) (*Resource, error) {
 			return as, err
 		}
 	}
-	as.settle()
+	as.conclude()
 	return as, nil
 }
 
