@@ -51,7 +51,7 @@ type Deps struct {
 	Draining func() bool
 }
 
-// Server is the query API. Make it with New, then Run it once.
+// Server is the query API. Make it with New, then call Listen and Serve once.
 type Server struct {
 	listen                      string
 	tls                         *certificate // nil: plain HTTP
@@ -142,17 +142,8 @@ func (s *Server) Listen(ctx context.Context) (net.Listener, error) {
 	return l, nil
 }
 
-// Run listens and serves until Shutdown, or until ctx ends, which is Shutdown with no time limit but that of the
-// requests themselves. It returns nil once the last request has been answered.
-func (s *Server) Run(ctx context.Context) error {
-	l, err := s.Listen(ctx)
-	if err != nil {
-		return err
-	}
-	return s.Serve(ctx, l)
-}
-
-// Serve is Run on a listener that is open already; it closes it.
+// Serve serves on a listener until Shutdown, or until ctx ends. The end of ctx is a Shutdown without a time limit, but requests have
+// their own. Serve returns nil once the last request has been answered. It closes the listener.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	background, stop := context.WithCancel(ctx)
 	done := make(chan struct{}, 2)
@@ -182,7 +173,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 // Shutdown stops accepting connections, answers 503 to requests that still come over open ones, and waits until those
 // under way are answered; exports end early, with a cursor. When ctx ends first, connections are cut. It may be called
-// before Run, more than once, and from several goroutines.
+// before Serve, more than once, and from several goroutines.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
 	s.http.SetKeepAlivesEnabled(false)

@@ -250,8 +250,16 @@ func differentTypes(definitions []types.AttributeDefinition) string {
 	return text
 }
 
-// CheckTable says why the worker can't write to a table, or returns nil. A table whose keys differ would refuse every write as
-// invalid, and good commands would end as dead letters.
+// Reach returns an error if DynamoDB can't be reached or does not know the table.
+func Reach(ctx context.Context, api DescribeTableAPI, name string) error {
+	if _, err := api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &name}); err != nil {
+		return fmt.Errorf("describe table %s: %w", name, err)
+	}
+	return nil
+}
+
+// CheckTable returns an error if the worker can't write to a table. A table whose keys differ would refuse every write as invalid,
+// and good commands would end as dead letters.
 func CheckTable(ctx context.Context, api DescribeTableAPI, name string) error {
 	out, err := api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &name})
 	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
