@@ -19,7 +19,7 @@ type queueFlag struct {
 	Queue string `default:"tributary-commands" placeholder:"NAME" help:"Queue of commands: name or URL (${default})."`
 }
 
-// connection is a queue that was found, and what talks to it.
+// connection is a queue and the clients for it.
 type connection struct {
 	queue publish.Queue
 	admin *sqs.Client // retries as the SDK does
@@ -29,7 +29,7 @@ type connection struct {
 	log     *logging.Log
 }
 
-// traced is what the publisher puts into messages so that workers go on with the trace.
+// traced returns the function that gives a message its trace context, so that workers continue the trace.
 func (c *connection) traced() func(context.Context) (string, string) {
 	return c.tracing.Injector(c.queue.Name)
 }
@@ -55,7 +55,7 @@ func (q *queueFlag) connect(ctx context.Context, s *cli.Streams, connections int
 	if err != nil {
 		return nil, err
 	}
-	cfg.Logger = smithylogging.Nop{} // what goes wrong comes back as an error
+	cfg.Logger = smithylogging.Nop{} // the SDK also returns what it would log
 	c := &connection{log: log}
 	c.tracing = telemetry.Start(ctx, "tributary-producer", log.Logger, s.Err)
 	c.tracing.Instrument(&cfg)

@@ -21,7 +21,7 @@ import (
 
 type dlqCmd struct {
 	List    dlqListCmd    `cmd:"" default:"withargs" help:"Count the letters by reason and tenant and show the newest."`
-	Show    dlqShowCmd    `cmd:"" help:"Show a letter whole."`
+	Show    dlqShowCmd    `cmd:"" help:"Show a whole letter."`
 	Redrive dlqRedriveCmd `cmd:"" help:"Send letters back to the queue."`
 	Export  dlqExportCmd  `cmd:"" help:"Write letters as JSON Lines, leaving them where they are."`
 	Drop    dlqDropCmd    `cmd:"" help:"Delete letters for good."`
@@ -29,8 +29,8 @@ type dlqCmd struct {
 
 // Help is what `worker dlq --help` says below the commands' list.
 func (*dlqCmd) Help() string {
-	return "Looking doesn't consume: what was looked at is visible again when the command ends, also on ctrl-C. SQS lets " +
-		"120,000 messages be in flight, so a command looks at 100,000 letters at once and says when there are more. Of a FIFO " +
+	return "Looking at letters does not consume them: they are visible again when the command ends, also after ctrl-C. SQS allows " +
+		"120,000 messages in flight, so a command looks at 100,000 letters at most and says if there are more. In a FIFO " +
 		"queue it sees the first ten letters of each message group."
 }
 
@@ -60,11 +60,11 @@ func (n *names) explain(err error) error {
 	return queues.Explain(queues.Wrap(n.DLQ, err), "--queue and --dlq name others, worker setup makes them")
 }
 
-// filters choose letters; all that are given must fit.
+// filters choose letters. A letter must match all of them.
 type filters struct {
-	ID     []string   `name:"id" env:"TRIBUTARY_DLQ_ID" placeholder:"ID" help:"Only these: ids of letters or of the messages that they come from."`
+	ID     []string   `name:"id" env:"TRIBUTARY_DLQ_ID" placeholder:"ID" help:"Only letters with these ids. An id is that of the letter or of its source message."`
 	Reason []string   `env:"TRIBUTARY_DLQ_REASON" placeholder:"REASON" help:"Only letters with one of these reasons."`
-	Tenant []string   `env:"TRIBUTARY_DLQ_TENANT" placeholder:"TENANT" help:"Only letters of these tenants: the one that sent the message, or the command's where the message does not say."`
+	Tenant []string   `env:"TRIBUTARY_DLQ_TENANT" placeholder:"TENANT" help:"Only letters of these tenants. The tenant is the sender's, or the command's if the message names no sender."`
 	Since  cli.Moment `env:"TRIBUTARY_DLQ_SINCE" placeholder:"TIME" help:"Only letters sent since: 90m, 24h, 7d, 2026-01-31 or 2026-01-31T15:04:05Z."`
 }
 
@@ -122,7 +122,7 @@ func (c *dlqShowCmd) Run(ctx context.Context, s *cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	// A message holds at most some thousands of commands; so many letters are more than a person reads.
+	// maxShown bounds memory. One message can leave thousands of letters.
 	const maxShown = 1000
 	var found []*deadletters.Letter
 	walked, err := box.Each(ctx, &deadletters.Filter{IDs: []string{c.ID}}, func(l *deadletters.Letter) error {
@@ -162,16 +162,16 @@ type dlqRedriveCmd struct {
 	names
 	cli.Output
 	filters
-	Rate   float64 `env:"TRIBUTARY_DLQ_RATE" placeholder:"N" help:"Letters a second, at most (default: as fast as SQS takes them)."`
-	DryRun bool    `env:"TRIBUTARY_DLQ_DRY_RUN" help:"Only say what would be sent."`
+	Rate   float64 `env:"TRIBUTARY_DLQ_RATE" placeholder:"N" help:"Maximum of letters a second (default: no limit)."`
+	DryRun bool    `env:"TRIBUTARY_DLQ_DRY_RUN" help:"Report the letters that would be sent, and send none."`
 }
 
 // Help is what `worker dlq redrive --help` says below the flags' list.
 func (*dlqRedriveCmd) Help() string {
-	return "A letter is removed from the dead-letter queue only after the queue accepted it. What is sent is the body as it " +
-		"is, with the attributes and message group that its message had: a command that was refused for its tenant is refused " +
-		"again. Letters that arrive meanwhile, such as those that fail again, are left. The " +
-		"exit status is 3 where the queue refused some, which stay."
+	return "A letter is removed from the dead-letter queue only after the queue has accepted it. The body is sent unchanged, with " +
+		"the attributes and the message group of the original message. So a command that was refused for its tenant is refused " +
+		"again. Letters that arrive during the redrive, such as commands that fail again, are left. The exit status is 3 if " +
+		"the queue refused some letters; they stay."
 }
 
 // Run sends letters back.
@@ -276,19 +276,19 @@ type dlqDropCmd struct {
 	names
 	cli.Output
 	filters
-	Yes bool `env:"TRIBUTARY_DLQ_YES" help:"Don't ask."`
+	Yes bool `env:"TRIBUTARY_DLQ_YES" help:"Do not ask."`
 }
 
 // Help is what `worker dlq drop --help` says below the flags' list.
 func (*dlqDropCmd) Help() string {
-	return "Shows what it would delete and asks. Only letters that it showed are deleted: those that came since are left, and " +
-		"it says how many. With --yes it asks nothing and deletes whatever matches."
+	return "Shows the letters that it would delete, and asks. It deletes only letters that it has shown, and counts those that " +
+		"arrived since. With --yes it does not ask, and deletes every letter that matches."
 }
 
 // Run deletes letters, after asking.
 func (c *dlqDropCmd) Run(ctx context.Context, s *cli.Streams) error {
 	if !c.Yes && !cli.IsTerminal(s.In) {
-		return cli.Usage("drop deletes for good, and there is no terminal to ask at: add --yes (worker dlq export keeps a copy)")
+		return cli.Usage("drop deletes letters for good, and there is no terminal to ask on: add --yes (worker dlq export keeps a copy)")
 	}
 	box, _, err := c.box(ctx, s)
 	if err != nil {
@@ -298,7 +298,7 @@ func (c *dlqDropCmd) Run(ctx context.Context, s *cli.Streams) error {
 }
 
 func (c *dlqDropCmd) drop(ctx context.Context, s *cli.Streams, box *deadletters.Box) error {
-	var shown map[string]bool // the ids of the letters that the answer is about; nil where nobody is asked
+	var shown map[string]bool // the ids of the letters that were shown; nil with --yes
 	if !c.Yes {
 		shown = map[string]bool{}
 		summary := deadletters.NewSummary(0)

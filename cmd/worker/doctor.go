@@ -15,15 +15,15 @@ import (
 type doctorCmd struct {
 	names
 	cli.Output
-	DrainTimeout time.Duration `default:"${drain_timeout}" help:"The workers' --drain-timeout, which the visibility timeout must exceed (${default})."`
+	DrainTimeout time.Duration `default:"${drain_timeout}" help:"The --drain-timeout of the workers. The visibility timeout must be longer (${default})."`
 	Timeout      time.Duration `env:"TRIBUTARY_DOCTOR_TIMEOUT" default:"1m" help:"How long all checks may take (${default})."`
 }
 
 // Help is what `worker doctor --help` says below the flags' list.
 func (*doctorCmd) Help() string {
-	return "Looks for what goes wrong in production and says how to mend it. It changes nothing: what it tries on the table " +
-		"is a read, a write whose condition is false and a delete of a key that doesn't exist. The exit status is 1 where a " +
-		"check failed; warnings leave it 0. Sending and receiving are not tried, because both leave traces."
+	return "Checks for problems that show only in production, and says how to fix them. It changes nothing: on the table it tries " +
+		"a read, a write whose condition is false, and a delete of a key that doesn't exist. It does not try to send or to " +
+		"receive, because both leave traces. The exit status is 1 if a check failed, and 0 if there are only warnings."
 }
 
 // Run makes all checks.

@@ -14,7 +14,6 @@ import (
 	"tributary/internal/aws/awsclient"
 	"tributary/internal/base/cli"
 	"tributary/internal/consumer"
-	"tributary/internal/operate/admin"
 	"tributary/internal/operate/logging"
 	"tributary/internal/operate/telemetry"
 	"tributary/internal/query"
@@ -33,19 +32,19 @@ type runCmd struct {
 	names
 	query.Config
 	Role             string        `enum:"all,consume,query" default:"all" help:"What this process does: all, consume or query (${default})."`
-	AdminListen      string        `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Address of /metrics, /healthz, /readyz, /status and /debug/pprof (${default}). Nobody has to authenticate there: let the network decide who may ask."`
-	AdminHosts       []string      `placeholder:"NAME" help:"Public names by which the admin server may be asked. Addresses and private names always may, such as localhost, worker and worker.svc."`
-	Pprof            bool          `help:"Serve /debug/pprof where --admin-listen is not a loopback address. On loopback it always is."`
-	Writers          int           `default:"64" help:"Goroutines that call DynamoDB, at most (${default})."`
-	MaxInFlight      int           `default:"${max_in_flight}" help:"Commands held at once (${default})."`
-	MaxInFlightBytes cli.Size      `default:"${max_in_flight_bytes}" placeholder:"SIZE" help:"And their bytes (${default})."`
-	Linger           time.Duration `default:"5ms" help:"How long a part-filled batch may wait while others are under way (${default})."`
-	DrainTimeout     time.Duration `default:"${drain_timeout}" help:"How long stopping may take (${default}; longer than one long poll of 20s). The exit status is 3 where messages were not finished by then."`
-	LameDuck         time.Duration `default:"0s" help:"How long to go on answering queries when told to stop, while /readyz says no already: for load balancers that hear of it late (${default})."`
+	AdminListen      string        `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Address of /metrics, /healthz, /readyz, /status and /debug/pprof (${default}). It has no authentication: restrict access by the network."`
+	AdminHosts       []string      `placeholder:"NAME" help:"Public host names that requests to the admin server may use. Addresses and private names, such as localhost, worker and worker.svc, are always allowed."`
+	Pprof            bool          `help:"Serve /debug/pprof although --admin-listen is not a loopback address. On loopback it is always served."`
+	Writers          int           `default:"64" help:"Maximum of concurrent calls to DynamoDB (${default})."`
+	MaxInFlight      int           `default:"${max_in_flight}" help:"Maximum of commands held in memory (${default})."`
+	MaxInFlightBytes cli.Size      `default:"${max_in_flight_bytes}" placeholder:"SIZE" help:"Maximum of their bytes (${default})."`
+	Linger           time.Duration `default:"5ms" help:"How long a partly filled batch may wait while other batches are in flight (${default})."`
+	DrainTimeout     time.Duration `default:"${drain_timeout}" help:"How long stopping may take (${default}). It should be longer than one long poll of 20s. The exit status is 3 if messages were not finished by then."`
+	LameDuck         time.Duration `default:"0s" help:"How long to answer queries after the signal to stop, while /readyz already fails (${default}). Set it for load balancers that notice late."`
 	RequireVersion   bool          `help:"Dead-letter commands that have no version."`
-	MetricsTenants   int           `default:"50" help:"Tenants with metrics of their own, at most (${default})."`
+	MetricsTenants   int           `default:"50" help:"Maximum of tenants with their own metrics (${default})."`
 	LogFormat        string        `enum:"text,json" default:"text" help:"Log lines: text or json (${default})."`
-	LogLevel         string        `enum:"debug,info,warn,error" default:"info" help:"Log from this level on (${default})."`
+	LogLevel         string        `enum:"debug,info,warn,error" default:"info" help:"Lowest level that is logged (${default})."`
 }
 
 func (c *runCmd) writerConfig() writer.Config {

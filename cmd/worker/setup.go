@@ -18,17 +18,17 @@ type setupCmd struct {
 	names
 	cli.Output
 	ReadCapacity        int64         `env:"TRIBUTARY_SETUP_READ_CAPACITY" placeholder:"UNITS" help:"Provisioned read units a second, for the table and again for its index (default: on-demand billing)."`
-	WriteCapacity       int64         `env:"TRIBUTARY_SETUP_WRITE_CAPACITY" placeholder:"UNITS" help:"Provisioned write units a second, likewise."`
+	WriteCapacity       int64         `env:"TRIBUTARY_SETUP_WRITE_CAPACITY" placeholder:"UNITS" help:"Provisioned write units a second, for the table and again for its index. Give both capacities or neither."`
 	DeletionProtection  bool          `env:"TRIBUTARY_SETUP_DELETION_PROTECTION" help:"Protect the table from being deleted."`
 	PointInTimeRecovery bool          `env:"TRIBUTARY_SETUP_POINT_IN_TIME_RECOVERY" help:"Turn on the table's point-in-time recovery (AWS bills it by the table's size)."`
-	Update              bool          `env:"TRIBUTARY_SETUP_UPDATE" help:"Change what is there and differs: queue settings, missing index, TTL, capacity. Without it nothing that exists is changed."`
+	Update              bool          `env:"TRIBUTARY_SETUP_UPDATE" help:"Change existing resources that differ: queue settings, missing index, TTL, capacity. Without it, existing resources are only compared."`
 	Timeout             time.Duration `env:"TRIBUTARY_SETUP_TIMEOUT" default:"15m" help:"How long to wait for the table and its index (${default})."`
 }
 
 // Help is what `worker setup --help` says below the flags' list.
 func (*setupCmd) Help() string {
-	return "Makes the queue, its dead-letter queue and the table, and waits until they can be used. What is there already " +
-		"is compared and left as it is; --update changes it. Setup may be run at any time, also while workers run."
+	return "Creates the queue, its dead-letter queue and the table, and waits until they can be used. Existing resources are " +
+		"compared and left unchanged, unless --update is given. Setup may run at any time, even while workers run."
 }
 
 func (c *setupCmd) plan() (*setup.Plan, error) {
@@ -49,7 +49,7 @@ func (c *setupCmd) plan() (*setup.Plan, error) {
 	}, nil
 }
 
-// Run makes what is missing and says what there is.
+// Run creates the missing resources and reports all of them.
 func (c *setupCmd) Run(ctx context.Context, streams *cli.Streams) error {
 	plan, err := c.plan()
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package queues turns what people write for a queue, its name or its URL, into what SQS takes.
+// Package queues finds queues by name or URL, and reads their attributes.
 package queues
 
 import (
@@ -50,7 +50,7 @@ func (e *NotFoundError) Error() string {
 
 func (e *NotFoundError) Unwrap() error { return e.Err }
 
-// IsURL says whether a queue was given by its URL.
+// IsURL reports whether a queue was given by its URL.
 func IsURL(nameOrURL string) bool {
 	return strings.HasPrefix(nameOrURL, "https://") || strings.HasPrefix(nameOrURL, "http://")
 }
@@ -63,7 +63,7 @@ func Name(nameOrURL string) string {
 	return nameOrURL[strings.LastIndexByte(nameOrURL, '/')+1:]
 }
 
-// Region is the AWS region that a queue's URL names, or "" for a name and for a URL that names none.
+// Region is the AWS region in the URL of a queue. It is "" for a name, and for a URL without a region.
 func Region(nameOrURL string) string {
 	if !IsURL(nameOrURL) {
 		return ""
@@ -83,8 +83,8 @@ func Region(nameOrURL string) string {
 	return found[1] + found[2]
 }
 
-// Client makes a client for a queue. The region in a queue's URL decides which SQS is asked: no other has the queue. A queue that
-// is given by its name is in cfg's region.
+// Client makes a client for a queue. The region in the URL of a queue decides which region is called, because no other has the
+// queue. A queue that is given by its name is in the region of cfg.
 func Client(cfg aws.Config, nameOrURL string, options ...func(*sqs.Options)) *sqs.Client {
 	return sqs.NewFromConfig(cfg, append([]func(*sqs.Options){func(o *sqs.Options) {
 		if region := Region(nameOrURL); region != "" {
@@ -108,12 +108,12 @@ func DeadLetters(nameOrURL string) string {
 	return nameOrURL + deadLetterSuffix
 }
 
-// Check says what is wrong with a queue's name or URL, before SQS is asked.
+// Check returns an error if SQS can't have a queue of this name or URL. It makes no call.
 func Check(nameOrURL string) error {
 	if IsURL(nameOrURL) {
 		u, err := url.Parse(nameOrURL)
 		if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-			return fmt.Errorf("queue %q is no queue URL: it should look like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME", nameOrURL)
+			return fmt.Errorf("queue %q is not a queue URL: it should look like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME", nameOrURL)
 		}
 	}
 	name := Name(nameOrURL)
@@ -130,7 +130,7 @@ func Check(nameOrURL string) error {
 	return nil
 }
 
-// API is what finding a queue asks of SQS.
+// API is the part of SQS that finds a queue.
 type API interface {
 	GetQueueUrl(context.Context, *sqs.GetQueueUrlInput, ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error)
 }

@@ -25,17 +25,17 @@ func Count(n int) string {
 // WriteNotes writes a line for each reason why the walk did not see, or did not give back, every letter.
 func (d *Walked) WriteNotes(w io.Writer, fifo bool) {
 	if d.Full {
-		_, _ = fmt.Fprintf(w, "there may be more: SQS lets 120,000 messages be in flight, and this command held as many as it may\n")
+		_, _ = fmt.Fprintf(w, "there may be more: SQS allows 120,000 messages in flight, and this command held as many as it may\n")
 	}
 	if d.Elsewhere > 0 {
-		_, _ = fmt.Fprintf(w, "in flight elsewhere and not seen: about %s (somebody else reads the queue, or did within their visibility timeout)\n", Count(d.Elsewhere))
+		_, _ = fmt.Fprintf(w, "in flight elsewhere and not seen: about %s (another reader of the queue has received them)\n", Count(d.Elsewhere))
 	}
 	switch {
 	case d.Unseen == 0 || d.Full:
 	case fifo:
 		_, _ = fmt.Fprintf(w, "not seen: about %s behind the first ten of their message groups (a FIFO queue shows them once those are gone)\n", Count(d.Unseen))
 	default:
-		_, _ = fmt.Fprintf(w, "not seen: about %s that SQS counts (deleted meanwhile, or 120,000 messages are in flight, SQS's most)\n", Count(d.Unseen))
+		_, _ = fmt.Fprintf(w, "not seen: about %s that SQS counts (they were deleted meanwhile, or 120,000 messages are in flight, the limit of SQS)\n", Count(d.Unseen))
 	}
 	if d.Stuck > 0 {
 		_, _ = fmt.Fprintf(w, "not given back: %s (SQS shows them again within 15 minutes)\n", Count(d.Stuck))
@@ -159,7 +159,7 @@ func (l *Letter) Write(out io.Writer) error {
 	}
 	body := l.Body
 	if command, ok := l.Enclosed(); ok {
-		line("body", "an envelope, for SQS does not take the command as it is; the command:")
+		line("body", "an envelope, because SQS does not accept the command's characters; the command:")
 		body = command
 	}
 	_, _ = fmt.Fprintf(buffered, "\n%s\n", strings.Map(func(r rune) rune {

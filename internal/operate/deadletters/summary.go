@@ -23,7 +23,7 @@ type Group struct {
 	Newest   time.Time `json:"newest"`
 }
 
-// Summary says what letters there are. It is safe for concurrent use until it is read.
+// Summary counts letters. It is safe for concurrent use until it is read.
 type Summary struct {
 	Letters int       `json:"letters"`
 	Groups  []Group   `json:"groups"`   // most letters first, once Finish was called
@@ -34,7 +34,7 @@ type Summary struct {
 	examples int
 }
 
-// NewSummary makes a summary that keeps so many of the newest letters.
+// NewSummary makes a summary that keeps the newest letters as examples.
 func NewSummary(examples int) *Summary {
 	return &Summary{groups: map[[2]string]*Group{}, examples: examples, Groups: []Group{}, Newest: []*Letter{}}
 }

@@ -29,7 +29,7 @@ import (
 const (
 	// visibility is how long letters stay invisible where the program is killed and can't give them back.
 	visibility = 15 * time.Minute
-	// maxHeld is how many letters a walk holds at most: SQS lets 120,000 be in flight, for everybody who reads.
+	// maxHeld is how many letters a walk holds at most. SQS allows 120,000 in flight, over all readers.
 	maxHeld = 100_000
 	// maxSent is how many of these ids a walk remembers: it takes far longer to send as many than the clock needs
 	// to tell what comes back.
@@ -43,7 +43,7 @@ const (
 	finishTimeout = 30 * time.Second
 )
 
-// QueueAPI is what a walk asks of SQS.
+// QueueAPI is the part of SQS that a walk calls.
 type QueueAPI interface {
 	ReceiveMessage(context.Context, *sqs.ReceiveMessageInput, ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error)
 	ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error)
@@ -63,7 +63,7 @@ type Box struct {
 	Progress func(looked int)
 }
 
-// OpenAPI is what Open asks of SQS.
+// OpenAPI is the part of SQS that Open and a walk call.
 type OpenAPI interface {
 	queues.API
 	QueueAPI
@@ -78,7 +78,7 @@ func Open(ctx context.Context, api OpenAPI, nameOrURL string) (*Box, error) {
 	return &Box{API: api, Name: queues.Name(nameOrURL), URL: url, FIFO: queues.IsFIFO(nameOrURL)}, nil
 }
 
-// Walked says how far a walk came.
+// Walked reports how far a walk came.
 type Walked struct {
 	Looked int  `json:"looked"` // letters that were there when it began and were visited
 	Full   bool `json:"full"`   // it ended because it held as many as it may: there may be more
@@ -129,7 +129,7 @@ func (b *Box) walk(ctx context.Context, readers int, visit func(context.Context,
 	if err == nil {
 		walked.Unseen = max(0, int(depth.Visible)-w.looked)
 	}
-	walked.Stuck = w.giveBack(context.WithoutCancel(ctx))
+	walked.Stuck = w.nack(context.WithoutCancel(ctx))
 	return walked, err
 }
 
@@ -204,7 +204,7 @@ func (w *walk) read(ctx context.Context) error {
 	return nil
 }
 
-// receive is not abandoned when ctx ends: SQS would still hand out letters, to nobody.
+// receive is not abandoned when ctx ends: SQS would still deliver letters, which would then stay invisible.
 func (w *walk) receive(ctx context.Context) ([]types.Message, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()
@@ -287,8 +287,7 @@ func (w *walk) isFull() bool {
 // remove deletes letters from the dead-letter queue, at most ten, and marks those that are gone. What SQS refuses
 // to delete is tried once more.
 //
-// What was begun is finished even where ctx has ended: a letter is not left sent and not removed because somebody
-// pressed ctrl-C.
+// It finishes even after ctx has ended, so that ctrl-C does not leave a letter sent but not removed.
 func (w *walk) remove(ctx context.Context, letters []*Letter) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()
@@ -328,7 +327,7 @@ func id(i int) *string {
 	return &text
 }
 
-// byID finds what an answer's entry is about, or nil.
+// byID returns the letter of an entry in an answer, or nil.
 func byID(letters []*Letter, id *string) *Letter {
 	if id == nil {
 		return nil
@@ -340,9 +339,9 @@ func byID(letters []*Letter, id *string) *Letter {
 	return letters[i]
 }
 
-// giveBack makes visible what the walk still holds and returns how many letters it couldn't.
-func (w *walk) giveBack(ctx context.Context) int {
-	receipts := make(chan string, len(w.held)) // all of them: nobody waits
+// nack makes the letters that the walk still holds visible. It returns how many failed.
+func (w *walk) nack(ctx context.Context) int {
+	receipts := make(chan string, len(w.held)) // room for all, so that sending never blocks
 	for _, receipt := range w.held {
 		receipts <- receipt
 	}
@@ -361,7 +360,7 @@ func (w *walk) giveBack(ctx context.Context) int {
 				if len(batch) == 0 {
 					return
 				}
-				n := w.giveBackBatch(ctx, batch)
+				n := w.nackBatch(ctx, batch)
 				w.mu.Lock()
 				stuck += n
 				w.mu.Unlock()
@@ -372,7 +371,7 @@ func (w *walk) giveBack(ctx context.Context) int {
 	return stuck
 }
 
-func (w *walk) giveBackBatch(ctx context.Context, receipts []string) (stuck int) {
+func (w *walk) nackBatch(ctx context.Context, receipts []string) (stuck int) {
 	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
 	defer cancel()
 	entries := make([]types.ChangeMessageVisibilityBatchRequestEntry, len(receipts))

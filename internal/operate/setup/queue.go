@@ -19,7 +19,7 @@ import (
 	"tributary/internal/aws/queues"
 )
 
-// QueueAPI is what Setup asks of SQS.
+// QueueAPI is the part of SQS that Setup calls.
 type QueueAPI interface {
 	CreateQueue(context.Context, *sqs.CreateQueueInput, ...func(*sqs.Options)) (*sqs.CreateQueueOutput, error)
 	GetQueueUrl(context.Context, *sqs.GetQueueUrlInput, ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error)
@@ -57,7 +57,7 @@ const (
 	maxAllowedSources = 10
 )
 
-// allowFull is what to do where a RedriveAllowPolicy is full and doesn't let in the queue.
+// allowFull is the remedy for a RedriveAllowPolicy that is full and does not let in the queue.
 const allowFull = "a RedriveAllowPolicy names at most 10 queues (SQS's limit): take one out of it, or name another dead-letter queue with --dlq"
 
 // setting is one attribute that a queue should have.
@@ -98,7 +98,7 @@ func sharedSettings(fifo bool) []setting {
 				}
 				return "off"
 			},
-			// A key of the user's own is encryption too.
+			// A key of the user encrypts too.
 			satisfied: func(a *queues.Attributes) bool { return a.Get(types.QueueAttributeNameKmsMasterKeyId) != "" },
 		},
 	}
@@ -160,7 +160,7 @@ func compare(settings []setting, a *queues.Attributes) []Difference {
 	var differences []Difference
 	for _, s := range settings {
 		is := a.Get(s.attribute)
-		// SQS reports all of these; what an emulator leaves out it does not know.
+		// SQS reports all of these. An emulator does not know the settings that it leaves out.
 		if is == s.want || is == "" || s.satisfied != nil && s.satisfied(a) {
 			continue
 		}
@@ -352,7 +352,7 @@ func CompareAllow(letters *queues.Attributes, sourceARN string, made bool) (*Dif
 	return d, permits, nil
 }
 
-// mend changes a queue's attributes and notes in the differences what became of them. They go one by one, in
+// mend changes the attributes of a queue and records the results in the differences. They go one by one, in
 // order: an emulator that doesn't know one refuses the whole call.
 func (s *Setup) mend(ctx context.Context, name, url string, differences []Difference) error {
 	for i := range differences {
@@ -373,7 +373,7 @@ func (s *Setup) mend(ctx context.Context, name, url string, differences []Differ
 	return nil
 }
 
-// unknownHere is the remedy for what an emulator lacks.
+// unknownHere is the remedy for a setting that an emulator lacks.
 const unknownHere = "this endpoint does not know it (some emulators don't)"
 
 func (s *Setup) set(ctx context.Context, name, url string, attributes map[string]string) error {
@@ -409,7 +409,7 @@ func (s *Setup) create(ctx context.Context, nameOrURL string, attributes map[str
 			return s.awaitQueue(ctx, nameOrURL, made)
 		}
 		if _, deleted := errors.AsType[*types.QueueDeletedRecently](err); deleted {
-			return nil, fmt.Errorf("create queue %s: one of that name was deleted less than a minute ago, wait that long (SQS's rule): %w", name, err)
+			return nil, fmt.Errorf("create queue %s: one of that name was deleted less than a minute ago; SQS requires a minute between: %w", name, err)
 		}
 		if _, refused := errors.AsType[smithy.APIError](err); !refused || time.Now().After(deadline) || ctx.Err() != nil {
 			return nil, fmt.Errorf("create queue %s: %w", name, err)

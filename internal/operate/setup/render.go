@@ -49,7 +49,7 @@ func Write(w io.Writer, done []Resource, update bool) error {
 		}
 	}
 	if changeable && !update {
-		if _, err := fmt.Fprintln(w, "Nothing that was there was changed: worker setup --update changes it."); err != nil {
+		if _, err := fmt.Fprintln(w, "Existing resources were not changed: worker setup --update changes them."); err != nil {
 			return fmt.Errorf("write report: %w", err)
 		}
 	}

@@ -40,7 +40,7 @@ type keySource struct {
 	client *http.Client
 	now    func() time.Time
 
-	// fetching has one place: who holds it fetches. Others wait for it, so that a new key is found by all at once.
+	// fetching has one place, and its holder fetches. The others wait for it, so that one fetch finds a new key for all.
 	fetching chan struct{}
 
 	mu      sync.Mutex   // guards what follows
@@ -173,7 +173,7 @@ func (s *keySource) fetchOnce(ctx context.Context) error {
 }
 
 func (s *keySource) fetch(ctx context.Context) error {
-	// Whoever waits for these keys may go away; the keys are for everybody.
+	// The request that waits for these keys may end, but other requests need them too.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keysTimeout)
 	defer cancel()
 	text, err := s.get(ctx)
@@ -244,8 +244,8 @@ func (s *keySource) readFile(now time.Time) error {
 	return nil
 }
 
-// parseKeys takes from a JWK set the public keys that are for signatures. Secrets in it are left out: a secret that is
-// published is none, and a public key must never serve as one. What can't be read is left out too: sets hold keys of kinds to come.
+// parseKeys takes from a JWK set the public keys that are for signatures. Secrets in it are left out: a published
+// secret is not secret, and a public key must never serve as one. Keys that can't be read are left out too: a set may hold newer kinds of keys.
 func parseKeys(text []byte) ([]publicKey, error) {
 	set, err := readObject(string(text))
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 const (
 	// tokenPrefix lets secret scanners, and people, recognise a token.
 	tokenPrefix = "tributary_"
-	// tokenBytes of randomness make a token that nobody guesses, so that a plain SHA-256 keeps it well.
+	// tokenBytes of randomness can't be guessed, so a plain SHA-256 protects the token.
 	tokenBytes = 32
 	// maxTokensBytes bounds the tokens file.
 	maxTokensBytes = 4 << 20
@@ -193,8 +193,8 @@ func (f *tokenFile) current(now time.Time) (_ []token, stale bool) {
 	return f.tokens, f.stale
 }
 
-// find says whose token it is. Known is false where it is none of the file's. Every entry is compared, in constant
-// time each, so that time tells nothing about them.
+// find returns the holder of a token. known is false if the file does not have the token. Every entry is compared in constant time,
+// so that the time taken tells nothing about them.
 func (f *tokenFile) find(text string, now time.Time) (_ Identity, known bool, _ error) {
 	tokens, _ := f.current(now)
 	digest := sha256.Sum256([]byte(text))

@@ -69,7 +69,7 @@ metadata:
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-# The worker never asks Kubernetes anything. AWS's own token is a volume of its own.
+# The worker never calls Kubernetes. The token for AWS is a separate volume.
 automountServiceAccountToken: false
 {{- end -}}
 
