@@ -52,7 +52,7 @@ func ReadURL(ctx context.Context, api AttributesAPI, nameOrURL, url string) (*At
 		QueueUrl: &url, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll},
 	})
 	if err != nil {
-		return nil, Wrap(nameOrURL, fmt.Errorf("read attributes of queue %s: %w", nameOrURL, err))
+		return nil, wrap(api, nameOrURL, fmt.Errorf("read attributes of queue %s: %w", nameOrURL, err))
 	}
 	a := &Attributes{Name: Name(nameOrURL), URL: url, LocalTime: time.Now(), values: out.Attributes}
 	a.ServerTime, _ = middleware.GetServerTime(out.ResultMetadata)

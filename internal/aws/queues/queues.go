@@ -40,12 +40,17 @@ const (
 
 // NotFoundError says that SQS has no such queue for this account, region and endpoint, or does not show it.
 type NotFoundError struct {
-	Queue string // as the user gave it
-	Err   error
+	Queue  string // as the user gave it
+	Region string // the region that was called; "" if unknown
+	Err    error
 }
 
 func (e *NotFoundError) Error() string {
-	return fmt.Sprintf("queue %s does not exist, or these credentials may not see it", e.Queue)
+	where := ""
+	if e.Region != "" {
+		where = " in " + e.Region
+	}
+	return fmt.Sprintf("queue %s does not exist%s, or these credentials may not see it", e.Queue, where)
 }
 
 func (e *NotFoundError) Unwrap() error { return e.Err }
@@ -143,15 +148,29 @@ func URL(ctx context.Context, api API, nameOrURL string) (string, error) {
 	}
 	out, err := api.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: &nameOrURL})
 	if err != nil {
-		return "", Wrap(nameOrURL, fmt.Errorf("find queue %s: %w", nameOrURL, err))
+		return "", wrap(api, nameOrURL, fmt.Errorf("find queue %s: %w", nameOrURL, err))
 	}
 	return aws.ToString(out.QueueUrl), nil
 }
 
-// Wrap makes a *NotFoundError of an SQS error that says so, and leaves any other, and nil, as it is.
+// Wrap turns an error from SQS about a missing queue into a *NotFoundError. It returns other errors, and nil, unchanged.
 func Wrap(nameOrURL string, err error) error {
+	if _, wrapped := errors.AsType[*NotFoundError](err); wrapped {
+		return err
+	}
 	if _, missing := errors.AsType[*types.QueueDoesNotExist](err); missing {
 		return &NotFoundError{Queue: nameOrURL, Err: err}
+	}
+	return err
+}
+
+// wrap is Wrap with the region of an SDK client.
+func wrap(api any, nameOrURL string, err error) error {
+	err = Wrap(nameOrURL, err)
+	if missing, ok := errors.AsType[*NotFoundError](err); ok {
+		if client, ok := api.(interface{ Options() sqs.Options }); ok {
+			missing.Region = client.Options().Region
+		}
 	}
 	return err
 }

@@ -263,7 +263,11 @@ func Reach(ctx context.Context, api DescribeTableAPI, name string) error {
 func CheckTable(ctx context.Context, api DescribeTableAPI, name string) error {
 	out, err := api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &name})
 	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
-		return &NoTableError{Table: name, Err: err}
+		no := &NoTableError{Table: name, Err: err}
+		if client, ok := api.(interface{ Options() dynamodb.Options }); ok {
+			no.Region = client.Options().Region
+		}
+		return no
 	}
 	if err != nil {
 		return fmt.Errorf("describe table %s: %w", name, err)
@@ -281,12 +285,17 @@ type DescribeTableAPI interface {
 
 // NoTableError says that DynamoDB has no such table for this account, region and endpoint, or does not show it.
 type NoTableError struct {
-	Table string
-	Err   error
+	Table  string
+	Region string // the region that was called; "" if unknown
+	Err    error
 }
 
 func (e *NoTableError) Error() string {
-	return fmt.Sprintf("table %s does not exist, or these credentials may not see it", e.Table)
+	where := ""
+	if e.Region != "" {
+		where = " in " + e.Region
+	}
+	return fmt.Sprintf("table %s does not exist%s, or these credentials may not see it", e.Table, where)
 }
 
 func (e *NoTableError) Unwrap() error { return e.Err }
