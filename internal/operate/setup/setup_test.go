@@ -689,7 +689,7 @@ func TestCheckTable(t *testing.T) {
 		})
 	}
 	within(t, func(t *testing.T, w *world) {
-		if _, missing := errors.AsType[*NoTableError](CheckTable(t.Context(), w.tables, "Table")); !missing {
+		if no, missing := errors.AsType[*NoTableError](CheckTable(t.Context(), w.tables, "Table")); !missing || no.Region != "us-east-1" {
 			t.Error("a table that isn't there is not told from others")
 		}
 	})
