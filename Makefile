@@ -1,4 +1,4 @@
-# What a newcomer and what CI call. `make help` lists it.
+# The commands for newcomers and for CI. `make help` lists them.
 
 GO      ?= go
 GOFLAGS ?=
@@ -9,65 +9,65 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
 .PHONY: help
-help: ## What there is to make
+help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
 
 .PHONY: build
-build: ## The programs, into bin/
+build: ## Build the programs into bin/
 	$(GO) build -trimpath -o $(BIN)/ ./cmd/... ./localstack
 
 .PHONY: demo
-demo: build ## Everything in half a minute: stack, worker, import, queries, dead letters
+demo: build ## Show everything in half a minute: stack, worker, import, queries, dead letters
 	@$(GO) run ./examples/demo
 
 .PHONY: run
-run: build ## Stack and worker, left running, and what to try
+run: build ## Start the stack and a worker, and print commands to try
 	@$(GO) run ./examples/demo -stay
 
 .PHONY: test
-test: ## All tests; with DynamoDB Local and ElasticMQ, which it fetches and starts itself
+test: ## Run all tests; fetches and starts DynamoDB Local and ElasticMQ
 	$(GO) run ./localstack/emulators exec -- $(GO) test $(RACE) -shuffle=on -parallel 16 ./...
 
 .PHONY: check generate
-check: ## What every change must pass, in minutes; .ci/run has the rest
+check: ## Run what every change must pass, in minutes; .ci/run runs the rest
 	@test -z "$$(gofmt -l cmd internal localstack test bench examples)" || { gofmt -l cmd internal localstack test bench examples; echo "not gofmt-ed"; exit 1; }
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 	$(GO) test -shuffle=on ./cmd/... ./internal/... ./localstack/... ./examples/internal/... ./test/model ./test/faults/...
-generate: ## What is generated: the OpenAPI documents, the example files
+generate: ## Generate the OpenAPI documents and the example files
 	$(GO) generate ./...
 
 .PHONY: lint
-lint: ## go vet, staticcheck, golangci-lint
+lint: ## Run go vet, staticcheck and golangci-lint
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 	$(TOOL) golangci-lint run ./...
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "not gofmt-ed"; exit 1; }
 
 .PHONY: emulators-up emulators-down
-emulators-up: ## DynamoDB Local and ElasticMQ, without Docker
+emulators-up: ## Start DynamoDB Local and ElasticMQ, without Docker
 	$(GO) run ./localstack/emulators up
-emulators-down: ## Ends them
+emulators-down: ## Stop them
 	$(GO) run ./localstack/emulators down
 
 .PHONY: schemathesis bench-query
-schemathesis: ## Requests made up from the OpenAPI document
+schemathesis: ## Test the query API with requests generated from its OpenAPI document
 	TRIBUTARY_SCHEMATHESIS=1 $(GO) test -count=1 -v -run '^TestSchemathesis$$' ./internal/query
-bench-query: build ## What the API adds to a bare SDK read
+bench-query: build ## Measure what the query API adds to a bare SDK read
 	cd bench/query && $(GO) build -o $(CURDIR)/$(BIN)/bench-query .
 	$(GO) run ./localstack/emulators exec -- $(BIN)/bench-query -worker $(BIN)/worker
 
 .PHONY: model model-mutants chaos chaos-embedded hostile
-model: ## A minute of random schedules against the six promises
+model: ## Run random schedules against the six promises for a minute
 	$(GO) test ./test/model -v -run TestModel -model.for=1m
-model-mutants: ## Plants twenty-two bugs; the model test must find each
+model-mutants: ## Plant twenty-two bugs; the model test must find each
 	$(GO) run ./test/model/mutants
-chaos: ## Workers killed and stopped at random, 50,000 commands, nothing lost (two minutes)
+chaos: ## Kill and stop workers at random over 50,000 commands; nothing may be lost (two minutes)
 	$(GO) run ./localstack/emulators exec -- $(GO) run ./test/chaos
 chaos-embedded: ## The same, shorter, without Java
 	$(GO) run ./test/chaos -embedded -commands 10000 -for 25s
-hostile: ## What hostile messages cost the others: latency, memory, and where each ends (FOR=1m)
+hostile: ## Measure what hostile messages cost other tenants (FOR=1m)
 	$(GO) run ./test/hostile -for $(FOR)
 
 .PHONY: localstack-kill
@@ -75,19 +75,19 @@ localstack-kill: ## Kills the local stack with --data twenty times under load; w
 	$(GO) test ./localstack -run TestKilled -count=1 -v -kill.rounds 20
 
 .PHONY: deploy-test image image-test
-deploy-test: ## Chart, rules, dashboard, CloudFormation, each against the real thing
+deploy-test: ## Test chart, rules, dashboard and CloudFormation template with the real tools
 	$(GO) build -C tools -o ../$(BIN)/tools/ github.com/prometheus/prometheus/cmd/promtool
 	$(BIN)/tools/promtool check rules deploy/prometheus/tributary.rules.yaml
 	$(BIN)/tools/promtool test rules deploy/prometheus/tributary.rules.test.yaml
 	$(GO) -C test/deploy/chart test -count=1 ./...
 	$(GO) test -count=1 ./test/deploy/...
-image: ## The image, without pulling anything
+image: ## Build the image, without pulling anything
 	deploy/image/build.sh
-image-test: ## And runs it (root, buildah)
+image-test: ## Build and run the image (root, buildah)
 	deploy/image/test.sh
 
 .PHONY: clean
-clean: ## Removes what was built
+clean: ## Remove what was built
 	rm -rf $(BIN)
 
 FOR       ?= 1m
@@ -98,21 +98,21 @@ SCENARIOS ?= plain,packed,rate,idle
 AGAINST   ?= bare
 
 .PHONY: bench bench-compare
-bench: ## Benchmarks beside the code (BENCHTIME=1s)
+bench: ## Run the benchmarks beside the code (BENCHTIME=1s)
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./internal/... ./localstack/...
-bench-compare: ## The same against the main branch, by benchstat (BASE=main)
+bench-compare: ## Compare them with the main branch, by benchstat (BASE=main)
 	bench/compare.sh $(BASE)
 
 ORDERS  ?= 1500000
 TENANTS ?= 1,1000
 
 .PHONY: bench-localstack bench-load bench-e2e pgo
-bench-localstack: build ## Orders imported into the local stack: rate of the first and last tenth, memory (ORDERS= TENANTS=)
+bench-localstack: build ## Import orders into the local stack: rate of the first and last tenth, memory (ORDERS= TENANTS=)
 	$(GO) run ./bench/localstack -bin $(CURDIR)/$(BIN) -orders $(ORDERS) -tenants $(TENANTS)
-bench-load: build ## The worker under load next to a bare loop over the SDK (SCENARIOS= ROUNDS=5 AGAINST=bare)
+bench-load: build ## Measure the worker under load next to a bare SDK loop (SCENARIOS= ROUNDS=5 AGAINST=bare)
 	cd bench/load && $(GO) run . -worker $(CURDIR)/$(BIN)/worker -scenarios $(SCENARIOS) -rounds $(ROUNDS) -against $(AGAINST)
-bench-e2e: build ## The worker against DynamoDB Local and ElasticMQ
+bench-e2e: build ## Measure the worker against DynamoDB Local and ElasticMQ
 	cd bench/load && $(GO) build -o $(CURDIR)/$(BIN)/tools/load .
 	$(GO) run ./localstack/emulators exec -- $(BIN)/tools/load -e2e -worker $(BIN)/worker
-pgo: ## What profile-guided optimization would bring
+pgo: ## Measure what profile-guided optimization would bring
 	ROUNDS=$(ROUNDS) bench/pgo.sh

@@ -2,7 +2,7 @@
 // of calls within a region, runs the worker against that, and next to it a bare loop over the AWS SDK, or another
 // worker. Only the ratios of one run mean something: figures of two runs, or of two machines, do not compare.
 //
-// It is a module of its own, so that what it needs is no part of anybody's build. `make bench-load` runs it.
+// It is a module of its own, so that its dependencies are not part of the build. `make bench-load` runs it.
 package main
 
 import (
@@ -25,8 +25,8 @@ import (
 
 const queuePath = "/000000000000/load"
 
-// mostTime is how long a worker may take for what takes seconds.
-const mostTime = 90 * time.Second
+// maxTime is how long a worker may take. It normally takes seconds.
+const maxTime = 90 * time.Second
 
 // drainTime is longer than a worker may take to stop.
 const drainTime = time.Minute
@@ -213,8 +213,8 @@ func (s settings) measure(ctx context.Context, l load, command []string, profile
 		if e.figures().seconds <= 0 {
 			return result{}, fmt.Errorf("it ended before everything was done:\n%s", p.log.tail())
 		}
-	case <-time.After(mostTime):
-		return result{}, fmt.Errorf("it is not done after %v:\n%s", mostTime, p.log.tail())
+	case <-time.After(maxTime):
+		return result{}, fmt.Errorf("it is not done after %v:\n%s", maxTime, p.log.tail())
 	}
 	r := result{figures: e.figures()}
 	if err := p.end(e.release); err != nil {

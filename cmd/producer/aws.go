@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	smithylogging "github.com/aws/smithy-go/logging"
@@ -21,7 +19,7 @@ type queueFlag struct {
 	Queue string `default:"tributary-commands" placeholder:"NAME" help:"Queue of commands: name or URL (${default})."`
 }
 
-// connection is a queue that was found, and what talks to it.
+// connection is a queue and the clients for it.
 type connection struct {
 	queue publish.Queue
 	admin *sqs.Client // retries as the SDK does
@@ -31,7 +29,7 @@ type connection struct {
 	log     *logging.Log
 }
 
-// traced is what the publisher puts into messages so that workers go on with the trace.
+// traced returns the function that gives a message its trace context, so that workers continue the trace.
 func (c *connection) traced() func(context.Context) (string, string) {
 	return c.tracing.Injector(c.queue.Name)
 }
@@ -57,7 +55,7 @@ func (q *queueFlag) connect(ctx context.Context, s *cli.Streams, connections int
 	if err != nil {
 		return nil, err
 	}
-	cfg.Logger = smithylogging.Nop{} // what goes wrong comes back as an error
+	cfg.Logger = smithylogging.Nop{} // the SDK also returns what it would log
 	c := &connection{log: log}
 	c.tracing = telemetry.Start(ctx, "tributary-producer", log.Logger, s.Err)
 	c.tracing.Instrument(&cfg)
@@ -68,13 +66,5 @@ func (q *queueFlag) connect(ctx context.Context, s *cli.Streams, connections int
 	return c, nil
 }
 
-// explain makes of an error what a person can act on.
-func explain(err error) error {
-	if missing, ok := errors.AsType[*queues.NotFoundError](err); ok {
-		return fmt.Errorf("%w: worker setup makes it", missing)
-	}
-	if errors.Is(err, context.Canceled) {
-		return errors.New("interrupted")
-	}
-	return awsclient.Explain(err)
-}
+// explain is queues.Explain with what to do about a missing queue.
+func explain(err error) error { return queues.Explain(err, "worker setup makes it") }

@@ -37,10 +37,10 @@ type generateCmd struct {
 	Rate        float64 `env:"-" placeholder:"N" help:"Commands a second at most (no limit)."`
 	Pack        int     `env:"-" placeholder:"N" help:"Commands in a message at most (as many as fit 60 KiB)."`
 	Concurrency int     `env:"-" default:"8" placeholder:"N" help:"Calls to SQS under way at most (${default})."`
-	Quiet       bool    `env:"-" short:"q" help:"Say nothing but what went wrong."`
+	Quiet       bool    `env:"-" short:"q" help:"Print errors only."`
 }
 
-// Validate is kong's hook: it says what is wrong before anything is done.
+// Validate is called by kong before Run.
 func (g *generateCmd) Validate() error {
 	return inRange([]bounded{
 		{"--tenants", float64(g.Tenants), 1, 1e6}, {"--users", float64(g.Users), 0, 1e9}, {"--orders", float64(g.Orders), 0, 1e9},
@@ -73,9 +73,9 @@ func (g *generateCmd) Run(ctx context.Context, s *cli.Streams) (err error) {
 		Tenants: g.Tenants, Users: g.Users, Orders: g.Orders, Skew: g.Skew, UpdateShare: g.UpdateShare, Versions: g.Versions,
 		Seed: g.Seed, IDs: g.IDs,
 	})
-	talk := s.Err
+	progress := s.Err
 	if g.Quiet {
-		talk = io.Discard
+		progress = io.Discard
 	}
 	started := time.Now()
 	var sent publish.Stats
@@ -87,10 +87,10 @@ func (g *generateCmd) Run(ctx context.Context, s *cli.Streams) (err error) {
 	seconds := time.Since(started).Seconds()
 	n := importer.Thousands
 	if g.File == "" && (err == nil || sent.Commands > 0) {
-		_, _ = fmt.Fprintf(talk, "%s commands in %s messages by %s calls; %.1f s, %s commands/s\n",
+		_, _ = fmt.Fprintf(progress, "%s commands in %s messages by %s calls; %.1f s, %s commands/s\n",
 			n(sent.Commands), n(sent.Messages), n(sent.Calls), seconds, n(int64(float64(sent.Commands)/seconds)))
 	} else if err == nil {
-		_, _ = fmt.Fprintf(talk, "%s commands; %.1f s\n", n(sent.Commands), seconds)
+		_, _ = fmt.Fprintf(progress, "%s commands; %.1f s\n", n(sent.Commands), seconds)
 	}
 	if err != nil {
 		return explain(err)

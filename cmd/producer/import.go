@@ -23,7 +23,7 @@ type importCmd struct {
 	cli.Output
 	Files []string `arg:"" name:"file" help:"Files: CSV, or JSON Lines of commands or of objects, also .gz and .zst, or a JSON array; - is standard input."`
 
-	Format    importer.Format `enum:"auto,csv,jsonl" default:"auto" help:"Format: auto (by name, else by the first byte), csv or jsonl (${default})."`
+	Format    importer.Format `enum:"auto,csv,jsonl" default:"auto" help:"Format: auto (by name, otherwise by the first byte), csv or jsonl (${default})."`
 	Delimiter string          `placeholder:"CHAR" help:"Between the fields of CSV: a character, or tab (a comma; a tab for .tsv and .tab, | for .tbl)."`
 	Quote     string          `placeholder:"QUOTE" help:"What fields of CSV may stand in: none, double or single, or the character (double; none for .tsv, .tab and .tbl)."`
 	Columns   []string        `placeholder:"NAME,…" help:"Names of the columns of a CSV file that has no header."`
@@ -34,22 +34,22 @@ type importCmd struct {
 	Map           map[string]string `placeholder:"FIELD=COLUMN" mapsep:"," help:"Column of a field, for each field whose column has another name; a comma in a name is written \\,."`
 	Attributes    []string          `placeholder:"COLUMN,…" help:"Columns to carry in attributes exactly as they are, or all."`
 	VersionColumn string            `placeholder:"COLUMN" help:"Column with the version (version)."`
-	ID            ids.Kind          `name:"id" enum:",uuid7,uuid4" default:"" placeholder:"KIND" help:"Make ids, uuid7 or uuid4, for rows that have none."`
+	ID            ids.Kind          `name:"id" enum:",uuid7,uuid4" default:"" placeholder:"KIND" help:"Make ids (uuid7 or uuid4) for rows without one."`
 
 	Pack        int     `placeholder:"N" help:"Commands in a message at most (as many as fit --pack-bytes)."`
 	PackBytes   int     `default:"61440" placeholder:"BYTES" help:"Bytes of a message at most; SQS bills by 65536 (${default})."`
 	Concurrency int     `default:"8" placeholder:"N" help:"Calls to SQS under way at most (${default})."`
 	Rate        float64 `placeholder:"N" help:"Rows a second at most (no limit)."`
 
-	DryRun   bool          `help:"Send nothing: check every row and show the first three commands."`
-	Resume   *bool         `negatable:"" help:"Go on with an import that stopped, which there must be; --no-resume begins anew."`
+	DryRun   bool          `help:"Check every row and show the first three commands, but send nothing."`
+	Resume   *bool         `negatable:"" help:"Continue an import that stopped; it is an error if there is none. --no-resume begins anew."`
 	Rejected string        `placeholder:"FILE" help:"Where rows that are refused go (the file's name with .rejected.csv or .rejected.jsonl)."`
-	Wait     bool          `help:"Stay until the queue is empty, and report how far the workers are."`
+	Wait     bool          `help:"Wait until the queue is empty, and report the progress of the workers."`
 	WaitMost time.Duration `default:"1h" placeholder:"TIME" help:"How long --wait waits at most (${default})."`
-	Quiet    bool          `short:"q" help:"Say nothing but what went wrong."`
+	Quiet    bool          `short:"q" help:"Print errors only."`
 }
 
-// Validate is kong's hook: it says what is wrong before anything is done.
+// Validate is called by kong before Run.
 func (i *importCmd) Validate() error {
 	if err := inRange([]bounded{
 		{"--pack", float64(i.Pack), 0, 1e6}, {"--pack-bytes", float64(i.PackBytes), 1024, 1 << 20},
@@ -131,9 +131,9 @@ func (i *importCmd) Run(ctx context.Context, s *cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	talk := s.Err
+	notes := s.Err
 	if i.Quiet {
-		talk = io.Discard
+		notes = io.Discard
 	}
 	var to *connection
 	if i.DryRun {
@@ -170,10 +170,10 @@ func (i *importCmd) Run(ctx context.Context, s *cli.Streams) error {
 	}
 	sum := i.summary(&total, elapsed)
 	if err == nil || total.Rows > 0 {
-		sum.talk(talk, i.DryRun)
+		sum.write(notes, i.DryRun)
 	}
 	if err == nil && i.Wait {
-		err = waitEmpty(ctx, to, i.WaitMost, talk)
+		err = waitEmpty(ctx, to, i.WaitMost, notes)
 	}
 	if i.JSON() && !i.DryRun && (err == nil || total.Rows > 0) {
 		if err := cli.WriteJSON(s.Out, sum); err != nil {
@@ -211,7 +211,7 @@ func progressFor(w io.Writer) importer.Progress {
 	return importer.NewLines(w)
 }
 
-// summary is what an import ends with.
+// summary is the report at the end of an import.
 type summary struct {
 	importer.Counts
 	Resumed     int64         `json:"resumed_rows"`
@@ -234,13 +234,13 @@ func (i *importCmd) summary(r *importer.Result, elapsed time.Duration) *summary 
 	}
 }
 
-// talk says it in words.
-func (s *summary) talk(w io.Writer, dry bool) {
+// write writes the summary for people.
+func (s *summary) write(w io.Writer, dry bool) {
 	n := importer.Thousands
 	if dry {
 		_, _ = fmt.Fprintf(w, "%s rows checked in %.1f s: %s commands, %s rows would be rejected; nothing was sent\n",
 			n(s.Rows), s.Seconds, n(s.Commands), n(s.Rejected))
-		s.talkOfRows(w)
+		s.writeRows(w)
 		return
 	}
 	resumed := ""
@@ -249,7 +249,7 @@ func (s *summary) talk(w io.Writer, dry bool) {
 	}
 	_, _ = fmt.Fprintf(w, "%s rows%s: %s commands in %s messages by %s calls, %s rejected; %.1f s, %s rows/s\n",
 		n(s.Rows), resumed, n(s.Commands), n(s.Messages), n(s.Calls), n(s.Rejected), s.Seconds, n(int64(s.RowsASecond)))
-	s.talkOfRows(w)
+	s.writeRows(w)
 	if s.Refused > 0 {
 		_, _ = fmt.Fprintf(w, "SQS refused %s messages at first; they were sent again\n", n(s.Refused))
 	}
@@ -260,8 +260,8 @@ func (s *summary) talk(w io.Writer, dry bool) {
 	}
 }
 
-// talkOfRows says what a person may not expect of the rows.
-func (s *summary) talkOfRows(w io.Writer) {
+// writeRows reports rows that a person may not expect.
+func (s *summary) writeRows(w io.Writer) {
 	say := func(n int64, one, many string) {
 		switch {
 		case n == 1:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -17,18 +16,18 @@ import (
 // operatorConnections is enough for a command that a person runs.
 const operatorConnections = 16
 
-// loadAWS reads the AWS settings for a command that a person runs, and refuses those that can't work at once.
+// loadAWS reads the AWS settings for a command that a person runs. It refuses settings that can't work.
 func (n *names) loadAWS(ctx context.Context) (aws.Config, error) {
 	return n.loadAWSFor(ctx, operatorConnections)
 }
 
-// loadAWSFor is loadAWS for so many calls at once to one host.
+// loadAWSFor is loadAWS for a number of concurrent calls to one host.
 func (n *names) loadAWSFor(ctx context.Context, connections int) (aws.Config, error) {
 	cfg, err := awsclient.Open(ctx, connections, queues.Region(n.located()))
 	return cfg, cli.UsageOf[*awsclient.ConfigurationError](err)
 }
 
-// suggestSetup adds what to do where the queue or the table is missing.
+// suggestSetup adds a remedy to the error of a missing queue or table.
 func suggestSetup(err error) error {
 	_, noQueue := errors.AsType[*queues.NotFoundError](err)
 	_, noTable := errors.AsType[*setup.NoTableError](err)
@@ -37,10 +36,3 @@ func suggestSetup(err error) error {
 	}
 	return err
 }
-
-// output is the flag of commands that a script may want to read.
-type output struct{ cli.Output }
-
-func (o *output) json() bool { return o.JSON() }
-
-func writeJSON(w io.Writer, value any) error { return cli.WriteJSON(w, value) }

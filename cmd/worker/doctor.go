@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
@@ -18,16 +14,16 @@ import (
 
 type doctorCmd struct {
 	names
-	output
-	DrainTimeout time.Duration `default:"${drain_timeout}" help:"The workers' --drain-timeout, which the visibility timeout must exceed (${default})."`
+	cli.Output
+	DrainTimeout time.Duration `default:"${drain_timeout}" help:"The --drain-timeout of the workers. The visibility timeout must be longer (${default})."`
 	Timeout      time.Duration `env:"TRIBUTARY_DOCTOR_TIMEOUT" default:"1m" help:"How long all checks may take (${default})."`
 }
 
 // Help is what `worker doctor --help` says below the flags' list.
 func (*doctorCmd) Help() string {
-	return "Looks for what goes wrong in production and says how to mend it. It changes nothing: what it tries on the table " +
-		"is a read, a write whose condition is false and a delete of a key that doesn't exist. The exit status is 1 where a " +
-		"check failed; warnings leave it 0. Sending and receiving are not tried, because both leave traces."
+	return "Checks for problems that show only in production, and says how to fix them. It changes nothing: on the table it tries " +
+		"a read, a write whose condition is false, and a delete of a key that doesn't exist. It does not try to send or to " +
+		"receive, because both leave traces. The exit status is 1 if a check failed, and 0 if there are only warnings."
 }
 
 // Run makes all checks.
@@ -45,73 +41,27 @@ func (c *doctorCmd) Run(ctx context.Context, s *cli.Streams) error {
 	within, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	tables, client := dynamodb.NewFromConfig(cfg), queues.Client(cfg, c.located())
-	does := doctor.Doctor{
+	doc := doctor.Doctor{
 		Queues: client, Tables: tables, Items: tables,
 		Queue: c.Queue, DeadLetters: c.DLQ, Table: c.Table,
 		QueueRegion: client.Options().Region, TableRegion: cfg.Region, DrainTimeout: c.DrainTimeout,
 	}
-	checks := does.Examine(within)
+	checks := doc.Examine(within)
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("interrupted: %w", err)
 	}
-	if c.json() {
-		err = writeJSON(s.Out, map[string]any{"checks": checks})
+	if c.JSON() {
+		err = cli.WriteJSON(s.Out, map[string]any{"checks": checks})
 	} else {
-		err = writeChecks(s.Out, checks)
+		err = doctor.Write(s.Out, checks)
 	}
 	if err != nil {
 		return err
 	}
 	for _, check := range checks {
 		if check.Status == doctor.Failed {
-			return &cli.StatusError{Status: cli.StatusFailed} // what failed was said
+			return &cli.StatusError{Status: cli.StatusFailed} // the report says which
 		}
-	}
-	return nil
-}
-
-// writeChecks writes a line for each check, one below it for how to mend it, and the counts. Checks that were
-// skipped one after the other for the same reason share a line.
-func writeChecks(out io.Writer, checks []doctor.Check) error {
-	buffered := bufio.NewWriter(out)
-	width := 0
-	for _, check := range checks {
-		width = max(width, utf8.RuneCountInString(check.Name))
-	}
-	counts := map[doctor.Status]int{}
-	line := func(status, name, text string) {
-		_, _ = fmt.Fprintf(buffered, "%-7s  %-*s  %s\n", status, width, name, printable(text, 500))
-	}
-	for i := 0; i < len(checks); i++ {
-		check := checks[i]
-		counts[check.Status]++
-		status := string(check.Status)
-		if check.Status == doctor.Failed {
-			status = strings.ToUpper(status) // what must be found at a glance
-		}
-		names := []string{check.Name}
-		for check.Status == doctor.Skipped && i+1 < len(checks) && checks[i+1].Status == doctor.Skipped && checks[i+1].Found == check.Found {
-			i++
-			counts[doctor.Skipped]++
-			names = append(names, checks[i].Name)
-		}
-		if len(names) == 1 {
-			line(status, check.Name, check.Found)
-		} else {
-			line(status, fmt.Sprintf("%d checks", len(names)), check.Found+": "+strings.Join(names, ", "))
-		}
-		if check.Remedy != "" {
-			line("", "", "-> "+check.Remedy)
-		}
-	}
-	warnings := "warnings"
-	if counts[doctor.Warning] == 1 {
-		warnings = "warning"
-	}
-	_, _ = fmt.Fprintf(buffered, "\n%d checks: %d ok, %d %s, %d failed, %d skipped\n",
-		len(checks), counts[doctor.OK], counts[doctor.Warning], warnings, counts[doctor.Failed], counts[doctor.Skipped])
-	if err := buffered.Flush(); err != nil {
-		return fmt.Errorf("write checks: %w", err)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-// Worker moves commands from an SQS queue into a DynamoDB table and answers questions about what is in it.
+// Worker moves commands from an SQS queue into a DynamoDB table and answers queries about its items.
 package main
 
 import (
@@ -18,16 +18,16 @@ import (
 
 type grammar struct {
 	Run    runCmd    `cmd:"" default:"withargs" help:"Move commands and answer queries (the default)."`
-	Setup  setupCmd  `cmd:"" help:"Make the queue, the dead-letter queue and the table."`
-	DLQ    dlqCmd    `cmd:"" name:"dlq" help:"Look at dead letters, send them back, or delete them."`
-	Doctor doctorCmd `cmd:"" help:"Check queues, table, permissions and clocks, and say how to mend what is wrong."`
-	Health healthCmd `cmd:"" help:"Ask a running worker's /healthz."`
-	Token  tokenCmd  `cmd:"" help:"Make a static token for the query API."`
+	Setup  setupCmd  `cmd:"" help:"Create the queue, the dead-letter queue and the table."`
+	DLQ    dlqCmd    `cmd:"" name:"dlq" help:"List dead letters, send them back, or delete them."`
+	Doctor doctorCmd `cmd:"" help:"Check queues, table, permissions and clocks, and say how to fix problems."`
+	Health healthCmd `cmd:"" help:"Check /healthz of a running worker."`
+	Token  tokenCmd  `cmd:"" help:"Create a static token for the query API."`
 
 	Version cli.Version `env:"-" help:"Print the version."`
 }
 
-// program runs a command line and returns its exit status. Defaults that packages set are theirs alone.
+// program runs a command line and returns its exit status. The packages that use a default also define it.
 func program(ctx context.Context, args []string, s *cli.Streams) int {
 	return cli.Main(ctx, "worker", "Moves tenants' commands from SQS into DynamoDB.", &grammar{}, args, s, kong.Vars{
 		"max_in_flight":       strconv.Itoa(writer.DefaultMaxInFlight),

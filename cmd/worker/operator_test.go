@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -268,61 +267,5 @@ func decode(t *testing.T, text string, to any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(text), to); err != nil {
 		t.Fatalf("%v in %q", err, text)
-	}
-}
-
-func TestMoments(t *testing.T) {
-	for given, ago := range map[string]time.Duration{"90m": 90 * time.Minute, "24h": 24 * time.Hour, "7d": 7 * 24 * time.Hour, "1.5d": 36 * time.Hour} {
-		var m moment
-		if err := m.UnmarshalText([]byte(given)); err != nil {
-			t.Errorf("%s: %v", given, err)
-		}
-		if off := time.Since(time.Time(m)) - ago; off < 0 || off > time.Minute {
-			t.Errorf("%s is %s", given, time.Time(m))
-		}
-	}
-	for given, want := range map[string]string{"2026-01-31": "2026-01-31T00:00:00Z", "2026-01-31T15:04:05+02:00": "2026-01-31T13:04:05Z"} {
-		var m moment
-		if err := m.UnmarshalText([]byte(given)); err != nil || time.Time(m).UTC().Format(time.RFC3339) != want {
-			t.Errorf("%s: %s, %v", given, time.Time(m), err)
-		}
-	}
-}
-
-// What strangers sent must not steer the terminal of who looks at it.
-func TestLettersCannotSteerATerminal(t *testing.T) {
-	evil := "a\x1b[2Jb\u202ec\r\u0085d"
-	l := &deadletters.Letter{ID: evil, Reason: evil, Detail: evil + "\nsecond line", TenantID: evil, Field: evil, Body: evil + "\n\t{}", GroupID: evil,
-		Attributes: map[string]deadletters.Attribute{evil: {Text: evil}}}
-	summary := deadletters.NewSummary(5)
-	summary.Add(l)
-	summary.Finish()
-	var out bytes.Buffer
-	if err := writeSummary(&out, "dlq", summary, true, ""); err != nil {
-		t.Fatal(err)
-	}
-	if err := writeLetter(&out, l); err != nil {
-		t.Fatal(err)
-	}
-	if strings.ContainsAny(out.String(), "\x1b\r\u202e\u0085") {
-		t.Errorf("%q", out.String())
-	}
-	if !strings.Contains(out.String(), "\n\t{}\n") {
-		t.Errorf("the body's own lines are lost: %q", out.String())
-	}
-}
-
-func TestALongListIsCutForPeople(t *testing.T) {
-	summary := deadletters.NewSummary(0)
-	for i := range groupsShown + 7 {
-		summary.Add(&deadletters.Letter{Reason: "malformed", TenantID: strings.Repeat("t", i+1)})
-	}
-	summary.Finish()
-	var out bytes.Buffer
-	if err := writeSummary(&out, "dlq", summary, true, ""); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(out.String(), "and 7 more letters in 7 lines") {
-		t.Errorf("%s", out.String())
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -18,19 +16,19 @@ import (
 
 type setupCmd struct {
 	names
-	output
+	cli.Output
 	ReadCapacity        int64         `env:"TRIBUTARY_SETUP_READ_CAPACITY" placeholder:"UNITS" help:"Provisioned read units a second, for the table and again for its index (default: on-demand billing)."`
-	WriteCapacity       int64         `env:"TRIBUTARY_SETUP_WRITE_CAPACITY" placeholder:"UNITS" help:"Provisioned write units a second, likewise."`
+	WriteCapacity       int64         `env:"TRIBUTARY_SETUP_WRITE_CAPACITY" placeholder:"UNITS" help:"Provisioned write units a second, for the table and again for its index. Give both capacities or neither."`
 	DeletionProtection  bool          `env:"TRIBUTARY_SETUP_DELETION_PROTECTION" help:"Protect the table from being deleted."`
 	PointInTimeRecovery bool          `env:"TRIBUTARY_SETUP_POINT_IN_TIME_RECOVERY" help:"Turn on the table's point-in-time recovery (AWS bills it by the table's size)."`
-	Update              bool          `env:"TRIBUTARY_SETUP_UPDATE" help:"Change what is there and differs: queue settings, missing index, TTL, capacity. Without it nothing that exists is changed."`
+	Update              bool          `env:"TRIBUTARY_SETUP_UPDATE" help:"Change existing resources that differ: queue settings, missing index, TTL, capacity. Without it, existing resources are only compared."`
 	Timeout             time.Duration `env:"TRIBUTARY_SETUP_TIMEOUT" default:"15m" help:"How long to wait for the table and its index (${default})."`
 }
 
 // Help is what `worker setup --help` says below the flags' list.
 func (*setupCmd) Help() string {
-	return "Makes the queue, its dead-letter queue and the table, and waits until they can be used. What is there already " +
-		"is compared and left as it is; --update changes it. Setup may be run at any time, also while workers run."
+	return "Creates the queue, its dead-letter queue and the table, and waits until they can be used. Existing resources are " +
+		"compared and left unchanged, unless --update is given. Setup may run at any time, even while workers run."
 }
 
 func (c *setupCmd) plan() (*setup.Plan, error) {
@@ -51,8 +49,8 @@ func (c *setupCmd) plan() (*setup.Plan, error) {
 	}, nil
 }
 
-// Run makes what is missing and says what there is.
-func (c *setupCmd) Run(ctx context.Context, s *cli.Streams) error {
+// Run creates the missing resources and reports all of them.
+func (c *setupCmd) Run(ctx context.Context, streams *cli.Streams) error {
 	plan, err := c.plan()
 	if err != nil {
 		return err
@@ -64,18 +62,18 @@ func (c *setupCmd) Run(ctx context.Context, s *cli.Streams) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("--timeout %s is over", c.Timeout))
 	defer cancel()
 	tables := dynamodb.NewFromConfig(cfg)
-	does := setup.Setup{
+	s := setup.Setup{
 		Queues: queues.Client(cfg, c.located()), Tables: tables, Features: tables,
-		Progress: func(line string) { _, _ = fmt.Fprintln(s.Err, line) },
+		Progress: func(line string) { _, _ = fmt.Fprintln(streams.Err, line) },
 	}
-	done, err := does.Run(ctx, plan)
-	if c.json() {
+	done, err := s.Run(ctx, plan)
+	if c.JSON() {
 		if done == nil {
 			done = []setup.Resource{}
 		}
-		err = errors.Join(err, writeJSON(s.Out, map[string]any{"resources": done}))
+		err = errors.Join(err, cli.WriteJSON(streams.Out, map[string]any{"resources": done}))
 	} else {
-		err = errors.Join(err, writeSetup(s.Out, done, c.Update))
+		err = errors.Join(err, setup.Write(streams.Out, done, c.Update))
 	}
 	if err != nil {
 		return awsclient.Explain(err)
@@ -85,56 +83,6 @@ func (c *setupCmd) Run(ctx context.Context, s *cli.Streams) error {
 			if d.Fatal {
 				return fmt.Errorf("%s %s can't be used: its %s: %s", r.Kind, r.Name, d.Setting, d.Remedy)
 			}
-		}
-	}
-	return nil
-}
-
-// writeSetup writes one line for each resource and one for each difference, and how to change what differs.
-func writeSetup(w io.Writer, done []setup.Resource, update bool) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	changeable := false
-	for _, r := range done {
-		outcome := string(r.Outcome)
-		switch r.Outcome {
-		case setup.Unchanged:
-			outcome = "there already, as setup makes it"
-		case setup.Updated:
-			outcome = "there already, updated"
-		case setup.Differs:
-			outcome = "there already, differs"
-		}
-		if r.Settings != "" {
-			outcome += ": " + r.Settings
-		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", r.Kind, r.Name, outcome)
-	}
-	if err := table.Flush(); err != nil {
-		return fmt.Errorf("write report: %w", err)
-	}
-	for _, r := range done {
-		for _, d := range r.Differences {
-			verb := "is"
-			if d.Updated {
-				verb = "was"
-			}
-			line := fmt.Sprintf("%s %s: %s: %s %s, setup makes %s", r.Kind, r.Name, d.Setting, verb, d.Is, d.Want)
-			switch {
-			case d.Updated:
-				line += " (done)"
-			case d.Remedy != "":
-				line += "; " + d.Remedy
-			default:
-				changeable = true
-			}
-			if _, err := fmt.Fprintln(w, line); err != nil {
-				return fmt.Errorf("write report: %w", err)
-			}
-		}
-	}
-	if changeable && !update {
-		if _, err := fmt.Fprintln(w, "Nothing that was there was changed: worker setup --update changes it."); err != nil {
-			return fmt.Errorf("write report: %w", err)
 		}
 	}
 	return nil

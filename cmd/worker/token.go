@@ -12,20 +12,20 @@ import (
 )
 
 type tokenCmd struct {
-	output
+	cli.Output
 	Tenants []string      `arg:"" name:"tenant" help:"Tenants that the token may read; '*' for every tenant."`
-	Name    string        `env:"TRIBUTARY_TOKEN_NAME" required:"" placeholder:"NAME" help:"Who holds it. Logs show the name, never the token."`
-	Valid   time.Duration `env:"TRIBUTARY_TOKEN_VALID" default:"2160h" help:"For how long it is good (${default}, 90 days)."`
-	File    string        `env:"TRIBUTARY_AUTH_TOKENS" required:"" placeholder:"FILE" help:"The file of --auth-tokens to add it to; made where it is not there. Workers notice by themselves."`
+	Name    string        `env:"TRIBUTARY_TOKEN_NAME" required:"" placeholder:"NAME" help:"Name of the holder. Logs show the name, never the token."`
+	Valid   time.Duration `env:"TRIBUTARY_TOKEN_VALID" default:"2160h" help:"How long the token is valid (${default}, 90 days)."`
+	File    string        `env:"TRIBUTARY_AUTH_TOKENS" required:"" placeholder:"FILE" help:"The --auth-tokens file to add the token to. It is created if it is missing. Running workers read it again."`
 }
 
 // Help is what `worker token --help` says below the flags' list.
 func (*tokenCmd) Help() string {
-	return "Makes a token for the query API, adds it to the tokens file as its SHA-256, and prints it, once. Expired tokens " +
-		"are removed from the file on the way. To take a token back, delete its entry from the file."
+	return "Creates a token for the query API, adds its SHA-256 to the tokens file, and prints the token once. Expired tokens " +
+		"are removed from the file. To revoke a token, delete its entry from the file."
 }
 
-// maxTokenAge bounds a mistyped duration: a token for life is one that nobody can take back in time.
+// maxTokenAge bounds a mistyped duration: a token that never expires may be forgotten and never revoked.
 const maxTokenAge = 10 * 365 * 24 * time.Hour
 
 // Run makes the token. It asks AWS nothing.
@@ -44,8 +44,8 @@ func (c *tokenCmd) Run(_ context.Context, s *cli.Streams) error {
 		}
 		return err
 	}
-	if c.json() {
-		return writeJSON(s.Out, struct {
+	if c.JSON() {
+		return cli.WriteJSON(s.Out, struct {
 			Token string `json:"token"`
 			auth.Entry
 		}{token, entry})

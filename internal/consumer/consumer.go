@@ -77,8 +77,8 @@ func (c Config) Defaults() Config {
 // Validate reports every setting that is out of range.
 func (c Config) Validate() error {
 	var errs []error
-	if c.VisibilityTimeout < 2*time.Second || c.VisibilityTimeout > limits.SQSVisibilityMax {
-		errs = append(errs, fmt.Errorf("the queue's visibility timeout is %v: it must be 2s to %v for messages to be held", c.VisibilityTimeout, limits.SQSVisibilityMax))
+	if c.VisibilityTimeout < 2*time.Second || c.VisibilityTimeout > limits.SQSMaxVisibility {
+		errs = append(errs, fmt.Errorf("the queue's visibility timeout is %v: it must be 2s to %v for messages to be held", c.VisibilityTimeout, limits.SQSMaxVisibility))
 	}
 	if c.MaxInFlight < limits.SQSBatchEntries {
 		errs = append(errs, fmt.Errorf("--max-in-flight is %d: it must be at least %d, one receive", c.MaxInFlight, limits.SQSBatchEntries))
@@ -98,7 +98,7 @@ const (
 	handBackLinger  = 20 * time.Millisecond
 	letterLinger    = 10 * time.Millisecond
 	mostSends       = 64 // calls of one kind under way at once
-	receiveTimeout  = limits.SQSLongPollMax + 10*time.Second
+	receiveTimeout  = limits.SQSMaxLongPoll + 10*time.Second
 	sendTimeout     = 10 * time.Second
 	retryMin        = 50 * time.Millisecond
 	retryMax        = 5 * time.Second
@@ -315,7 +315,7 @@ func (c *Consumer) poll(ctx context.Context, pollers *sync.WaitGroup) {
 		c.mu.Unlock()
 		// The receive has the context of calls, not ctx: stopping must not abandon it.
 		call, cancel := context.WithTimeout(c.calls, receiveTimeout)
-		received, err := c.queue.Receive(call, limits.SQSBatchEntries, limits.SQSLongPollMax)
+		received, err := c.queue.Receive(call, limits.SQSBatchEntries, limits.SQSMaxLongPoll)
 		cancel()
 		if err != nil {
 			c.room.settle(reserved, 0, 0, 0)

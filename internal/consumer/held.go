@@ -141,7 +141,7 @@ func (h *held) due(now time.Time, timeout time.Duration) (extend, expired []*del
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	take := func(d *delivery) {
-		if now.Sub(d.receivedAt)+timeout > limits.SQSVisibilityMax {
+		if now.Sub(d.receivedAt)+timeout > limits.SQSMaxVisibility {
 			expired = append(expired, d)
 			return
 		}

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -51,7 +50,7 @@ type Deps struct {
 	Draining func() bool
 }
 
-// Server is the query API. Make it with New, then Run it once.
+// Server is the query API. Make it with New, then call Listen and Serve once.
 type Server struct {
 	listen                      string
 	tls                         *certificate // nil: plain HTTP
@@ -142,17 +141,8 @@ func (s *Server) Listen(ctx context.Context) (net.Listener, error) {
 	return l, nil
 }
 
-// Run listens and serves until Shutdown, or until ctx ends, which is Shutdown with no time limit but that of the
-// requests themselves. It returns nil once the last request has been answered.
-func (s *Server) Run(ctx context.Context) error {
-	l, err := s.Listen(ctx)
-	if err != nil {
-		return err
-	}
-	return s.Serve(ctx, l)
-}
-
-// Serve is Run on a listener that is open already; it closes it.
+// Serve serves on a listener until Shutdown, or until ctx ends. The end of ctx is a Shutdown without a time limit, but requests have
+// their own. Serve returns nil once the last request has been answered. It closes the listener.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	background, stop := context.WithCancel(ctx)
 	done := make(chan struct{}, 2)
@@ -182,7 +172,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 // Shutdown stops accepting connections, answers 503 to requests that still come over open ones, and waits until those
 // under way are answered; exports end early, with a cursor. When ctx ends first, connections are cut. It may be called
-// before Run, more than once, and from several goroutines.
+// before Serve, more than once, and from several goroutines.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
 	s.http.SetKeepAlivesEnabled(false)
@@ -194,67 +184,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 func (s *Server) isDraining() bool { return s.draining.Load() || s.asked != nil && s.asked() }
-
-// certificate serves a certificate from files and reads them again when they change, as they do when it is renewed.
-type certificate struct {
-	certFile, keyFile string
-	log               *slog.Logger
-	current           atomic.Pointer[loadedCertificate]
-}
-
-type loadedCertificate struct {
-	tls     tls.Certificate
-	checked time.Time
-	changed [2]time.Time
-}
-
-// certificateCheck is how often, at most, a handshake looks whether the files have changed.
-const certificateCheck = 10 * time.Second
-
-func openCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, error) {
-	c := &certificate{certFile: certFile, keyFile: keyFile, log: log}
-	loaded, err := c.load(time.Now())
-	if err != nil {
-		return nil, err
-	}
-	c.current.Store(loaded)
-	return c, nil
-}
-
-func (c *certificate) load(now time.Time) (*loadedCertificate, error) {
-	l := &loadedCertificate{checked: now}
-	for i, name := range []string{c.certFile, c.keyFile} {
-		info, err := os.Stat(name)
-		if err != nil {
-			return nil, fmt.Errorf("--tls-cert and --tls-key: read certificate: %w", err)
-		}
-		l.changed[i] = info.ModTime()
-	}
-	if last := c.current.Load(); last != nil && last.changed == l.changed {
-		l.tls = last.tls
-		return l, nil
-	}
-	var err error
-	if l.tls, err = tls.LoadX509KeyPair(c.certFile, c.keyFile); err != nil {
-		return nil, fmt.Errorf("--tls-cert %s and --tls-key %s: read certificate: %w", c.certFile, c.keyFile, err)
-	}
-	return l, nil
-}
-
-// get returns the certificate for a handshake. Files that are broken or half-written leave the last one in force.
-func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	current := c.current.Load()
-	if now := time.Now(); now.Sub(current.checked) >= certificateCheck {
-		loaded, err := c.load(now)
-		if err != nil {
-			c.log.Error("certificate not read, its last good state stays in force", "error", err)
-			loaded = &loadedCertificate{tls: current.tls, checked: now, changed: current.changed}
-		}
-		c.current.Store(loaded)
-		current = loaded
-	}
-	return &current.tls, nil
-}
 
 // Handler is the API without its listener.
 func (s *Server) Handler() http.Handler { return s.handler }

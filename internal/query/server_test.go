@@ -353,7 +353,7 @@ func TestShutdownFinishesWhatIsRunning(t *testing.T) {
 	}
 }
 
-func TestShutdownBeforeRun(t *testing.T) {
+func TestShutdownBeforeServe(t *testing.T) {
 	s, err := query.New(t.Context(), defaults(), query.Deps{DynamoDB: newFake(t), Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
@@ -361,8 +361,12 @@ func TestShutdownBeforeRun(t *testing.T) {
 	if err := s.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Run(t.Context()); err != nil {
-		t.Errorf("run after shutdown: %v", err)
+	l, err := s.Listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(t.Context(), l); err != nil {
+		t.Errorf("serve after shutdown: %v", err)
 	}
 }
 

@@ -154,7 +154,7 @@ var sqsCases = []testCase[*sqs.Client]{
 		q.send(c, "body")
 		m := q.receiveOne(c, receive{})
 		_, err := client.ChangeMessageVisibility(c, &sqs.ChangeMessageVisibilityInput{
-			QueueUrl: &q.url, ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: int32(limits.SQSVisibilityMax/time.Second) + 1})
+			QueueUrl: &q.url, ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: int32(limits.SQSMaxVisibility/time.Second) + 1})
 		refused(c, err)
 	}},
 	{name: "a message that is not in flight has no visibility to change", run: func(c *T, client *sqs.Client) {
@@ -435,7 +435,7 @@ var sqsCases = []testCase[*sqs.Client]{
 		q := newQueue(c, client, nil)
 		_, err := client.ReceiveMessage(c, &sqs.ReceiveMessageInput{QueueUrl: &q.url, MaxNumberOfMessages: limits.SQSBatchEntries + 1})
 		refused(c, err)
-		_, err = client.ReceiveMessage(c, &sqs.ReceiveMessageInput{QueueUrl: &q.url, WaitTimeSeconds: int32(limits.SQSLongPollMax/time.Second) + 1})
+		_, err = client.ReceiveMessage(c, &sqs.ReceiveMessageInput{QueueUrl: &q.url, WaitTimeSeconds: int32(limits.SQSMaxLongPoll/time.Second) + 1})
 		refused(c, err)
 	}},
 	{name: "a queue that is not there is QueueDoesNotExist", run: func(c *T, client *sqs.Client) {

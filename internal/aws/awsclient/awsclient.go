@@ -41,7 +41,7 @@ func Load(ctx context.Context, connections int) (aws.Config, error) {
 }
 
 // Open is Load for a program that makes calls now: it refuses settings that can't work, as a *ConfigurationError. region is
-// used where the settings name none; it may be empty. The SDK logs nothing: what goes wrong comes back as an error.
+// used where the settings name none; it may be empty. The SDK logs nothing: it also returns every problem as an error.
 func Open(ctx context.Context, connections int, region string) (aws.Config, error) {
 	cfg, err := Load(ctx, connections)
 	if err != nil {

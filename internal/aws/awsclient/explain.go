@@ -65,7 +65,7 @@ func checkSecret(c aws.Credentials, fips bool) error {
 	return nil
 }
 
-// endpointVariables lead the SDK to other hosts than AWS's ("Service-specific endpoints").
+// endpointVariables make the SDK call other hosts than those of AWS ("Service-specific endpoints").
 var endpointVariables = []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_STS"}
 
 func checkEndpoints() error {
@@ -79,7 +79,7 @@ func checkEndpoints() error {
 		}
 		u, err := url.Parse(text)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-			return &ConfigurationError{Problem: fmt.Sprintf("%s %q is no endpoint: write it like http://127.0.0.1:4566 or https://example.com", name, text), Err: err}
+			return &ConfigurationError{Problem: fmt.Sprintf("%s %q is not an endpoint: write it like http://127.0.0.1:4566 or https://example.com", name, text), Err: err}
 		}
 	}
 	return nil
@@ -108,7 +108,7 @@ func Explain(err error) error {
 	}
 	around, found := strings.CutSuffix(err.Error(), operation.Error())
 	if !found {
-		return err // it says in words of its own what the SDK said
+		return err // it already rewords the error of the SDK
 	}
 	return &explained{text: around + explain(operation), err: err}
 }

@@ -4,8 +4,8 @@
 // the calls' work does (docs/performance.md has the figures). Credentials, endpoint rules, signatures and error types
 // are the SDK's own, and tests hold requests and answers against the SDK's.
 //
-// Nothing here retries but what went to a connection that turns out to be closed: what a failure means for a command, only
-// the consumer and the writer know.
+// The only retry here is for a connection that the service had already closed. All other failures are returned, because only
+// the consumer and the writer know what they mean for a command.
 package awsjson
 
 import (
@@ -27,8 +27,8 @@ import (
 	"tributary/internal/base/version"
 )
 
-// Observer is told of every call: outcome is "ok", "condition" (a conditional write whose condition is false), "throttled",
-// "refused" (any other 4xx), "failed" (5xx) or "error" (no answer).
+// Observer receives the outcome of every call: "ok", "condition" (a conditional write whose condition is false), "throttled",
+// "refused" (any other 4xx), "failed" (5xx) or "error" (no answer, or one that can't be used).
 type Observer func(service, operation, outcome string, took time.Duration)
 
 // client makes calls to one service.
@@ -44,10 +44,10 @@ type client struct {
 	observe     Observer
 
 	resolved atomic.Pointer[resolved]
-	skew     atomic.Int64 // nanoseconds that AWS's clock is ahead of ours, once it has refused a signature for it
+	skew     atomic.Int64 // nanoseconds that AWS's clock is ahead of ours; 0 until AWS refuses a signature for its time
 }
 
-// resolved is the endpoint for credentials of one account.
+// resolved is the endpoint for the credentials of one account.
 type resolved struct {
 	account string
 	url     *url.URL
@@ -57,17 +57,23 @@ var userAgent = []string{"tributary/" + version.String() + " " + aws.SDKName + "
 
 var contentType = []string{"application/x-amz-json-1.0"}
 
-// call sends a request and returns the answer's body. It owns the request's body.
-func (c *client) call(ctx context.Context, operation string, body []byte) (string, error) {
+// call sends a request and hands the answer's body to read. The call counts as ok only if read accepts the answer. call owns the
+// request's body.
+func (c *client) call(ctx context.Context, operation string, body []byte, read func(answer string) error) error {
 	start := time.Now()
-	out, err := c.try(ctx, operation, body)
+	answer, err := c.try(ctx, operation, body)
+	if err == nil {
+		if err = read(answer); err != nil {
+			err = fmt.Errorf("read answer: %w", err)
+		}
+	}
 	outcome := "ok"
 	if err != nil {
 		outcome = outcomeOf(err)
 		err = fmt.Errorf("%s %s: %w", c.service, operation, err)
 	}
 	c.observe(c.service, operation, outcome, time.Since(start))
-	return out, err
+	return err
 }
 
 func (c *client) try(ctx context.Context, operation string, body []byte) (string, error) {
@@ -108,10 +114,7 @@ func (c *client) try(ctx context.Context, operation string, body []byte) (string
 	return a.body, nil
 }
 
-// now is the time by AWS's clock, as far as it is known.
-func (c *client) now() time.Time { return time.Now().Add(time.Duration(c.skew.Load())) }
-
-// resolve asks the SDK's endpoint rules where calls go. It asks once an account.
+// resolve evaluates the SDK's endpoint rules. It does so once for each account.
 func (c *client) resolve(ctx context.Context, credentials aws.Credentials) (*resolved, error) {
 	if r := c.resolved.Load(); r != nil && r.account == credentials.AccountID {
 		return r, nil

@@ -20,10 +20,6 @@ import (
 	"tributary/internal/writer"
 )
 
-// TombstoneAge is how long a versioned delete's tombstone stays: longer than a queue (14 days), its dead-letter queue
-// (14 days) and a redrive between them can keep an older command, with as much again in reserve.
-const TombstoneAge = 45 * 24 * time.Hour
-
 // Table makes a writer's calls to one DynamoDB table. It implements writer.Table.
 type Table struct {
 	client       client
@@ -32,8 +28,8 @@ type Table struct {
 	units        func(float64)
 }
 
-// NewTable makes a Table with the settings of an SDK client: its region, credentials and endpoint. units is told
-// of the write units that calls have consumed, as DynamoDB says.
+// NewTable makes a Table with the settings of an SDK client: its region, credentials and endpoint. A tombstone expires after
+// tombstoneAge. units is called with the write units that DynamoDB says a call has consumed.
 func NewTable(d *dynamodb.Client, transport http.RoundTripper, name string, tombstoneAge time.Duration, observe Observer, units func(float64)) *Table {
 	o := d.Options()
 	return &Table{
@@ -64,13 +60,14 @@ func (t *Table) BatchWrite(ctx context.Context, writes []*writer.Write) ([]int, 
 		size += 192 + len(w.Command.TenantID) + len(w.Command.UserID) + 2*len(w.Command.OrderID) + len(w.Command.UserName) +
 			len(w.Command.UserEmail) + len(w.Command.OrderAmount) + 2*len(w.Command.Attributes)
 	}
-	answer, err := t.client.call(ctx, "BatchWriteItem", t.appendBatch(make([]byte, 0, size), writes))
+	var left []int
+	var units float64
+	err := t.client.call(ctx, "BatchWriteItem", t.appendBatch(make([]byte, 0, size), writes), func(answer string) (err error) {
+		left, units, err = scanUnprocessed(answer, writes)
+		return err
+	})
 	if err != nil {
 		return nil, err
-	}
-	left, units, err := scanUnprocessed(answer, writes)
-	if err != nil {
-		return nil, fmt.Errorf("dynamodb BatchWriteItem: read answer: %w", err)
 	}
 	t.units(units)
 	return left, nil
@@ -96,11 +93,10 @@ func (t *Table) appendBatch(b []byte, writes []*writer.Write) []byte {
 	return append(b, "]}}"...)
 }
 
-// scanUnprocessed reads an answer of BatchWriteItem: the indexes of the writes that were left over, and the write
-// units consumed. DynamoDB always says what it has left over, if only that it is nothing: an answer that doesn't is another
-// program's, and nothing may have been written.
+// scanUnprocessed reads an answer to BatchWriteItem: the indexes of the leftovers, and the write units consumed. DynamoDB always
+// sends UnprocessedItems, even if it is empty. An answer without it comes from another program, and perhaps nothing was written.
 func scanUnprocessed(answer string, writes []*writer.Write) (left []int, units float64, err error) {
-	told := false
+	listed := false
 	s := rawjson.New(answer)
 	for s.Open('{'); s.More('}'); {
 		switch s.Name() {
@@ -109,7 +105,7 @@ func scanUnprocessed(answer string, writes []*writer.Write) (left []int, units f
 				s.Skip()
 				continue
 			}
-			told = true
+			listed = true
 			left, err = scanLeft(&s, writes)
 			if err != nil {
 				return nil, 0, err
@@ -123,7 +119,7 @@ func scanUnprocessed(answer string, writes []*writer.Write) (left []int, units f
 	if err := s.End(); err != nil {
 		return nil, 0, err
 	}
-	if !told {
+	if !listed {
 		return nil, 0, errors.New("it has no UnprocessedItems: DynamoDB would not answer so")
 	}
 	return left, units, nil
@@ -149,7 +145,7 @@ func scanLeft(s *rawjson.Scanner, writes []*writer.Write) ([]int, error) {
 			if !ok {
 				return nil, fmt.Errorf("an unprocessed item, %s %s, was not in the request", key.PK(), key.SK())
 			}
-			delete(index, key) // twice would be an answer to another request
+			delete(index, key) // an item that comes twice belongs to the answer to another request
 			left = append(left, i)
 		}
 	}
@@ -214,60 +210,67 @@ func scanUnits(s *rawjson.Scanner) (units float64) {
 
 // PutVersion implements writer.Table by PutItem with a condition. A delete puts a tombstone.
 func (t *Table) PutVersion(ctx context.Context, w *writer.Write) error {
-	answer, err := t.client.call(ctx, "PutItem", t.appendPut(nil, w, t.client.now()))
+	var units float64
+	err := t.client.call(ctx, "PutItem", t.appendPut(nil, w, t.client.now()), func(answer string) (err error) {
+		units, err = scanConsumed(answer)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	told, other, units := false, "", 0.0
+	t.units(units)
+	return nil
+}
+
+// scanConsumed reads an answer to PutItem: the write units consumed. The request asks for them, so DynamoDB sends them, and
+// endpoints that don't count answer {}. An answer with other members only may come from a proxy, and perhaps nothing was written.
+// The write is then tried again, and its condition shows whether it was.
+func scanConsumed(answer string) (units float64, err error) {
+	listed, other := false, ""
 	s := rawjson.New(answer)
 	for s.Open('{'); s.More('}'); {
 		name := s.Name()
 		if name == "ConsumedCapacity" && s.Peek() == '{' {
-			told, units = true, scanUnits(&s)
+			listed, units = true, scanUnits(&s)
 			continue
 		}
 		other = name
 		s.Skip()
 	}
 	if err := s.End(); err != nil {
-		return fmt.Errorf("dynamodb PutItem: read answer: %w", err)
+		return 0, err
 	}
-	// DynamoDB says what a write consumed when it is asked to; endpoints that don't count answer {}. Anything else may come from
-	// a proxy, and nothing may have been written: the write is tried again, and its condition tells.
-	if !told && other != "" {
-		return fmt.Errorf("dynamodb PutItem: read answer: it has %q and no ConsumedCapacity: DynamoDB would not answer so", other)
+	if !listed && other != "" {
+		return 0, fmt.Errorf("it has %q and no ConsumedCapacity: DynamoDB would not answer so", other)
 	}
-	t.units(units)
-	return nil
+	return units, nil
 }
 
-// Probe implements writer.Table by PutItem on the condition that an item with the command's key exists, which none does.
-// DynamoDB checks the item before it looks at the condition.
+// Probe implements writer.Table by PutItem on the condition that an item with the command's key exists. No such item exists.
+// DynamoDB checks the item before it evaluates the condition.
 func (t *Table) Probe(ctx context.Context, c *messages.Command) error {
-	answer, err := t.client.call(ctx, "PutItem", t.appendProbe(nil, c, time.Now()))
-	var condition *types.ConditionalCheckFailedException
-	switch {
-	case errors.As(err, &condition):
+	err := t.client.call(ctx, "PutItem", t.appendProbe(nil, c, time.Now()), func(answer string) error {
+		s := rawjson.New(answer)
+		s.Skip()
+		if err := s.End(); err != nil {
+			return err
+		}
 		return nil
-	case err != nil:
-		return err
+	})
+	if _, refused := errors.AsType[*types.ConditionalCheckFailedException](err); refused {
+		return nil
 	}
-	s := rawjson.New(answer)
-	s.Skip()
-	if err := s.End(); err != nil {
-		return fmt.Errorf("dynamodb PutItem: read answer: %w", err)
-	}
-	return nil
+	return err
 }
 
 func (t *Table) appendProbe(b []byte, c *messages.Command, now time.Time) []byte {
 	b = t.appendItem(b, c, now)
-	return append(b, `,"ConditionExpression":"attribute_exists(PK)"}`...)
+	return append(b, `,"ConditionExpression":"attribute_exists(`+table.PKAttribute+`)"}`...)
 }
 
 func (t *Table) appendPut(b []byte, w *writer.Write, now time.Time) []byte {
 	b = t.appendItem(b, &w.Command, now)
-	b = append(b, `,"ConditionExpression":"attribute_not_exists(version) OR version < :v"`...)
+	b = append(b, `,"ConditionExpression":"attribute_not_exists(`+table.VersionAttribute+`) OR `+table.VersionAttribute+` < :v"`...)
 	b = append(b, `,"ExpressionAttributeValues":{":v":{"N":"`...)
 	b = strconv.AppendInt(b, w.Command.Version, 10)
 	b = append(b, `"}},"ReturnValuesOnConditionCheckFailure":"ALL_OLD","ReturnConsumedCapacity":"TOTAL"}`...)

@@ -1,10 +1,8 @@
 package awsjson
 
 import (
-	"errors"
 	"net/http"
 	"strings"
-	"time"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -16,8 +14,8 @@ import (
 	"tributary/internal/table"
 )
 
-// failure makes the SDK's error of an answer that is not 200: the service's type where the SDK has one that somebody
-// tells apart, else a smithy.GenericAPIError, within a ResponseError that has the status and the request id.
+// failure turns an answer that is not 200 into the SDK's error: a ResponseError with the status and the request id, which wraps
+// the service's error type where callers tell it apart, and a smithy.GenericAPIError otherwise.
 func (c *client) failure(a answer) error {
 	f := scanFailure(a.body)
 	code := f.code
@@ -29,7 +27,7 @@ func (c *client) failure(a answer) error {
 	if code == "" {
 		code = http.StatusText(a.status)
 	}
-	c.mindClock(code, a.header.Get("Date"))
+	c.adjustClock(code, a.header.Get("Date"))
 	return &awshttp.ResponseError{
 		RequestID: a.header.Get("X-Amzn-Requestid"),
 		ResponseError: &smithyhttp.ResponseError{
@@ -43,7 +41,7 @@ func (c *client) failure(a answer) error {
 type failed struct {
 	code, message string
 	reasons       []ddbtypes.ThrottlingReason
-	version       ddbtypes.AttributeValue // of the item that refused a condition; nil: it has none, or it isn't told
+	version       ddbtypes.AttributeValue // of the item that failed a condition; nil: none, or not reported
 }
 
 func scanFailure(body string) (f failed) {
@@ -92,8 +90,8 @@ func scanReasons(s *rawjson.Scanner) (reasons []ddbtypes.ThrottlingReason) {
 	return reasons
 }
 
-// scanVersion reads the attribute in {…,"version":{"N":"7"},…}. One that is no number is of an unknown type: its value
-// matters to nobody.
+// scanVersion reads the attribute in {…,"version":{"N":"7"},…}. A version that is not a number gets an unknown type, because
+// nothing reads its value.
 func scanVersion(s *rawjson.Scanner) (version ddbtypes.AttributeValue) {
 	if s.Peek() != '{' {
 		s.Skip()
@@ -116,7 +114,7 @@ func scanVersion(s *rawjson.Scanner) (version ddbtypes.AttributeValue) {
 	return version
 }
 
-// text reads a string, or skips what is none and returns "".
+// text reads a string. It skips any other value and returns "".
 func text(s *rawjson.Scanner) string {
 	if s.Peek() != '"' {
 		s.Skip()
@@ -125,7 +123,7 @@ func text(s *rawjson.Scanner) string {
 	return s.String()
 }
 
-// ownText is text whose memory is not the answer's, which is far larger.
+// ownText is text in memory of its own. It does not keep the far larger answer alive.
 func ownText(s *rawjson.Scanner) string {
 	if s.Peek() != '"' {
 		s.Skip()
@@ -168,42 +166,4 @@ func typed(code string, f failed) error {
 		return &sqstypes.RequestThrottled{Message: &f.message}
 	}
 	return &smithy.GenericAPIError{Code: code, Message: f.message}
-}
-
-// mostSkew is how far from AWS's clock a signature may be made: AWS accepts five minutes ("Troubleshooting signed
-// requests for AWS APIs").
-const mostSkew = 4 * time.Minute
-
-// mindClock follows AWS's clock when a signature was refused for its time: ours may be wrong, or may have been mended since
-// it was followed.
-func (c *client) mindClock(code, date string) {
-	switch code {
-	case "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture", "InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure":
-		if at, err := http.ParseTime(date); err == nil {
-			if skew := time.Until(at); (skew - time.Duration(c.skew.Load())).Abs() > mostSkew {
-				c.skew.Store(int64(skew))
-			}
-		}
-	}
-}
-
-// outcomeOf sorts a call's error for metrics.
-func outcomeOf(err error) string {
-	var response *awshttp.ResponseError
-	if !errors.As(err, &response) {
-		return "error"
-	}
-	var api smithy.APIError
-	if errors.As(err, &api) {
-		switch api.ErrorCode() {
-		case "ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded", "RequestThrottled", "OverLimit":
-			return "throttled"
-		case "ConditionalCheckFailedException":
-			return "condition"
-		}
-	}
-	if response.HTTPStatusCode() >= http.StatusInternalServerError {
-		return "failed"
-	}
-	return "refused"
 }

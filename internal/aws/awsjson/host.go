@@ -22,7 +22,7 @@ import (
 // Times and sizes of direct connections.
 const (
 	dialTimeout  = 10 * time.Second
-	idleDuration = 15 * time.Second // below what AWS closes idle connections after
+	idleDuration = 15 * time.Second // AWS closes idle connections later than that
 	wireBuffer   = 8 << 10          // a batch of 25 commands goes in one write
 	staleWithin  = time.Second      // after sending, within which a closed connection shows
 	maxHead      = 256 << 10        // of an answer before its body, interim answers included
@@ -30,18 +30,18 @@ const (
 	maxUnwatched = 64 << 10         // the longest body that is sent without watching for an answer meanwhile
 )
 
-// host is the connections to one host. Their number is that of calls under way at once, which callers bound.
+// host holds the connections to one host. There are as many as there are calls under way, and callers bound those.
 type host struct {
 	address string
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	tls     *tls.Config // nil: plain
 
 	mu    sync.Mutex
-	idle  []*connection // the one that was used last is the last; guarded by mu
-	sweep *time.Timer   // closes what was idle for long; nil: not set; guarded by mu
+	idle  []*connection // the most recently used is the last; guarded by mu
+	sweep *time.Timer   // closes connections that were idle for long; nil: not set; guarded by mu
 }
 
-// connection belongs to the call that uses it, or to its host while it is idle.
+// connection belongs to the call that uses it. While it is idle it belongs to its host.
 type connection struct {
 	net.Conn
 	socket *socket // below TLS
@@ -76,9 +76,9 @@ func newHost(to *url.URL, t *http.Transport) *host {
 	return h
 }
 
-// send sends a request. A connection that the service closed while it was idle is found out by using it, at once, and the
-// request is sent once more by a new one. The service has seen nothing of the first, or, should it have, sees it twice, which
-// every call here allows; a long poll that was under way when its connection broke is not begun again.
+// send writes a request and reads its answer. The service may have closed an idle connection, which may show only when the
+// connection is used. A connection that proves closed within staleWithin is replaced, and the request is sent once more. At worst
+// the service sees the request twice, which is safe for these calls. A long poll that breaks later is not retried.
 func (h *host) send(ctx context.Context, r *http.Request, body []byte) (answer, error) {
 	c := h.get()
 	if c != nil {
@@ -95,9 +95,9 @@ func (h *host) send(ctx context.Context, r *http.Request, body []byte) (answer, 
 	return h.exchange(ctx, c, r, body)
 }
 
-// exchange sends a request by c and reads the answer. c is the host's again then, or closed.
+// exchange sends a request over c and reads the answer. It then returns c to the host, or closes it.
 func (h *host) exchange(ctx context.Context, c *connection, r *http.Request, body []byte) (answer, error) {
-	// Whoever waits for the network is woken when ctx ends.
+	// The end of ctx interrupts reads and writes.
 	unwatch := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	a, reusable, err := c.exchange(r, body)
 	if unwatch() && reusable {
@@ -111,7 +111,7 @@ func (h *host) exchange(ctx context.Context, c *connection, r *http.Request, bod
 	return a, nil
 }
 
-// ended is ctx's own error where that is why err came.
+// ended returns the error of ctx if ctx has ended, and err otherwise.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -119,8 +119,8 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// exchange sends a request and reads its answer, and says whether c is good for another. A service may refuse a large
-// request before it has read all of it. It may not read on then, so the body of such a request is written beside.
+// exchange sends a request and reads its answer. It reports whether c can be used again. A service may refuse a large request
+// before it has read all of it, and stop reading. So the body of a large request is written by another goroutine.
 func (c *connection) exchange(r *http.Request, body []byte) (a answer, reusable bool, err error) {
 	if len(body) <= maxUnwatched {
 		if err := c.write(r, body); err != nil {
@@ -136,14 +136,14 @@ func (c *connection) exchange(r *http.Request, body []byte) (a answer, reusable 
 		<-sent
 		return a, false, err
 	}
-	// Only a request that was sent whole can have succeeded.
+	// A request that was not sent completely cannot have succeeded.
 	if err := <-sent; err != nil {
 		return answer{}, false, fmt.Errorf("send request: %w", closed(err))
 	}
 	return a, reusable, nil
 }
 
-// answer reads the answer to r, and says whether c is good for another request.
+// answer reads the answer to r. It reports whether c can be used again.
 func (c *connection) answer(r *http.Request) (a answer, reusable bool, err error) {
 	c.socket.budget = maxHead
 	if _, err := c.r.Peek(1); err != nil {
@@ -159,7 +159,7 @@ func (c *connection) answer(r *http.Request) (a answer, reusable bool, err error
 	return a, err == nil && !response.Close && c.r.Buffered() == 0, err
 }
 
-// head reads an answer up to its body, and the interim answers before it, which have no body.
+// head reads an answer up to its body. It skips the interim answers before it, which have no body.
 func (c *connection) head(r *http.Request) (*http.Response, error) {
 	for range maxInterim + 1 {
 		response, err := http.ReadResponse(c.r, r)
@@ -177,8 +177,8 @@ func (c *connection) head(r *http.Request) (*http.Response, error) {
 	return nil, fmt.Errorf("more than %d interim answers came before it", maxInterim)
 }
 
-// quiet says that nothing has come on an idle connection and that the service has not closed it. It does not wait. An answer
-// that nobody asked for would otherwise be taken for the answer to the next request.
+// quiet reports, without waiting, that an idle connection is open and that nothing has arrived on it. An unexpected answer
+// would otherwise be taken for the answer to the next request.
 func (c *connection) quiet() bool {
 	c.socket.looking = true
 	_, err := c.r.Peek(1)
@@ -188,7 +188,7 @@ func (c *connection) quiet() bool {
 
 var errClosed = errors.New("the connection was closed before an answer came")
 
-// closed names the error of a connection that the other side has closed.
+// closed returns errClosed for the errors of a connection that the other side has closed, and other errors unchanged.
 func closed(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 		return errClosed
@@ -196,7 +196,7 @@ func closed(err error) error {
 	return err
 }
 
-// write writes a request. Its headers are signed: none may be added that AWS would sign.
+// write writes a request. Its headers are signed, so none may be added that AWS expects to be signed.
 func (c *connection) write(r *http.Request, body []byte) error {
 	w := c.w
 	for _, s := range [...]string{r.Method, " ", r.URL.RequestURI(), " HTTP/1.1\r\nHost: ", r.Host, "\r\n"} {
@@ -225,7 +225,7 @@ func (h *host) get() *connection {
 	}
 }
 
-// last takes the connection that became idle last, or returns nil.
+// last removes and returns the connection that became idle last. It returns nil if there is none.
 func (h *host) last() *connection {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -270,14 +270,14 @@ func (h *host) put(c *connection) {
 	}
 }
 
-// closeIdle closes connections that have been idle for long. It does so without the lock: closing TLS may wait for the network.
+// closeIdle closes connections that have been idle for long. It does not hold the lock, because closing TLS may wait for the network.
 func (h *host) closeIdle() {
 	for _, c := range h.longIdle() {
 		_ = c.Close()
 	}
 }
 
-// longIdle takes the connections that have been idle for long, and sets the time for the next look.
+// longIdle removes and returns the connections that have been idle for long, and schedules the next check.
 func (h *host) longIdle() []*connection {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -23,7 +23,7 @@ type DeadLetters struct {
 	FIFO   bool
 }
 
-// entryFaults are the codes of errors that an entry alone is at fault for, where SQS refuses the whole call ("SendMessageBatch").
+// entryFaults are the codes with which SQS refuses a whole call because of one entry ("SendMessageBatch").
 var entryFaults = []string{
 	"InvalidMessageContents", "InvalidParameterValue", "BatchRequestTooLong",
 	"AWS.SimpleQueueService.BatchRequestTooLong", "InvalidAttributeValue",
@@ -57,7 +57,7 @@ func (q *DeadLetters) Send(ctx context.Context, letters []consumer.Letter) ([]co
 		}
 		entries[i] = e
 	}
-	// The SDK's check of the answer's MD5 sums would make one letter's fault an error of the whole call.
+	// The SDK checks the MD5 sums of the answer. A wrong sum of one letter would fail the whole call.
 	out, err := q.Client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &q.URL, Entries: entries},
 		func(o *sqs.Options) { o.DisableMessageChecksumValidation = true })
 	if refusal, ok := errors.AsType[smithy.APIError](err); ok && len(letters) == 1 && slices.Contains(entryFaults, refusal.ErrorCode()) {
@@ -66,16 +66,16 @@ func (q *DeadLetters) Send(ctx context.Context, letters []consumer.Letter) ([]co
 	if err != nil {
 		return nil, fmt.Errorf("send dead letters: %w", err)
 	}
-	told := make([]bool, len(letters))
+	mentioned := make([]bool, len(letters))
 	index := func(id *string) (int, error) {
 		i, err := strconv.Atoi(aws.ToString(id))
 		if err != nil || i < 0 || i >= len(letters) {
 			return 0, fmt.Errorf("send dead letters: SQS names an entry %q that was not sent", aws.ToString(id))
 		}
-		told[i] = true
+		mentioned[i] = true
 		return i, nil
 	}
-	// Only what SQS says that it accepted is accepted: the message that a letter comes from is deleted then.
+	// A letter counts as sent only if SQS lists it as successful, because its source message is deleted then.
 	for _, s := range out.Successful {
 		if _, err := index(s.Id); err != nil {
 			return nil, err
@@ -89,7 +89,7 @@ func (q *DeadLetters) Send(ctx context.Context, letters []consumer.Letter) ([]co
 		}
 		failures = append(failures, consumer.Failure{Index: i, Code: aws.ToString(f.Code), Final: f.SenderFault})
 	}
-	for i, known := range told {
+	for i, known := range mentioned {
 		if !known {
 			failures = append(failures, consumer.Failure{Index: i, Code: NoAnswer})
 		}

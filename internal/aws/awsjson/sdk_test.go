@@ -81,6 +81,7 @@ type pair struct {
 	table      *Table
 	units      float64
 	unreadable []string // ids, and why
+	outcomes   []string // of the calls: operation and outcome
 }
 
 const queueURL = "https://sqs.eu-central-1.amazonaws.com/123456789012/commands"
@@ -107,7 +108,9 @@ func newPair(t *testing.T, wrap func(http.RoundTripper) http.RoundTripper) *pair
 		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
 	}
 	p := &pair{t: t, r: r, sqs: sqs.NewFromConfig(cfg), ddb: dynamodb.NewFromConfig(cfg)}
-	observe := func(string, string, string, time.Duration) {}
+	observe := func(_, operation, outcome string, _ time.Duration) {
+		p.outcomes = append(p.outcomes, operation+" "+outcome)
+	}
 	p.queue = NewQueue(p.sqs, wrap(server.Client().Transport), queueURL, observe,
 		func(id string, why error) { p.unreadable = append(p.unreadable, id+": "+why.Error()) })
 	p.table = NewTable(p.ddb, wrap(server.Client().Transport), "Multi\"Tenant", 45*24*time.Hour, observe, func(u float64) { p.units += u })
@@ -182,8 +185,8 @@ type random struct{ *rand.Rand }
 
 var alphabet = []rune("abcXYZ019 -_.:@=+/\\\"'<>&\t\n\r\u007f\u0080é漢\u2028\U0001F600")
 
-func (r random) text(most int) string {
-	out := make([]rune, r.IntN(most+1))
+func (r random) text(max int) string {
+	out := make([]rune, r.IntN(max+1))
 	for i := range out {
 		out[i] = alphabet[r.IntN(len(alphabet))]
 	}
@@ -280,8 +283,7 @@ func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 			return err
 		}, func(ctx context.Context) error {
 			if w.Command.IsDelete() { // the time is an argument below PutVersion
-				_, err := p.table.client.call(ctx, "PutItem", p.table.appendPut(nil, w, now))
-				return err
+				return p.table.client.call(ctx, "PutItem", p.table.appendPut(nil, w, now), func(string) error { return nil })
 			}
 			return p.table.PutVersion(ctx, w)
 		})
@@ -290,8 +292,7 @@ func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 			return err
 		}, func(ctx context.Context) error {
 			if w.Command.IsDelete() {
-				_, err := p.table.client.call(ctx, "PutItem", p.table.appendProbe(nil, &w.Command, now))
-				return err
+				return p.table.client.call(ctx, "PutItem", p.table.appendProbe(nil, &w.Command, now), func(string) error { return nil })
 			}
 			return p.table.Probe(ctx, &w.Command)
 		})
@@ -434,6 +435,42 @@ func testAnUnreadableMessageIsLeftAlone(t *testing.T, p *pair) {
 	}
 	if !reflect.DeepEqual(p.unreadable, why) {
 		t.Errorf("unreadable %q, want %q", p.unreadable, why)
+	}
+}
+
+// Only an answer that was accepted counts as ok. Before, a call was counted when its answer had come, whatever the answer said.
+func TestARefusedAnswerIsNotCountedAsOK(t *testing.T) {
+	eachWire(t, testARefusedAnswerIsNotCountedAsOK)
+}
+
+func testARefusedAnswerIsNotCountedAsOK(t *testing.T, p *pair) {
+	w := &writer.Write{Command: random{rand.New(rand.NewPCG(7, 8))}.command(1)}
+	calls := map[string]func(){
+		"BatchWriteItem":               func() { _, _ = p.table.BatchWrite(t.Context(), []*writer.Write{w}) },
+		"PutItem":                      func() { _ = p.table.PutVersion(t.Context(), w) },
+		"ReceiveMessage":               func() { _, _ = p.queue.Receive(t.Context(), 10, 0) },
+		"DeleteMessageBatch":           func() { _, _ = p.queue.Delete(t.Context(), []string{"a"}) },
+		"ChangeMessageVisibilityBatch": func() { _, _ = p.queue.ChangeVisibility(t.Context(), make([]consumer.Visibility, 1)) },
+	}
+	check := func(operation, answer, outcome string) {
+		t.Helper()
+		p.outcomes = nil
+		p.r.set(200, answer)
+		calls[operation]()
+		if want := []string{operation + " " + outcome}; !slices.Equal(p.outcomes, want) {
+			t.Errorf("answer %s: counted as %q, want %q", answer, p.outcomes, want)
+		}
+	}
+	for operation := range calls {
+		check(operation, `{"message":"welcome"}`, "error")
+		check(operation, `<html>`, "error")
+	}
+	check("BatchWriteItem", `{"UnprocessedItems":{}}`, "ok")
+	check("PutItem", `{"ConsumedCapacity":{"CapacityUnits":1}}`, "ok")
+	check("ReceiveMessage", `{}`, "ok")
+	for _, operation := range []string{"DeleteMessageBatch", "ChangeMessageVisibilityBatch"} {
+		check(operation, `{"Successful":[{"Id":"0"}]}`, "ok")
+		check(operation, `{"Failed":[{"Id":"0","SenderFault":false,"Code":"InternalError"}]}`, "ok")
 	}
 }
 
@@ -706,7 +743,7 @@ func testATombstoneFollowsAWSsClock(t *testing.T, p *pair) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if off := time.Until(time.Unix(expires, 0)) - ahead - TombstoneAge; off.Abs() > time.Minute {
+	if off := time.Until(time.Unix(expires, 0)) - ahead - 45*24*time.Hour; off.Abs() > time.Minute {
 		t.Errorf("the tombstone expires %v from what it should", off)
 	}
 }

@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// socket is a connection as TLS sees it. It can be read without waiting, and it bounds what is read. The call that uses the
+// socket is the connection below TLS. It can be read without waiting, and it bounds how much is read. The call that uses the
 // connection owns its fields.
 type socket struct {
 	net.Conn
 	budget  int64 // bytes that may be read
 	looking bool  // Read returns what is there, or os.ErrDeadlineExceeded at once
 
-	raw  syscall.RawConn    // nil where the connection is not the operating system's
+	raw  syscall.RawConn    // nil if the connection is not a socket of the operating system
 	read func(uintptr) bool // reads into into, and sets n and err
 	into []byte
 	n    int
@@ -26,7 +26,7 @@ type socket struct {
 
 var errLongHead = errors.New("its headers are longer than 256 KiB")
 
-// lookFor is how long a look at a connection that is not the operating system's takes.
+// lookFor is how long a look takes at a connection that is not a socket of the operating system.
 const lookFor = time.Millisecond
 
 func newSocket(conn net.Conn) *socket {
@@ -57,7 +57,7 @@ func (s *socket) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// look reads what is there. A deadline that has passed would not do: the runtime then doesn't ask the operating system.
+// look reads what has arrived. A deadline in the past would not work: the runtime then fails without reading the socket.
 func (s *socket) look(b []byte) (int, error) {
 	if s.raw == nil {
 		_ = s.SetReadDeadline(time.Now().Add(lookFor))
@@ -79,5 +79,5 @@ func (s *socket) look(b []byte) (int, error) {
 	return s.n, nil
 }
 
-// errNothing is what a look finds on a quiet connection. TLS takes it for temporary, as it is.
+// errNothing is the result of a look at a quiet connection. TLS treats it as temporary, which it is.
 var errNothing = os.ErrDeadlineExceeded

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,12 +29,12 @@ import (
 type Queue struct {
 	client     client
 	url        string
-	fixed      string // what a ReceiveMessage asks for besides its numbers
+	fixed      string // a ReceiveMessage request up to its numbers
 	unreadable Unreadable
 }
 
-// Unreadable is told of every message that was received and can't be read: its body differs from its checksum, or it has no
-// receipt. Such a message stays on the queue, and is received again after its visibility timeout.
+// Unreadable is called for every received message that can't be read: its body differs from its checksum, or it has no receipt
+// handle. Such a message stays on the queue and is received again after its visibility timeout.
 type Unreadable func(messageID string, why error)
 
 // NewQueue makes a Queue with the settings of an SDK client: its region, credentials and endpoint.
@@ -60,35 +61,32 @@ func NewQueue(s *sqs.Client, transport http.RoundTripper, queueURL string, obser
 }
 
 // Receive implements consumer.Queue by ReceiveMessage.
-func (q *Queue) Receive(ctx context.Context, most int, wait time.Duration) ([]consumer.Message, error) {
+func (q *Queue) Receive(ctx context.Context, max int, wait time.Duration) ([]consumer.Message, error) {
 	b := make([]byte, 0, len(q.fixed)+32)
 	b = append(b, q.fixed...)
-	b = strconv.AppendInt(b, int64(most), 10)
+	b = strconv.AppendInt(b, int64(max), 10)
 	b = append(b, `,"WaitTimeSeconds":`...)
 	b = strconv.AppendInt(b, int64(wait/time.Second), 10)
 	b = append(b, '}')
-	answer, err := q.client.call(ctx, "ReceiveMessage", b)
-	if err != nil {
-		return nil, err
-	}
-	received, err := scanMessages(answer, most, q.unreadable)
-	if err != nil {
-		return nil, fmt.Errorf("sqs ReceiveMessage: read answer: %w", err)
-	}
-	return received, nil
+	var received []consumer.Message
+	err := q.client.call(ctx, "ReceiveMessage", b, func(answer string) (err error) {
+		received, err = scanMessages(answer, max, q.unreadable)
+		return err
+	})
+	return received, err
 }
 
-// scanMessages reads an answer of ReceiveMessage. Nothing in the messages shares the answer's memory, which is far
-// larger than what is kept of it. A message that can't be read costs its neighbours nothing.
-func scanMessages(answer string, most int, unreadable Unreadable) ([]consumer.Message, error) {
-	received := make([]consumer.Message, 0, most)
+// scanMessages reads an answer to ReceiveMessage. The messages share no memory with the answer, which is far larger than the
+// part that is kept. A message that can't be read is passed to unreadable, and its neighbours are returned.
+func scanMessages(answer string, max int, unreadable Unreadable) ([]consumer.Message, error) {
+	received := make([]consumer.Message, 0, max)
 	var scratch []byte
 	listed, other := false, ""
 	s := rawjson.New(answer)
 	for s.Open('{'); s.More('}'); {
 		name := s.Name()
 		if name != "Messages" {
-			if name != "ResponseMetadata" { // some emulators'
+			if name != "ResponseMetadata" { // some emulators send it
 				other = name
 			}
 			s.Skip()
@@ -120,8 +118,8 @@ func scanMessages(answer string, most int, unreadable Unreadable) ([]consumer.Me
 	return received, nil
 }
 
-// scanMessage reads a message. It may use scratch as it likes. The error says why the message can't be read; the scanner has
-// an error of its own where the answer can't be read.
+// scanMessage reads a message. It may overwrite scratch. The error says why the message can't be read; the scanner has an error
+// of its own if the answer can't be read.
 func scanMessage(s *rawjson.Scanner, scratch *[]byte) (m consumer.Message, err error) {
 	if s.Peek() != '{' {
 		s.Skip()
@@ -204,8 +202,8 @@ func scanMessage(s *rawjson.Scanner, scratch *[]byte) (m consumer.Message, err e
 	return m, err
 }
 
-// checksum is SQS's of a body. It finds damage and guards no secret, so FIPS 140's rules for cryptography don't concern it:
-// with GODEBUG=fips140=only MD5 would panic.
+// checksum is the sum that SQS computes of a body. It finds damage and guards no secret, so the rules of FIPS 140 for
+// cryptography do not apply to it. With GODEBUG=fips140=only MD5 would otherwise panic.
 func checksum(body []byte) (sum [md5.Size]byte) {
 	if fips140.Enforced() {
 		fips140.WithoutEnforcement(func() { sum = md5.Sum(body) })
@@ -234,10 +232,10 @@ func scanAttribute(s *rawjson.Scanner) (a consumer.Attribute) {
 		case "StringValue":
 			a.Text = ownText(s)
 		case "BinaryValue":
-			a.Binary, _ = base64.StdEncoding.AppendDecode(nil, []byte(text(s))) // what SQS wrote
+			a.Binary, _ = base64.StdEncoding.AppendDecode(nil, []byte(text(s))) // SQS encoded it
 		case "DataType":
 			if a.Type = text(s); a.Type == "String" {
-				a.Type = "String" // usual, and then nothing is kept of the answer
+				a.Type = "String" // the usual type; the constant keeps none of the answer alive
 			} else {
 				a.Type = strings.Clone(a.Type)
 			}
@@ -288,23 +286,31 @@ func appendEntry(b []byte, i int, handle string) []byte {
 }
 
 func (q *Queue) batch(ctx context.Context, operation string, b []byte, entries int) ([]consumer.Failure, error) {
-	answer, err := q.client.call(ctx, operation, append(b, "]}"...))
-	if err != nil {
+	var failures []consumer.Failure
+	err := q.client.call(ctx, operation, append(b, "]}"...), func(answer string) (err error) {
+		if failures, err = scanFailures(answer, entries); err != nil {
+			return err
+		}
+		if len(failures) == entries && !slices.ContainsFunc(failures, func(f consumer.Failure) bool { return f.Code != NoAnswer }) {
+			return errSilent
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errSilent) {
 		return nil, err
-	}
-	failures, err := scanFailures(answer, entries)
-	if err != nil {
-		return nil, fmt.Errorf("sqs %s: read answer: %w", operation, err)
 	}
 	return failures, nil
 }
 
-// NoAnswer is the code of an entry about which the answer to a batch call says nothing. What became of it is not known.
+// errSilent refuses an answer that mentions no entry of the batch. Each of its entries has failed with NoAnswer.
+var errSilent = errors.New("it mentions none of the entries")
+
+// NoAnswer is the code of an entry that the answer to a batch call does not mention. Its outcome is unknown.
 const NoAnswer = "NoAnswer"
 
-// scanFailures reads which of so many entries an answer to a batch call doesn't list as successful.
+// scanFailures returns the entries that an answer to a batch call does not list as successful.
 func scanFailures(answer string, entries int) (failures []consumer.Failure, err error) {
-	var told [limits.SQSBatchEntries]bool
+	var mentioned [limits.SQSBatchEntries]bool
 	s := rawjson.New(answer)
 	for s.Open('{'); s.More('}'); {
 		failed := false
@@ -326,7 +332,7 @@ func scanFailures(answer string, entries int) (failures []consumer.Failure, err 
 				switch s.Name() {
 				case "Id":
 					if f.Index, err = strconv.Atoi(text(&s)); err != nil {
-						return nil, fmt.Errorf("an entry's id is none that was sent: %w", err)
+						return nil, fmt.Errorf("an entry has an id that was not sent: %w", err)
 					}
 				case "Code":
 					f.Code = ownText(&s)
@@ -340,7 +346,7 @@ func scanFailures(answer string, entries int) (failures []consumer.Failure, err 
 			if f.Index < 0 || f.Index >= entries {
 				return nil, fmt.Errorf("entry %d was not sent", f.Index)
 			}
-			told[f.Index] = true
+			mentioned[f.Index] = true
 			if failed {
 				failures = append(failures, f)
 			}
@@ -349,7 +355,7 @@ func scanFailures(answer string, entries int) (failures []consumer.Failure, err 
 	if err := s.End(); err != nil {
 		return nil, err
 	}
-	for i, known := range told[:entries] {
+	for i, known := range mentioned[:entries] {
 		if !known {
 			failures = append(failures, consumer.Failure{Index: i, Code: NoAnswer})
 		}

@@ -11,23 +11,23 @@ import (
 	"sync"
 )
 
-// wire carries signed requests to a service. Requests that go through a proxy or another's RoundTripper are net/http's;
-// others go by direct connections, on which the goroutine that asks writes its request and reads its answer itself, where
-// net/http hands both over to two others.
+// wire carries signed requests to a service. net/http carries those that go through a proxy or through a RoundTripper of the
+// caller's. All others use direct connections: the calling goroutine writes its request and reads its answer itself, where
+// net/http would hand both to two other goroutines.
 type wire interface {
-	// send sends r with its body, and ends when ctx does. The answer's body is the caller's.
+	// send sends r with its body, and ends when ctx does. The caller owns the answer's body.
 	send(ctx context.Context, r *http.Request, body []byte) (answer, error)
 }
 
-// answer is what of a response matters here.
+// answer is the part of a response that callers use.
 type answer struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// mostAnswer bounds an answer: ten messages of 1 MiB, every character of them escaped, would be less.
-const mostAnswer = 80 << 20
+// maxAnswer bounds an answer. Ten messages of 1 MiB, with every character escaped, need less.
+const maxAnswer = 80 << 20
 
 func newWire(transport http.RoundTripper) wire {
 	if t, ok := transport.(*http.Transport); ok {
@@ -54,7 +54,7 @@ func (w standardWire) send(ctx context.Context, r *http.Request, body []byte) (a
 	return read(response)
 }
 
-// notSwitched refuses an answer after which the connection would speak another protocol: nobody has asked for that.
+// notSwitched refuses an answer that switches the connection to another protocol, which no request asks for.
 func notSwitched(response *http.Response) error {
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		return errors.New("it switches to another protocol, which was not asked for")
@@ -65,12 +65,12 @@ func notSwitched(response *http.Response) error {
 // read reads the rest of a response.
 func read(response *http.Response) (answer, error) {
 	var b bytes.Buffer
-	if n := response.ContentLength; n > 0 && n <= mostAnswer {
-		b.Grow(int(n) + bytes.MinRead) // else the buffer would grow once more to find the end
+	if n := response.ContentLength; n > 0 && n <= maxAnswer {
+		b.Grow(int(n) + bytes.MinRead) // otherwise the buffer would grow once more to find the end
 	}
-	n, err := b.ReadFrom(io.LimitReader(response.Body, mostAnswer+1))
-	if err == nil && n > mostAnswer {
-		err = fmt.Errorf("it has more than %d bytes", mostAnswer)
+	n, err := b.ReadFrom(io.LimitReader(response.Body, maxAnswer+1))
+	if err == nil && n > maxAnswer {
+		err = fmt.Errorf("it has more than %d bytes", maxAnswer)
 	}
 	if err != nil {
 		return answer{}, fmt.Errorf("read answer: %w", err)
@@ -78,13 +78,13 @@ func read(response *http.Response) (answer, error) {
 	return answer{response.StatusCode, response.Header, b.String()}, nil
 }
 
-// directWire sends by connections of its own, with the dialing and the TLS settings of an http.Transport.
+// directWire sends over its own connections, with the dialer and the TLS settings of an http.Transport.
 type directWire struct {
 	transport *http.Transport
 	proxied   standardWire
 
 	mu    sync.RWMutex
-	hosts map[string]*host // by scheme and host, nil where a proxy leads there; guarded by mu
+	hosts map[string]*host // by scheme and host; nil where requests go through a proxy; guarded by mu
 }
 
 func (w *directWire) send(ctx context.Context, r *http.Request, body []byte) (answer, error) {
@@ -98,7 +98,7 @@ func (w *directWire) send(ctx context.Context, r *http.Request, body []byte) (an
 	return h.send(ctx, r, body)
 }
 
-// host returns where a request goes, or nil where a proxy leads there.
+// host returns the host of a request, or nil where the request goes through a proxy.
 func (w *directWire) host(r *http.Request) (*host, error) {
 	key := r.URL.Scheme + "://" + r.URL.Host
 	w.mu.RLock()

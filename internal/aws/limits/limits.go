@@ -15,10 +15,10 @@ const (
 	SQSBatchBytes = 1 << 20
 	// SQSMessageAttributes is the most attributes of a message. None may have an empty value.
 	SQSMessageAttributes = 10
-	// SQSVisibilityMax is the longest that a message may be invisible, counted from its receive.
-	SQSVisibilityMax = 12 * time.Hour
-	// SQSLongPollMax is the longest wait of a ReceiveMessage.
-	SQSLongPollMax = 20 * time.Second
+	// SQSMaxVisibility is the longest that a message may be invisible, counted from its receive.
+	SQSMaxVisibility = 12 * time.Hour
+	// SQSMaxLongPoll is the longest wait of a ReceiveMessage.
+	SQSMaxLongPoll = 20 * time.Second
 	// SQSInFlight is the most messages of a queue that may be received and not deleted.
 	SQSInFlight = 120_000
 	// SQSDeduplication is how long a FIFO queue remembers a deduplication id.
@@ -49,8 +49,6 @@ const (
 	DynamoDBNesting = 32
 	// DynamoDBWriteUnitBytes is what one write unit pays for.
 	DynamoDBWriteUnitBytes = 1 << 10
-	// DynamoDBPartitionWriteUnits is what one partition writes in a second.
-	DynamoDBPartitionWriteUnits = 1000
 	// DynamoDBPageBytes is the most bytes that a Query reads before it returns a page.
 	DynamoDBPageBytes = 1 << 20
 )

@@ -15,18 +15,18 @@ import (
 	"tributary/internal/aws/limits"
 )
 
-// AttributesAPI is what reading a queue's attributes asks of SQS.
+// AttributesAPI is the part of SQS that reads the attributes of a queue.
 type AttributesAPI interface {
 	GetQueueAttributes(context.Context, *sqs.GetQueueAttributesInput, ...func(*sqs.Options)) (*sqs.GetQueueAttributesOutput, error)
 }
 
-// ReadAPI is what finding a queue and reading its attributes asks of SQS.
+// ReadAPI is the part of SQS that finds a queue and reads its attributes.
 type ReadAPI interface {
 	API
 	AttributesAPI
 }
 
-// Attributes are a queue and what SQS said of it.
+// Attributes are a queue and its attributes as SQS reported them.
 type Attributes struct {
 	Name string
 	URL  string
@@ -52,7 +52,7 @@ func ReadURL(ctx context.Context, api AttributesAPI, nameOrURL, url string) (*At
 		QueueUrl: &url, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll},
 	})
 	if err != nil {
-		return nil, Wrap(nameOrURL, fmt.Errorf("read attributes of queue %s: %w", nameOrURL, err))
+		return nil, wrap(api, nameOrURL, fmt.Errorf("read attributes of queue %s: %w", nameOrURL, err))
 	}
 	a := &Attributes{Name: Name(nameOrURL), URL: url, LocalTime: time.Now(), values: out.Attributes}
 	a.ServerTime, _ = middleware.GetServerTime(out.ResultMetadata)
@@ -62,7 +62,7 @@ func ReadURL(ctx context.Context, api AttributesAPI, nameOrURL, url string) (*At
 	return a, nil
 }
 
-// NewAttributes makes attributes of a queue that was not asked.
+// NewAttributes makes the attributes of a queue without a call.
 func NewAttributes(nameOrURL string, values map[string]string) *Attributes {
 	return &Attributes{Name: Name(nameOrURL), values: values}
 }
@@ -85,7 +85,7 @@ func (a *Attributes) Seconds(name types.QueueAttributeName) (d time.Duration, ok
 // ARN is the queue's ARN.
 func (a *Attributes) ARN() string { return a.Get(types.QueueAttributeNameQueueArn) }
 
-// VisibilityTimeout is the queue's, or SQS's default where SQS doesn't report it ("CreateQueue").
+// VisibilityTimeout is that of the queue, or the default of SQS if it is not reported ("CreateQueue").
 func (a *Attributes) VisibilityTimeout() time.Duration {
 	if d, ok := a.Seconds(types.QueueAttributeNameVisibilityTimeout); ok {
 		return d
@@ -154,7 +154,7 @@ type Depth struct {
 // Total is the sum.
 func (d Depth) Total() int64 { return d.Visible + d.InFlight + d.Delayed }
 
-// Depth is how many messages the queue held when it was asked. What SQS doesn't report counts as none.
+// Depth is how many messages the queue held when it was asked. A count that SQS doesn't report is 0.
 func (a *Attributes) Depth() Depth {
 	count := func(name types.QueueAttributeName) int64 {
 		n, _ := a.Int(name)

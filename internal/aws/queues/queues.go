@@ -1,4 +1,4 @@
-// Package queues turns what people write for a queue, its name or its URL, into what SQS takes.
+// Package queues finds queues by name or URL, and reads their attributes.
 package queues
 
 import (
@@ -13,13 +13,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"tributary/internal/aws/awsclient"
 )
 
 const (
 	fifoSuffix       = ".fifo"
 	deadLetterSuffix = "-dlq"
-	// nameMax is the longest name, ".fifo" included ("Amazon SQS standard queue quotas").
-	nameMax = 80
+	// maxName is the longest name, ".fifo" included ("Amazon SQS standard queue quotas").
+	maxName = 80
 )
 
 var (
@@ -38,17 +40,22 @@ const (
 
 // NotFoundError says that SQS has no such queue for this account, region and endpoint, or does not show it.
 type NotFoundError struct {
-	Queue string // as the user gave it
-	Err   error
+	Queue  string // as the user gave it
+	Region string // the region that was called; "" if unknown
+	Err    error
 }
 
 func (e *NotFoundError) Error() string {
-	return fmt.Sprintf("queue %s does not exist, or these credentials may not see it", e.Queue)
+	where := ""
+	if e.Region != "" {
+		where = " in " + e.Region
+	}
+	return fmt.Sprintf("queue %s does not exist%s, or these credentials may not see it", e.Queue, where)
 }
 
 func (e *NotFoundError) Unwrap() error { return e.Err }
 
-// IsURL says whether a queue was given by its URL.
+// IsURL reports whether a queue was given by its URL.
 func IsURL(nameOrURL string) bool {
 	return strings.HasPrefix(nameOrURL, "https://") || strings.HasPrefix(nameOrURL, "http://")
 }
@@ -61,7 +68,7 @@ func Name(nameOrURL string) string {
 	return nameOrURL[strings.LastIndexByte(nameOrURL, '/')+1:]
 }
 
-// Region is the AWS region that a queue's URL names, or "" for a name and for a URL that names none.
+// Region is the AWS region in the URL of a queue. It is "" for a name, and for a URL without a region.
 func Region(nameOrURL string) string {
 	if !IsURL(nameOrURL) {
 		return ""
@@ -81,8 +88,8 @@ func Region(nameOrURL string) string {
 	return found[1] + found[2]
 }
 
-// Client makes a client for a queue. The region in a queue's URL decides which SQS is asked: no other has the queue. A queue that
-// is given by its name is in cfg's region.
+// Client makes a client for a queue. The region in the URL of a queue decides which region is called, because no other has the
+// queue. A queue that is given by its name is in the region of cfg.
 func Client(cfg aws.Config, nameOrURL string, options ...func(*sqs.Options)) *sqs.Client {
 	return sqs.NewFromConfig(cfg, append([]func(*sqs.Options){func(o *sqs.Options) {
 		if region := Region(nameOrURL); region != "" {
@@ -106,12 +113,12 @@ func DeadLetters(nameOrURL string) string {
 	return nameOrURL + deadLetterSuffix
 }
 
-// Check says what is wrong with a queue's name or URL, before SQS is asked.
+// Check returns an error if SQS can't have a queue of this name or URL. It makes no call.
 func Check(nameOrURL string) error {
 	if IsURL(nameOrURL) {
 		u, err := url.Parse(nameOrURL)
 		if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-			return fmt.Errorf("queue %q is no queue URL: it should look like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME", nameOrURL)
+			return fmt.Errorf("queue %q is not a queue URL: it should look like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME", nameOrURL)
 		}
 	}
 	name := Name(nameOrURL)
@@ -120,15 +127,15 @@ func Check(nameOrURL string) error {
 		return fmt.Errorf("queue %q has no name", nameOrURL)
 	case strings.HasPrefix(name, "arn:"):
 		return fmt.Errorf("queue %q is an ARN: give the queue's name or its URL", nameOrURL)
-	case len(name) > nameMax:
-		return fmt.Errorf("queue name %.20q… has %d characters: SQS allows %d", name, len(name), nameMax)
+	case len(name) > maxName:
+		return fmt.Errorf("queue name %.20q… has %d characters: SQS allows %d", name, len(name), maxName)
 	case !nameForm.MatchString(name):
 		return fmt.Errorf("queue name %q: SQS allows letters, digits, - and _, and .fifo at the end", name)
 	}
 	return nil
 }
 
-// API is what finding a queue asks of SQS.
+// API is the part of SQS that finds a queue.
 type API interface {
 	GetQueueUrl(context.Context, *sqs.GetQueueUrlInput, ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error)
 }
@@ -141,15 +148,40 @@ func URL(ctx context.Context, api API, nameOrURL string) (string, error) {
 	}
 	out, err := api.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: &nameOrURL})
 	if err != nil {
-		return "", Wrap(nameOrURL, fmt.Errorf("find queue %s: %w", nameOrURL, err))
+		return "", wrap(api, nameOrURL, fmt.Errorf("find queue %s: %w", nameOrURL, err))
 	}
 	return aws.ToString(out.QueueUrl), nil
 }
 
-// Wrap makes a *NotFoundError of an SQS error that says so, and leaves any other, and nil, as it is.
+// Wrap turns an error from SQS about a missing queue into a *NotFoundError. It returns other errors, and nil, unchanged.
 func Wrap(nameOrURL string, err error) error {
+	if _, wrapped := errors.AsType[*NotFoundError](err); wrapped {
+		return err
+	}
 	if _, missing := errors.AsType[*types.QueueDoesNotExist](err); missing {
 		return &NotFoundError{Queue: nameOrURL, Err: err}
 	}
 	return err
+}
+
+// wrap is Wrap with the region of an SDK client.
+func wrap(api any, nameOrURL string, err error) error {
+	err = Wrap(nameOrURL, err)
+	if missing, ok := errors.AsType[*NotFoundError](err); ok {
+		if client, ok := api.(interface{ Options() sqs.Options }); ok {
+			missing.Region = client.Options().Region
+		}
+	}
+	return err
+}
+
+// Explain shortens an error of a command for a person. It adds remedy to the error of a queue that does not exist.
+func Explain(err error, remedy string) error {
+	if missing, ok := errors.AsType[*NotFoundError](err); ok {
+		return fmt.Errorf("%w (%s)", missing, remedy)
+	}
+	if errors.Is(err, context.Canceled) {
+		return errors.New("interrupted")
+	}
+	return awsclient.Explain(err)
 }

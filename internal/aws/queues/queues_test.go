@@ -59,7 +59,7 @@ func TestURL(t *testing.T) {
 	defer server.Close()
 	client := sqs.NewFromConfig(stacktest.Config(server))
 	_, err := URL(t.Context(), client, "commands")
-	if missing, ok := errors.AsType[*NotFoundError](err); !ok || missing.Queue != "commands" {
+	if missing, ok := errors.AsType[*NotFoundError](err); !ok || missing.Queue != "commands" || !strings.Contains(missing.Error(), " in us-east-1,") {
 		t.Errorf("a queue that isn't there: %v", err)
 	}
 	made, err := client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("commands")})

@@ -17,13 +17,13 @@ import (
 const (
 	StatusFailed  = 1 // the command ran and failed
 	StatusUsage   = 2 // the command line or the environment is wrong: nothing was done
-	StatusPartial = 3 // done, but for what was refused
+	StatusPartial = 3 // done, except for the parts that were refused
 )
 
-// StatusError carries the exit status with which a command wants to end.
+// StatusError carries the exit status of a command.
 type StatusError struct {
 	Status int
-	Err    error // what to print; nil where everything was said already
+	Err    error // printed; nil if everything was printed already
 }
 
 func (e *StatusError) Error() string {
@@ -40,7 +40,7 @@ func Usage(format string, args ...any) error {
 	return &StatusError{Status: StatusUsage, Err: fmt.Errorf(format, args...)}
 }
 
-// Streams are the program's standard streams: data goes to Out, talk to Err.
+// Streams are the program's standard streams: data goes to Out, messages for people to Err.
 type Streams struct {
 	In  io.Reader
 	Out io.Writer
@@ -114,5 +114,5 @@ func run(name string, grammar any, args []string, s *Streams, options []kong.Opt
 	return 0
 }
 
-// OS are the process's own streams.
+// OS returns the streams of the process.
 func OS() *Streams { return &Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr} }

@@ -26,8 +26,8 @@ func WriteJSON(w io.Writer, value any) error {
 	return nil
 }
 
-// UsageOf makes an error of usage of one that holds an E, which says what is wrong with the settings. It returns others, and nil,
-// as they are.
+// UsageOf turns an error that wraps an E into a usage error. E is an error about settings. Other errors, and nil, are returned
+// unchanged.
 func UsageOf[E error](err error) error {
 	if wrong, ok := errors.AsType[E](err); ok {
 		return &StatusError{Status: StatusUsage, Err: wrong}

@@ -19,7 +19,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 		n = int64(with)
 	}
 	if err != nil || n < 0 {
-		return fmt.Errorf("%q is no size: write a number of bytes, or one with a unit, such as 64MiB", text)
+		return fmt.Errorf("%q is not a size: write a number of bytes, or one with a unit, such as 64MiB", text)
 	}
 	*s = Size(n)
 	return nil

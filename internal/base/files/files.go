@@ -10,44 +10,43 @@ import (
 	"time"
 )
 
-// Watch says when files have changed. Callers serialise its use: it has no lock.
+// Watch notices when files have changed. It has no lock: callers serialise its use.
 type Watch struct {
 	every time.Duration
 	paths []string
 
 	next time.Time     // when to look again
-	last []os.FileInfo // as they were when Seen was called last; nil before
-	seen []os.FileInfo // as they were at the last look
+	used []os.FileInfo // as they were when they were last used; nil before
 }
 
-// NewWatch makes a watch that looks at files once in every so often at most. Nothing has been seen of them yet, so that they
-// have changed.
+// NewWatch makes a watch that looks at the files at most once in each interval. The first look finds them changed.
 func NewWatch(every time.Duration, paths ...string) *Watch {
 	return &Watch{every: every, paths: slices.Clone(paths)}
 }
 
-// Changed says whether a file differs in its size, its time of change or its identity from what it was at the last call of
-// Seen. It is false without a look where the last look is not long ago.
-func (w *Watch) Changed(now time.Time) (bool, error) {
+// Update calls use if a file has changed in size, in time of change or in identity since use last succeeded. An error from use is
+// returned, and the next look calls use again. So a fault is reported for as long as it lasts. looked is false if it is not yet time
+// to look; changed says that use succeeded.
+func (w *Watch) Update(now time.Time, use func() error) (looked, changed bool, err error) {
 	if now.Before(w.next) {
-		return false, nil
+		return false, false, nil
 	}
 	w.next = now.Add(w.every)
 	seen := make([]os.FileInfo, len(w.paths))
 	for i, path := range w.paths {
-		info, err := os.Stat(path)
-		if err != nil {
-			return false, fmt.Errorf("look at file: %w", err)
+		if seen[i], err = os.Stat(path); err != nil {
+			return true, false, fmt.Errorf("look at file: %w", err)
 		}
-		seen[i] = info
 	}
-	w.seen = seen
-	return w.last == nil || !slices.EqualFunc(w.last, seen, same), nil
+	if w.used != nil && slices.EqualFunc(w.used, seen, same) {
+		return true, false, nil
+	}
+	if err := use(); err != nil {
+		return true, false, err
+	}
+	w.used = seen // a change between the look and the reading shows at the next look
+	return true, true, nil
 }
-
-// Seen notes that the files are in use as they were when Changed looked at them last. What changes between that look and their
-// being read is found at the next look.
-func (w *Watch) Seen() { w.last = w.seen }
 
 func same(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
@@ -70,14 +69,17 @@ func Read(path string, max int64) ([]byte, error) {
 	return text, nil
 }
 
-// Replace writes a file at once and wholly: a reader, or a machine that stopped, sees the old text or the new. Only the file's
-// owner may read it.
+// Replace replaces a file in one step: a reader, or a machine that stopped, sees the old text or the new one. The file keeps its
+// mode. Only its owner may read a new file.
 func Replace(path string, text []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {
 		return fmt.Errorf("replace file: %w", err)
 	}
 	_, err = f.Write(text)
+	if old, missing := os.Stat(path); err == nil && missing == nil {
+		err = f.Chmod(old.Mode().Perm())
+	}
 	if err == nil {
 		err = f.Sync()
 	}

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -24,31 +25,38 @@ func TestWatch(t *testing.T) {
 	write(b, "1")
 	w := NewWatch(time.Minute, a, b)
 	now := time.Now()
+	broken := errors.New("broken")
 	for _, step := range []struct {
-		name string
-		do   func()
-		at   time.Duration // since the step before
-		want bool
+		name            string
+		do              func()
+		at              time.Duration // since the step before
+		use             error
+		looked, changed bool
 	}{
-		{"nothing was seen yet", func() {}, 0, true},
-		{"it was not used", func() {}, time.Minute, true},
-		{"nothing has changed", func() { w.Seen() }, time.Minute, false},
-		{"another file of the same size and time", func() { write(b, "2") }, time.Minute, true},
-		{"it is too early for another look", func() {}, time.Second, false},
-		{"it still has changed", func() {}, time.Minute, true},
-		{"another size", func() { w.Seen(); write(a, "11") }, time.Minute, true},
-		{"another time", func() { w.Seen(); _ = os.Chtimes(a, now, now) }, time.Minute, true},
-		{"used", func() { w.Seen() }, time.Minute, false},
+		{"never used", func() {}, 0, broken, true, false},
+		{"use failed", func() {}, time.Minute, nil, true, true},
+		{"nothing has changed", func() {}, time.Minute, broken, true, false},
+		{"another file of the same size and time", func() { write(b, "2") }, time.Minute, broken, true, false},
+		{"too early for another look", func() {}, time.Second, nil, false, false},
+		{"still changed", func() {}, time.Minute, nil, true, true},
+		{"another size", func() { write(a, "11") }, time.Minute, nil, true, true},
+		{"another time", func() { _ = os.Chtimes(a, now, now) }, time.Minute, nil, true, true},
+		{"used", func() {}, time.Minute, broken, true, false},
 	} {
 		step.do()
 		now = now.Add(step.at)
-		if got, err := w.Changed(now); err != nil || got != step.want {
-			t.Errorf("%s: changed is %v, %v", step.name, got, err)
+		called := false
+		looked, changed, err := w.Update(now, func() error { called = true; return step.use })
+		if looked != step.looked || changed != step.changed || called && !errors.Is(err, step.use) || !called && err != nil {
+			t.Errorf("%s: looked %v, changed %v, %v", step.name, looked, changed, err)
+		}
+		if changed != (called && step.use == nil) {
+			t.Errorf("%s: used: %v", step.name, called)
 		}
 	}
 	_ = os.Remove(a)
-	if changed, err := w.Changed(now.Add(time.Hour)); err == nil || changed {
-		t.Errorf("a file that is gone: %v, %v", changed, err)
+	if looked, changed, err := w.Update(now.Add(time.Hour), func() error { return nil }); err == nil || changed || !looked {
+		t.Errorf("a file that is gone: %v, %v, %v", looked, changed, err)
 	}
 }
 
@@ -65,6 +73,21 @@ func TestRead(t *testing.T) {
 	}
 	if _, err := Read(path+"x", 4); err == nil {
 		t.Error("a file that isn't there is read")
+	}
+}
+
+func TestReplaceKeepsTheMode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	for _, mode := range []os.FileMode{0o600, 0o640} {
+		if err := Replace(path, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("mode %v, %v, want %v", info.Mode(), err, mode)
+		}
+		if err := os.Chmod(path, 0o640); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

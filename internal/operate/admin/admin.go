@@ -1,9 +1,7 @@
-// Package admin serves what operators and orchestrators ask of a running worker: /metrics, /healthz, /readyz,
-// /status and, where it is allowed, /debug/pprof.
+// Package admin serves /metrics, /healthz, /readyz, /status and, where it is allowed, /debug/pprof of a running worker.
 //
-// Nothing here authenticates anybody: the network decides who may ask (docs/adr/0022). So answers carry no secrets, profiles
-// are served to this machine alone unless a flag says otherwise, and a browser that was led here by somebody else's name gets
-// no answer.
+// There is no authentication: the network restricts access (docs/adr/0022). So answers carry no secrets, and profiles are served only
+// to this machine unless a flag allows more. A browser that was led here by a foreign host name gets no answer.
 package admin
 
 import (
@@ -27,7 +25,7 @@ import (
 	"tributary/internal/operate/logging"
 )
 
-// Config is what the server shows. All functions are called from many goroutines at once and must not block.
+// Config configures the server. All functions are called from many goroutines at once and must not block.
 type Config struct {
 	Listen  string   // host:port; port 0 picks a free one
 	Hosts   []string // further names by which requests may ask for the server: see host.go
@@ -115,7 +113,7 @@ func (s *Server) Run(ctx context.Context) error {
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
 	if err := s.server.Shutdown(within); err != nil {
-		_ = s.server.Close() // what is left is cut off: there is nothing to lose
+		_ = s.server.Close() // cuts off the remaining requests, which lose nothing
 	}
 	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve admin requests: %w", err)

@@ -10,9 +10,8 @@ import (
 	"tributary/internal/base/loopback"
 )
 
-// hosts are the names by which the server may be asked. A page in a browser can have its own name resolve to the address of
-// a worker (DNS rebinding) and read what the worker answers, but its requests say that name. So only names are accepted that
-// nobody can register:
+// hosts are the host names that requests may use. A page in a browser can have its own name resolve to the address of a worker (DNS
+// rebinding) and read the answers, but its requests carry that name. So only names that can't be registered are accepted:
 //
 //   - this machine's own names and addresses;
 //   - off loopback also every IP address, as probes and Prometheus use, names without a dot, and names that end in
@@ -24,12 +23,12 @@ type hosts struct {
 	given    []string // lower case
 }
 
-// privateDomains are the ends of names that can't be registered: Kubernetes' and AWS's own, and those of RFC 6761,
+// privateDomains are endings of names that can't be registered: those of Kubernetes and AWS, and those of RFC 6761,
 // RFC 6762, RFC 8375 and ICANN's resolution 2024.07.29.06.
 var privateDomains = []string{".svc", ".cluster.local", ".local", ".internal", ".home.arpa", ".localhost", ".test"}
 
 func newHosts(onLoopback bool, given []string) hosts {
-	own, _ := os.Hostname() // without it, the name is one more that has to be given
+	own, _ := os.Hostname() // without it, the operator must give the name
 	h := hosts{loopback: onLoopback, own: strings.ToLower(own)}
 	for _, name := range given {
 		h.given = append(h.given, canonical(name))

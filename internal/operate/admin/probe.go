@@ -17,7 +17,7 @@ const probePatience = 4 * time.Second
 func Probe(ctx context.Context, listen string) error {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return fmt.Errorf("admin-listen %q is no HOST:PORT", listen)
+		return fmt.Errorf("admin-listen %q is not HOST:PORT", listen)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost"
@@ -35,7 +35,7 @@ func Probe(ctx context.Context, listen string) error {
 	defer func() { _ = answer.Body.Close() }()
 	var r Report
 	if err := json.NewDecoder(answer.Body).Decode(&r); err != nil {
-		return fmt.Errorf("ask for health: status %d is no worker's answer: %w", answer.StatusCode, err)
+		return fmt.Errorf("ask for health: status %d is not the answer of a worker: %w", answer.StatusCode, err)
 	}
 	for _, c := range r.Checks {
 		if !c.OK {

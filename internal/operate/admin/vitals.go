@@ -22,8 +22,8 @@ const (
 	// failingAfter is how long a service that once answered may fail before the worker is not ready: long enough for
 	// a blip, short enough for an outage to stop a rollout.
 	failingAfter = time.Minute
-	// stuckAfter is how long nothing may move. It is far above the longest that anything waits on purpose: a call's
-	// time-out, a tenant's longest backoff, an outage's probes.
+	// stuckAfter is how long nothing may move. It is far above every wait that is intended: the timeout of a call, the longest
+	// backoff of a tenant, the probes of an outage.
 	stuckAfter = 3 * time.Minute
 )
 
@@ -31,8 +31,8 @@ const (
 //
 // Ready: both have answered, neither has failed for a minute, the writer is not in an outage for a minute, dead letters
 // have not failed for a minute, and the worker is not draining. Healthy: not (work has been held, and the table has answered every probe, for three
-// minutes in which nothing moved). An outage of AWS therefore makes a worker not ready and never unhealthy: a
-// restart would mend nothing and cost what is in flight.
+// minutes in which nothing moved). An outage of AWS therefore makes a worker not ready but never unhealthy: a
+// restart would not help, and would cost the work in flight.
 type Vitals struct {
 	cfg VitalsConfig
 
@@ -45,27 +45,27 @@ type Vitals struct {
 	draining bool      // guarded by mu
 }
 
-// VitalsConfig says what to look at. What is nil is not looked at: a worker of the role query has no queue.
+// VitalsConfig configures Vitals. A function that is nil is not called: a worker of the role query has no queue.
 type VitalsConfig struct {
 	Queue func(context.Context) error // asks SQS
 	Table func(context.Context) error // asks DynamoDB
-	// Letters asks SQS about the dead-letter queue. That it fails is told, and makes nothing unready: commands are
-	// written all the same, and those that can't be written wait.
+	// Letters asks SQS about the dead-letter queue. A failure is logged and leaves the worker ready: commands are
+	// still written, and those that can't be written wait.
 	Letters func(context.Context) error
 	// Held is how many commands the worker holds.
 	Held func() int
 	// Moved grows with every command settled and every call to DynamoDB that came back, whatever it brought: tenants
 	// that back off and calls that fail are not a stuck pool.
 	Moved func() uint64
-	// Outage says whether the writer takes DynamoDB for unable to write.
+	// Outage reports whether the writer is in an outage of DynamoDB.
 	Outage func() bool
-	// Log is told in full, once, when a service begins to fail, and when it answers again. Reports carry less. Nil: nobody is.
+	// Log gets the whole error when a service begins to fail, and a line when it answers again. Reports carry less. It may be nil.
 	Log *slog.Logger
-	// LettersFail says since when no dead letter could be sent, and why; zero: they can.
+	// LettersFail returns since when dead letters fail, and why. A zero time means that they do not.
 	LettersFail func() (since time.Time, why string)
 }
 
-// service is what the probes of a service saw.
+// service is the state of a service by its probes.
 type service struct {
 	asked    bool
 	answered bool      // ever

@@ -676,11 +676,11 @@ func TestAMissingQueueIsAnError(t *testing.T) {
 
 func TestASummaryOfVeryManyTenantsIsBounded(t *testing.T) {
 	s := NewSummary(0)
-	for n := range groupsMax + 500 {
+	for n := range maxGroups + 500 {
 		s.Add(&Letter{Reason: "malformed", TenantID: strconv.Itoa(n)})
 	}
 	s.Finish()
-	equal(t, "groups", len(s.Groups), groupsMax+1)
+	equal(t, "groups", len(s.Groups), maxGroups+1)
 	equal(t, "most", s.Groups[0].Letters, 500)
 	equal(t, "of", s.Groups[0].TenantID, OtherTenants)
 }

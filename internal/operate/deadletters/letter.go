@@ -215,7 +215,7 @@ func (l *Letter) entry(fifo bool) types.SendMessageBatchRequestEntry {
 	return e
 }
 
-// entryBytes is what SQS counts of an entry.
+// entryBytes is the size of an entry as SQS counts it.
 func entryBytes(e *types.SendMessageBatchRequestEntry) int {
 	n := len(aws.ToString(e.MessageBody))
 	for name, value := range e.MessageAttributes {
@@ -230,7 +230,7 @@ type Filter struct {
 	Reasons []string
 	Tenants []string
 	Since   time.Time // sent at that time or later
-	// Redrivable leaves out what a redrive withholds.
+	// Redrivable leaves out letters that a redrive withholds.
 	Redrivable bool
 }
 

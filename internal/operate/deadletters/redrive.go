@@ -14,7 +14,7 @@ import (
 	"tributary/internal/aws/limits"
 )
 
-// SendAPI is what a redrive asks of the queue that the letters go to.
+// SendAPI is the part of SQS that sends to the target of a redrive.
 type SendAPI interface {
 	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error)
 }
@@ -31,7 +31,7 @@ type Target struct {
 // RateMin is the slowest redrive: the letters of one receive are sent well before they are visible again.
 const RateMin = 0.1
 
-// Moved says what became of the letters that were chosen.
+// Moved counts the outcomes of a redrive.
 type Moved struct {
 	Sent    int `json:"sent"`    // accepted by the queue, and removed
 	Refused int `json:"refused"` // by the queue, or withheld: they stay
@@ -42,13 +42,13 @@ type Moved struct {
 }
 
 func (m *Moved) refuse(why string) {
-	if m.Refused++; len(m.Refusals) < refusalsMax {
+	if m.Refused++; len(m.Refusals) < maxRefusals {
 		m.Refusals = append(m.Refusals, why)
 	}
 }
 
-// refusalsMax is how many refusals are told in words.
-const refusalsMax = 5
+// maxRefusals is how many refusals are told in words.
+const maxRefusals = 5
 
 // Redrive sends the letters that the filter chooses to the target. A letter is removed from the dead-letter queue
 // only once the target has accepted it: whatever happens, it is in one queue at least. An error of the target or
@@ -56,7 +56,7 @@ const refusalsMax = 5
 func (b *Box) Redrive(ctx context.Context, f *Filter, to *Target) (Moved, Walked, error) {
 	limiter, readers := rate.NewLimiter(rate.Inf, 1), parallel
 	if to.Rate > 0 {
-		// One reader: what it received must have its turn before it becomes visible again.
+		// One reader: its letters must be sent before they become visible again.
 		limiter, readers = rate.NewLimiter(rate.Limit(to.Rate), 1), 1
 	}
 	var mu sync.Mutex // guards moved
@@ -155,15 +155,15 @@ func redrive(ctx context.Context, w *walk, to *Target, batch []*Letter, mu *sync
 	return err
 }
 
-// Dropped says what became of the letters that were chosen.
+// Dropped counts the outcomes of a drop.
 type Dropped struct {
 	Dropped int `json:"dropped"` // for good
 	Kept    int `json:"kept"`    // by SQS, although it was asked to remove them
 	Unshown int `json:"unshown"` // left, because they were not among those that may be dropped
 }
 
-// Drop removes the letters that the filter chooses for good; where shown is not nil, only those whose ids are in it:
-// who agreed to lose some letters has not agreed to lose those that came since.
+// Drop removes the letters that the filter chooses for good; where shown is not nil, only those whose ids are in it: an
+// operator who agreed to delete the shown letters has not agreed to delete later ones.
 func (b *Box) Drop(ctx context.Context, f *Filter, shown map[string]bool) (Dropped, Walked, error) {
 	var mu sync.Mutex // guards dropped
 	var dropped Dropped

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// groupsMax bounds how many pairs of reason and tenant a summary tells apart.
-const groupsMax = 10_000
+// maxGroups bounds how many pairs of reason and tenant a summary tells apart.
+const maxGroups = 10_000
 
 // OtherTenants stands for the tenants of a summary that has too many.
 const OtherTenants = "_other"
@@ -23,7 +23,7 @@ type Group struct {
 	Newest   time.Time `json:"newest"`
 }
 
-// Summary says what letters there are. It is safe for concurrent use until it is read.
+// Summary counts letters. It is safe for concurrent use until it is read.
 type Summary struct {
 	Letters int       `json:"letters"`
 	Groups  []Group   `json:"groups"`   // most letters first, once Finish was called
@@ -34,7 +34,7 @@ type Summary struct {
 	examples int
 }
 
-// NewSummary makes a summary that keeps so many of the newest letters.
+// NewSummary makes a summary that keeps the newest letters as examples.
 func NewSummary(examples int) *Summary {
 	return &Summary{groups: map[[2]string]*Group{}, examples: examples, Groups: []Group{}, Newest: []*Letter{}}
 }
@@ -46,7 +46,7 @@ func (s *Summary) Add(l *Letter) {
 	s.Letters++
 	key := [2]string{l.Reason, l.TenantID}
 	g := s.groups[key]
-	if g == nil && len(s.groups) >= groupsMax {
+	if g == nil && len(s.groups) >= maxGroups {
 		key[1] = OtherTenants
 		g = s.groups[key]
 	}

@@ -10,12 +10,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"golang.org/x/sync/errgroup"
 
 	"tributary/internal/aws/limits"
+	"tributary/internal/aws/queues"
 )
 
 // SQS has no call that looks at a message without receiving it. A walk receives every letter with a visibility
@@ -29,11 +29,11 @@ import (
 const (
 	// visibility is how long letters stay invisible where the program is killed and can't give them back.
 	visibility = 15 * time.Minute
-	// holdMax is how many letters a walk holds at most: SQS lets 120,000 be in flight, for everybody who reads.
-	holdMax = 100_000
-	// sentMax is how many of these ids a walk remembers: it takes far longer to send as many than the clock needs
+	// maxHeld is how many letters a walk holds at most. SQS allows 120,000 in flight, over all readers.
+	maxHeld = 100_000
+	// maxSent is how many of these ids a walk remembers: it takes far longer to send as many than the clock needs
 	// to tell what comes back.
-	sentMax = 100_000
+	maxSent = 100_000
 	// emptyWait is the long poll after which the queue counts as read to its end. A long poll asks all of SQS's
 	// servers, a short one only some ("Amazon SQS short and long polling").
 	emptyWait = 1 * time.Second
@@ -43,7 +43,7 @@ const (
 	finishTimeout = 30 * time.Second
 )
 
-// QueueAPI is what a walk asks of SQS.
+// QueueAPI is the part of SQS that a walk calls.
 type QueueAPI interface {
 	ReceiveMessage(context.Context, *sqs.ReceiveMessageInput, ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error)
 	ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error)
@@ -54,6 +54,7 @@ type QueueAPI interface {
 // Box is a dead-letter queue.
 type Box struct {
 	API  QueueAPI
+	Name string
 	URL  string
 	FIFO bool
 	// Hold is how many letters a walk holds at most; 0 means 100,000.
@@ -62,7 +63,22 @@ type Box struct {
 	Progress func(looked int)
 }
 
-// Walked says how far a walk came.
+// OpenAPI is the part of SQS that Open and a walk call.
+type OpenAPI interface {
+	queues.API
+	QueueAPI
+}
+
+// Open finds a dead-letter queue by its name or URL. The error is a *queues.NotFoundError if there is none.
+func Open(ctx context.Context, api OpenAPI, nameOrURL string) (*Box, error) {
+	url, err := queues.URL(ctx, api, nameOrURL)
+	if err != nil {
+		return nil, err
+	}
+	return &Box{API: api, Name: queues.Name(nameOrURL), URL: url, FIFO: queues.IsFIFO(nameOrURL)}, nil
+}
+
+// Walked reports how far a walk came.
 type Walked struct {
 	Looked int  `json:"looked"` // letters that were there when it began and were visited
 	Full   bool `json:"full"`   // it ended because it held as many as it may: there may be more
@@ -93,11 +109,12 @@ type walk struct {
 // walk visits every letter once, up to ten at a time and by several readers at once, and gives back what visit
 // didn't remove.
 func (b *Box) walk(ctx context.Context, readers int, visit func(context.Context, *walk, []*Letter) error) (Walked, error) {
-	waiting, elsewhere, began, err := b.count(ctx)
+	queue, err := queues.ReadURL(ctx, b.API, b.Name, b.URL)
 	if err != nil {
 		return Walked{}, err
 	}
-	w := &walk{box: b, began: began, visit: visit, held: map[string]string{}, sent: map[string]bool{}, sending: map[chan struct{}]bool{}}
+	depth := queue.Depth()
+	w := &walk{box: b, began: began(queue), visit: visit, held: map[string]string{}, sent: map[string]bool{}, sending: map[chan struct{}]bool{}}
 	stopProgress := w.report()
 	group, groupCtx := errgroup.WithContext(ctx)
 	for range readers {
@@ -108,31 +125,22 @@ func (b *Box) walk(ctx context.Context, readers int, visit func(context.Context,
 	if err == nil {
 		err = ctx.Err()
 	}
-	walked := Walked{Looked: w.looked, Full: w.isFull(), Elsewhere: elsewhere}
+	walked := Walked{Looked: w.looked, Full: w.isFull(), Elsewhere: int(depth.InFlight)}
 	if err == nil {
-		walked.Unseen = max(0, waiting-w.looked)
+		walked.Unseen = max(0, int(depth.Visible)-w.looked)
 	}
-	walked.Stuck = w.giveBack(context.WithoutCancel(ctx))
+	walked.Stuck = w.nack(context.WithoutCancel(ctx))
 	return walked, err
 }
 
-// count asks SQS how many letters wait and how many are in flight, and what time it is.
-func (b *Box) count(ctx context.Context) (waiting, elsewhere int, now time.Time, err error) {
-	out, err := b.API.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &b.URL, AttributeNames: []types.QueueAttributeName{
-		types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
-	}})
-	if err != nil {
-		return 0, 0, now, fmt.Errorf("read attributes of dead-letter queue: %w", err)
+// began is the time from which letters are new to a walk that begins now, by SQS's clock. The Date header has whole seconds, so
+// letters of the current second count as older.
+func began(queue *queues.Attributes) time.Time {
+	now := queue.ServerTime
+	if now.IsZero() {
+		now = queue.LocalTime
 	}
-	// Counts are approximate in any case: one that can't be read is 0.
-	waiting, _ = strconv.Atoi(out.Attributes[string(types.QueueAttributeNameApproximateNumberOfMessages)])
-	elsewhere, _ = strconv.Atoi(out.Attributes[string(types.QueueAttributeNameApproximateNumberOfMessagesNotVisible)])
-	now, ok := middleware.GetServerTime(out.ResultMetadata)
-	if !ok {
-		now = time.Now()
-	}
-	// The Date header has whole seconds: letters of the second under way are there already.
-	return waiting, elsewhere, now.Add(time.Second), nil
+	return now.Add(time.Second)
 }
 
 // report tells box.Progress how far the walk is, until the returned function is called.
@@ -196,7 +204,7 @@ func (w *walk) read(ctx context.Context) error {
 	return nil
 }
 
-// receive is not abandoned when ctx ends: SQS would still hand out letters, to nobody.
+// receive is not abandoned when ctx ends: SQS would still deliver letters, which would then stay invisible.
 func (w *walk) receive(ctx context.Context) ([]types.Message, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()
@@ -223,7 +231,7 @@ func (w *walk) send() (took func(ids []string)) {
 	return func(ids []string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		for _, id := range ids[:min(len(ids), sentMax-len(w.sent))] {
+		for _, id := range ids[:min(len(ids), maxSent-len(w.sent))] {
 			w.sent[id] = true
 		}
 		delete(w.sending, done)
@@ -267,7 +275,7 @@ func (b *Box) hold() int {
 	if b.Hold > 0 {
 		return b.Hold
 	}
-	return holdMax
+	return maxHeld
 }
 
 func (w *walk) isFull() bool {
@@ -279,8 +287,7 @@ func (w *walk) isFull() bool {
 // remove deletes letters from the dead-letter queue, at most ten, and marks those that are gone. What SQS refuses
 // to delete is tried once more.
 //
-// What was begun is finished even where ctx has ended: a letter is not left sent and not removed because somebody
-// pressed ctrl-C.
+// It finishes even after ctx has ended, so that ctrl-C does not leave a letter sent but not removed.
 func (w *walk) remove(ctx context.Context, letters []*Letter) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()
@@ -320,7 +327,7 @@ func id(i int) *string {
 	return &text
 }
 
-// byID finds what an answer's entry is about, or nil.
+// byID returns the letter of an entry in an answer, or nil.
 func byID(letters []*Letter, id *string) *Letter {
 	if id == nil {
 		return nil
@@ -332,9 +339,9 @@ func byID(letters []*Letter, id *string) *Letter {
 	return letters[i]
 }
 
-// giveBack makes visible what the walk still holds and returns how many letters it couldn't.
-func (w *walk) giveBack(ctx context.Context) int {
-	receipts := make(chan string, len(w.held)) // all of them: nobody waits
+// nack makes the letters that the walk still holds visible. It returns how many failed.
+func (w *walk) nack(ctx context.Context) int {
+	receipts := make(chan string, len(w.held)) // room for all, so that sending never blocks
 	for _, receipt := range w.held {
 		receipts <- receipt
 	}
@@ -353,7 +360,7 @@ func (w *walk) giveBack(ctx context.Context) int {
 				if len(batch) == 0 {
 					return
 				}
-				n := w.giveBackBatch(ctx, batch)
+				n := w.nackBatch(ctx, batch)
 				w.mu.Lock()
 				stuck += n
 				w.mu.Unlock()
@@ -364,7 +371,7 @@ func (w *walk) giveBack(ctx context.Context) int {
 	return stuck
 }
 
-func (w *walk) giveBackBatch(ctx context.Context, receipts []string) (stuck int) {
+func (w *walk) nackBatch(ctx context.Context, receipts []string) (stuck int) {
 	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
 	defer cancel()
 	entries := make([]types.ChangeMessageVisibilityBatchRequestEntry, len(receipts))

@@ -1,5 +1,5 @@
-// Package doctor looks for what goes wrong in production: settings that lose messages, keys that don't fit,
-// clocks that are off, permissions that are missing. It changes nothing.
+// Package doctor checks for problems that show only in production: settings that lose messages, keys that don't fit, clocks that are
+// off, and missing permissions. It changes nothing.
 package doctor
 
 import (
@@ -14,14 +14,14 @@ import (
 	"tributary/internal/aws/awsclient"
 )
 
-// Status is what a check came to.
+// Status is the result of a check.
 type Status string
 
 // The statuses.
 const (
 	OK      Status = "ok"
 	Warning Status = "warning" // the worker works, but not as well or as safely as it could
-	Failed  Status = "failed"  // the worker does not work, or loses what it promises to keep
+	Failed  Status = "failed"  // the worker does not work, or may lose messages
 	Skipped Status = "skipped" // it could not be looked at
 )
 
@@ -30,10 +30,10 @@ type Check struct {
 	Name   string `json:"name"`
 	Status Status `json:"status"`
 	Found  string `json:"found"`
-	Remedy string `json:"remedy,omitempty"` // how to mend it, where there is something to mend
+	Remedy string `json:"remedy,omitempty"` // how to fix it; empty if nothing is wrong
 }
 
-// QueueAPI is what a doctor asks of SQS.
+// QueueAPI is the part of SQS that a doctor calls.
 type QueueAPI interface {
 	GetQueueUrl(context.Context, *sqs.GetQueueUrlInput, ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error)
 	GetQueueAttributes(context.Context, *sqs.GetQueueAttributesInput, ...func(*sqs.Options)) (*sqs.GetQueueAttributesOutput, error)
@@ -41,14 +41,14 @@ type QueueAPI interface {
 	ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error)
 }
 
-// TableAPI is what a doctor asks about the table.
+// TableAPI is the part of DynamoDB that describes the table.
 type TableAPI interface {
 	DescribeTable(context.Context, *dynamodb.DescribeTableInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeTableOutput, error)
 	DescribeTimeToLive(context.Context, *dynamodb.DescribeTimeToLiveInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeTimeToLiveOutput, error)
 	DescribeContinuousBackups(context.Context, *dynamodb.DescribeContinuousBackupsInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeContinuousBackupsOutput, error)
 }
 
-// ItemAPI is what a doctor tries on the table.
+// ItemAPI is the part of DynamoDB that a doctor tries on items.
 type ItemAPI interface {
 	GetItem(context.Context, *dynamodb.GetItemInput, ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
 	Query(context.Context, *dynamodb.QueryInput, ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error)
@@ -71,8 +71,8 @@ type Doctor struct {
 	checks []Check
 }
 
-// Examine makes all checks, in the order in which they are best mended. What can't be looked at, because
-// something before it failed, is skipped.
+// Examine makes all checks, in the order in which they are best fixed. A check is skipped if an earlier one
+// that it depends on failed.
 func (d *Doctor) Examine(ctx context.Context) []Check {
 	d.checks = nil
 	queue := d.readQueue(ctx, "queue", d.Queue)
@@ -95,7 +95,7 @@ func (d *Doctor) skip(why string, names ...string) {
 	}
 }
 
-// regions tells where the queue's URL names another region than that of the table.
+// regions warns if the queue and the table are in different regions.
 func (d *Doctor) regions() {
 	if d.QueueRegion == d.TableRegion {
 		return

@@ -180,7 +180,8 @@ func TestRetentionThatIsEqual(t *testing.T) {
 		"shorter":          {"1209600", "345600", Failed},
 		"unknown":          {"", "345600", Skipped},
 	} {
-		expect(t, name, string(retentionCheck(state(c.queue), state(c.letters)).Status), string(c.want))
+		expect(t, name, string(settingCheck(checkRetention, state(c.letters), setup.CompareLetters(state(c.letters)),
+			types.QueueAttributeNameMessageRetentionPeriod, expiresEarly(state(c.queue), state(c.letters))).Status), string(c.want))
 	}
 }
 

@@ -2,9 +2,9 @@ package doctor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -30,56 +30,54 @@ const (
 	checkFIFO       = "FIFO throughput"
 	checkBacklog    = "dead letters"
 	checkOnward     = "dead letters stay"
+
+	checkQueueEncryption   = "encryption of queue"
+	checkLettersEncryption = "encryption of dead letters"
 )
 
 const updateRemedy = "worker setup --update sets it"
 
-// readQueue checks that a queue is there, and returns nil where it isn't.
+// readQueue checks that a queue exists. It returns nil if it could not be read.
 func (d *Doctor) readQueue(ctx context.Context, kind, nameOrURL string) *queues.Attributes {
 	q, err := queues.Read(ctx, d.Queues, nameOrURL)
 	if err != nil {
 		remedy := ""
 		if missing, ok := errors.AsType[*queues.NotFoundError](err); ok {
-			err, remedy = missing, "worker setup makes it; or name another, or use its owner's credentials and region"
+			err, remedy = missing, "worker setup makes it. Or name another queue, or use the credentials and the region of its owner"
 		}
 		d.add(failed(kind, err, remedy))
 		return nil
 	}
-	d.add(Check{Name: kind, Status: OK, Found: fmt.Sprintf("%s: about %s waiting, %s in flight", q.Name,
-		orZero(q.Get(types.QueueAttributeNameApproximateNumberOfMessages)), orZero(q.Get(types.QueueAttributeNameApproximateNumberOfMessagesNotVisible)))})
+	depth := q.Depth()
+	d.add(Check{Name: kind, Status: OK, Found: fmt.Sprintf("%s: about %d waiting, %d in flight", q.Name, depth.Visible, depth.InFlight)})
 	return q
 }
 
-func orZero(count string) string {
-	if count == "" {
-		return "0"
-	}
-	return count
-}
-
-// queueSettings checks both queues' settings, as far as they are there.
+// queueSettings checks the settings of both queues, as far as they could be read. A check is a difference from what setup makes, and
+// how bad it is.
 func (d *Doctor) queueSettings(queue, letters *queues.Attributes) {
 	const noQueue, noLetters = "the queue can't be looked at", "the dead-letter queue can't be looked at"
 	if queue == nil {
-		d.skip(noQueue, checkRedrive, checkVisibility, checkLongPoll, "encryption of queue")
+		d.skip(noQueue, checkRedrive, checkVisibility, checkLongPoll, checkQueueEncryption)
 	} else {
+		found := setup.CompareQueue(queue)
 		d.add(redriveCheck(queue, letters))
 		d.add(visibilityCheck(queue, d.DrainTimeout))
-		d.add(longPollCheck(queue))
-		d.add(encryptionCheck("encryption of queue", queue))
+		d.add(settingCheck(checkLongPoll, queue, found, types.QueueAttributeNameReceiveMessageWaitTimeSeconds, pollsShort(queue)))
+		d.add(encryptionCheck(checkQueueEncryption, queue, found))
 		if queues.IsFIFO(queue.Name) {
-			d.add(fifoCheck(queue))
+			d.add(settingCheck(checkFIFO, queue, found, types.QueueAttributeNameFifoThroughputLimit, severity{Warning, "300 calls a second for all tenants together"}))
 		}
 	}
 	if letters == nil {
-		d.skip(noLetters, "encryption of dead letters", checkBacklog)
+		d.skip(noLetters, checkLettersEncryption, checkBacklog)
 	} else {
-		d.add(encryptionCheck("encryption of dead letters", letters))
+		d.add(encryptionCheck(checkLettersEncryption, letters, setup.CompareLetters(letters)))
 		d.add(backlogCheck(letters))
 		if letters.Get(types.QueueAttributeNameRedrivePolicy) != "" {
 			d.add(Check{
 				Name: checkOnward, Status: Warning,
-				Found:  "the dead-letter queue has a redrive policy of its own: whoever looks at letters receives them, and moves them on",
+				Found:  "the dead-letter queue has a redrive policy itself: looking at letters receives them, and too many receives move them on",
 				Remedy: "remove it: aws sqs set-queue-attributes --queue-url " + letters.URL + " --attributes RedrivePolicy=",
 			})
 		}
@@ -88,18 +86,90 @@ func (d *Doctor) queueSettings(queue, letters *queues.Attributes) {
 		d.skip("one of the queues can't be looked at", checkAllow, checkRetention, checkSize)
 		return
 	}
+	found := setup.CompareLetters(letters)
 	d.add(allowCheck(queue, letters))
-	d.add(retentionCheck(queue, letters))
-	d.add(sizeCheck(queue, letters))
+	d.add(settingCheck(checkRetention, letters, found, types.QueueAttributeNameMessageRetentionPeriod, expiresEarly(queue, letters)))
+	d.add(settingCheck(checkSize, letters, found, types.QueueAttributeNameMaximumMessageSize, tooSmall(queue, letters)))
+}
+
+// severity is how bad a difference from setup's settings is, and why. OK means that the worker does as well with it.
+type severity struct {
+	status Status
+	why    string
+}
+
+var harmless = severity{status: OK}
+
+// settingCheck makes a check of one setting. bad is the severity of a difference.
+func settingCheck(name string, queue *queues.Attributes, differences []setup.Difference, attribute types.QueueAttributeName, bad severity) Check {
+	is, reported := setup.Show(queue, attribute)
+	if !reported {
+		return Check{Name: name, Status: Skipped, Found: notReportedText}
+	}
+	c := Check{Name: name, Status: OK, Found: is}
+	at := slices.IndexFunc(differences, func(d setup.Difference) bool { return d.Attribute == attribute })
+	if at < 0 || bad.status == OK {
+		return c
+	}
+	c.Status = bad.status
+	if bad.status == Skipped {
+		c.Found = bad.why
+		return c
+	}
+	if bad.why != "" {
+		c.Found += ": " + bad.why
+	}
+	c.Remedy = "worker setup --update sets " + differences[at].Want
+	return c
+}
+
+func pollsShort(queue *queues.Attributes) severity {
+	if wait, _ := queue.Seconds(types.QueueAttributeNameReceiveMessageWaitTimeSeconds); wait > 0 {
+		return harmless
+	}
+	return severity{Warning, "off. The worker asks for long polling itself; other readers poll short, miss messages and pay for it"}
+}
+
+func expiresEarly(queue, letters *queues.Attributes) severity {
+	source, known := queue.Seconds(types.QueueAttributeNameMessageRetentionPeriod)
+	target, _ := letters.Seconds(types.QueueAttributeNameMessageRetentionPeriod)
+	switch {
+	case !known:
+		return severity{Skipped, notReportedText}
+	case target < source:
+		return severity{Failed, "shorter than that of the queue, " + secondsText(source) + ". A standard queue counts from the first sending, so SQS deletes at once what it moves late"}
+	case target == source:
+		return severity{Warning, "as long as that of the queue. What SQS moves late has little time left"}
+	}
+	return harmless
+}
+
+func tooSmall(queue, letters *queues.Attributes) severity {
+	source, known := queue.Int(types.QueueAttributeNameMaximumMessageSize)
+	target, _ := letters.Int(types.QueueAttributeNameMaximumMessageSize)
+	switch {
+	case !known:
+		return severity{Skipped, notReportedText}
+	case target < source:
+		return severity{Warning, "the queue takes " + setup.Bytes(source) + ". A larger command can't be dead-lettered with its reason"}
+	}
+	return harmless
+}
+
+func encryptionCheck(name string, queue *queues.Attributes, differences []setup.Difference) Check {
+	if key := queue.Get(types.QueueAttributeNameKmsMasterKeyId); key != "" {
+		return Check{Name: name, Status: OK, Found: "SSE-KMS, key " + key}
+	}
+	return settingCheck(name, queue, differences, types.QueueAttributeNameSqsManagedSseEnabled, severity{Warning, "SSE-SQS costs nothing"})
 }
 
 const (
-	// receivesTooFew is the maxReceiveCount that workers being replaced use up by themselves.
-	receivesTooFew  = 2
-	receivesRemedy  = "worker setup --update sets 100: commands that can never be written are dead-lettered by the worker at once anyway"
+	// maxLostReceives is the maxReceiveCount that replacing workers alone can use up.
+	maxLostReceives = 2
 	notReportedText = "not reported by this endpoint"
 )
 
+// redriveCheck judges the differences in the redrive policy. letters is nil if the dead-letter queue could not be read.
 func redriveCheck(queue, letters *queues.Attributes) Check {
 	c := Check{Name: checkRedrive, Status: OK}
 	policy, err := queue.Redrive()
@@ -108,71 +178,43 @@ func redriveCheck(queue, letters *queues.Attributes) Check {
 		c.Status, c.Found, c.Remedy = Failed, "can't be read: "+queue.Get(types.QueueAttributeNameRedrivePolicy), updateRemedy
 		return c
 	case policy == nil:
-		c.Status, c.Found = Failed, "none: a message that no worker can finish comes back until it expires, and is lost then"
-		c.Remedy = updateRemedy
+		c.Status, c.Found, c.Remedy = Failed, "none: a message that no worker can finish comes back until it expires, and is lost then", updateRemedy
 		return c
 	}
-	target := policy.Target()
-	c.Found = fmt.Sprintf("to %s after %s receives", target, policy.MaxReceiveCount)
-	if letters != nil && policy.DeadLetterTargetARN != letters.ARN() {
-		c.Status = Failed
-		c.Found += ", but this worker's dead-letter queue is " + letters.Name
-		c.Remedy = "--dlq " + target + " uses that one, worker setup --update names " + letters.Name
-		return c
+	c.Found = fmt.Sprintf("to %s after %s receives", policy.Target(), policy.MaxReceiveCount)
+	if letters == nil {
+		letters = queues.NewAttributes(policy.Target(), map[string]string{string(types.QueueAttributeNameQueueArn): policy.DeadLetterTargetARN})
 	}
-	if policy.Tight() {
-		c.Status, c.Remedy = Warning, receivesRemedy
-		if policy.MaxReceives() <= receivesTooFew {
+	for _, d := range setup.CompareRedrive(queue, letters) {
+		switch {
+		case d.Setting == setup.SettingTarget:
 			c.Status = Failed
+			c.Found += ", but this worker's dead-letter queue is " + letters.Name
+			c.Remedy = "--dlq " + policy.Target() + " uses that one, worker setup --update names " + letters.Name
+			return c
+		case policy.Tight():
+			c.Status, c.Remedy = Warning, "worker setup --update sets "+d.Want+": the worker dead-letters commands that can never be written at once anyway"
+			if policy.MaxReceives() <= maxLostReceives {
+				c.Status = Failed
+			}
+			c.Found += ": too few, because each hand-back for a throttled tenant uses up one"
 		}
-		c.Found += ": too tight, handing back for a throttled tenant uses them up"
 	}
 	return c
 }
 
+// allowCheck judges the difference in the queues that may use the dead-letter queue.
 func allowCheck(queue, letters *queues.Attributes) Check {
-	c := Check{Name: checkAllow, Status: OK, Found: "any queue of the account"}
-	text := letters.Get(types.QueueAttributeNameRedriveAllowPolicy)
-	if text == "" {
-		return c
-	}
-	var policy setup.AllowPolicy
-	if err := json.Unmarshal([]byte(text), &policy); err != nil {
-		return Check{Name: checkAllow, Status: Failed, Found: "can't be read: " + text, Remedy: "write its RedriveAllowPolicy anew"}
-	}
+	c := Check{Name: checkAllow, Status: OK, Found: queue.Name}
+	d, permits, err := setup.CompareAllow(letters, queue.ARN(), false)
 	switch {
-	case !policy.Permits(queue.ARN()):
-		c.Status, c.Found, c.Remedy = Failed, fmt.Sprintf("not %s: SQS can't move messages to it", queue.Name), "worker setup --update lets it in"
-		if policy.Full() {
-			c.Remedy = setup.AllowFull
+	case err != nil:
+		c.Status, c.Found, c.Remedy = Failed, "can't be read: "+letters.Get(types.QueueAttributeNameRedriveAllowPolicy), "write its RedriveAllowPolicy anew"
+	case !permits:
+		c.Status, c.Found, c.Remedy = Failed, fmt.Sprintf("not %s: SQS can't move messages to it", queue.Name), d.Remedy
+		if c.Remedy == "" {
+			c.Remedy = "worker setup --update lets it in"
 		}
-	case len(policy.SourceARNs) == 1:
-		c.Found = "only " + queue.Name
-	case len(policy.SourceARNs) > 1:
-		c.Found = fmt.Sprintf("%s and %d other queues", queue.Name, len(policy.SourceARNs)-1)
-	}
-	return c
-}
-
-func retentionCheck(queue, letters *queues.Attributes) Check {
-	c := Check{Name: checkRetention, Status: OK}
-	source, ok1 := queue.Seconds(types.QueueAttributeNameMessageRetentionPeriod)
-	target, ok2 := letters.Seconds(types.QueueAttributeNameMessageRetentionPeriod)
-	if !ok1 || !ok2 {
-		c.Status, c.Found = Skipped, notReportedText
-		return c
-	}
-	c.Found = fmt.Sprintf("%s, the queue's is %s", secondsText(target), secondsText(source))
-	switch {
-	case target < source:
-		c.Status = Failed
-		c.Found += ": on a standard queue SQS counts from the first sending, so what it moves late is deleted at once"
-	case target == source && target < setup.Retention:
-		c.Status = Warning
-		c.Found += ": what SQS moves late has little time left"
-	}
-	if c.Status != OK {
-		c.Remedy = "worker setup --update sets 14 days for both, SQS's longest"
 	}
 	return c
 }
@@ -191,7 +233,7 @@ func visibilityCheck(queue *queues.Attributes, drain time.Duration) Check {
 		c.Status = Warning
 		c.Found += ": what a stopping worker still writes may be received by another one"
 		c.Remedy = "worker setup --update sets 60 s, or lower --drain-timeout"
-	} else if drain <= limits.SQSLongPollMax {
+	} else if drain <= limits.SQSMaxLongPoll {
 		c.Status = Warning
 		c.Found += ": shorter than one long poll (20 s), whose messages then wait for the visibility timeout"
 		c.Remedy = "raise --drain-timeout"
@@ -199,84 +241,19 @@ func visibilityCheck(queue *queues.Attributes, drain time.Duration) Check {
 	return c
 }
 
-func longPollCheck(queue *queues.Attributes) Check {
-	c := Check{Name: checkLongPoll, Status: OK}
-	wait, ok := queue.Seconds(types.QueueAttributeNameReceiveMessageWaitTimeSeconds)
-	if !ok {
-		c.Status, c.Found = Skipped, notReportedText
-		return c
-	}
-	c.Found = secondsText(wait)
-	if wait == 0 {
-		c.Status, c.Found = Warning, "off: the worker asks for it itself, other readers poll short, miss messages and pay for it"
-		c.Remedy = updateRemedy
-	}
-	return c
-}
-
-func encryptionCheck(name string, queue *queues.Attributes) Check {
-	c := Check{Name: name, Status: OK}
-	key, managed := queue.Get(types.QueueAttributeNameKmsMasterKeyId), queue.Get(types.QueueAttributeNameSqsManagedSseEnabled)
-	switch {
-	case key != "":
-		c.Found = "SSE-KMS, key " + key
-	case managed == "true":
-		c.Found = "SSE-SQS"
-	case managed == "":
-		c.Status, c.Found = Skipped, notReportedText
-	default:
-		c.Status, c.Found, c.Remedy = Warning, "off", "worker setup --update turns on SSE-SQS, which costs nothing"
-	}
-	return c
-}
-
-func fifoCheck(queue *queues.Attributes) Check {
-	c := Check{Name: checkFIFO, Status: OK}
-	limit := queue.Get(types.QueueAttributeNameFifoThroughputLimit)
-	if limit == "" {
-		c.Status, c.Found = Skipped, notReportedText
-		return c
-	}
-	c.Found = limit + ", deduplication by " + queue.Get(types.QueueAttributeNameDeduplicationScope)
-	if limit != "perMessageGroupId" {
-		c.Status = Warning
-		c.Found += ": 300 calls a second for all tenants together"
-		c.Remedy = updateRemedy
-	}
-	return c
-}
-
 func backlogCheck(letters *queues.Attributes) Check {
 	c := Check{Name: checkBacklog, Status: OK, Found: "none"}
-	n := letters.Get(types.QueueAttributeNameApproximateNumberOfMessages)
-	if n != "" && n != "0" {
-		c.Status, c.Found, c.Remedy = Warning, "about "+n, "worker dlq list says why, worker dlq redrive sends them back"
+	if n := letters.Depth().Visible; n > 0 {
+		c.Status, c.Found, c.Remedy = Warning, fmt.Sprintf("about %d", n), "worker dlq list says why, worker dlq redrive sends them back"
 	}
 	return c
 }
 
-func sizeCheck(queue, letters *queues.Attributes) Check {
-	c := Check{Name: checkSize, Status: OK}
-	source, ok1 := queue.Int(types.QueueAttributeNameMaximumMessageSize)
-	target, ok2 := letters.Int(types.QueueAttributeNameMaximumMessageSize)
-	if !ok1 || !ok2 {
-		c.Status, c.Found = Skipped, notReportedText
-		return c
-	}
-	c.Found = fmt.Sprintf("%s, the dead-letter queue takes %s", setup.Bytes(source), setup.Bytes(target))
-	if target < source {
-		c.Status = Warning
-		c.Found += ": a larger command can't be dead-lettered with its reason"
-		c.Remedy = updateRemedy
-	}
-	return c
-}
-
-// madeUpReceipt is no message's: a permission that is there shows itself by SQS's refusal of it.
+// madeUpReceipt belongs to no message. SQS refuses it only if the permission is there.
 const madeUpReceipt = "doctor"
 
-// queuePermissions tries what leaves no trace. To receive would count as a receive, to send would leave a letter:
-// these two are not tried.
+// queuePermissions tries calls that leave no trace. Receiving would count as a receive, and sending would leave a letter, so these two
+// are not tried.
 func (d *Doctor) queuePermissions(ctx context.Context, queue *queues.Attributes) {
 	const deletes, extends = "may delete messages", "may change visibility"
 	if queue == nil {
@@ -293,7 +270,7 @@ func (d *Doctor) queuePermissions(ctx context.Context, queue *queues.Attributes)
 	d.add(permission(extends, "a made-up receipt was turned down", "sqs:ChangeMessageVisibility", err))
 }
 
-// permission makes a check of a harmless call: what is refused for another reason than a permission is allowed.
+// permission makes a check of a harmless call. A call that was refused for another reason than a missing permission is allowed.
 func permission(name, allowed, action string, err error) Check {
 	api, refused := errors.AsType[smithy.APIError](err)
 	throttled := retry.ThrottleErrorCode{Codes: retry.DefaultThrottleErrorCodes}
@@ -313,7 +290,7 @@ func permission(name, allowed, action string, err error) Check {
 	}
 }
 
-// invalidReceipt says that SQS refused the receipt, which some endpoints do for the whole call.
+// invalidReceipt reports whether SQS refused the receipt. Some endpoints refuse the whole call for it.
 func invalidReceipt(err error) bool {
 	_, a := errors.AsType[*types.ReceiptHandleIsInvalid](err)
 	_, b := errors.AsType[*types.InvalidIdFormat](err)

@@ -17,7 +17,7 @@ import (
 	"tributary/internal/table"
 )
 
-// tableState is what DynamoDB says of the table.
+// tableState is the table as DynamoDB describes it.
 type tableState struct {
 	description           *types.TableDescription
 	keysFit, indexFits    bool
@@ -195,7 +195,7 @@ func (d *Doctor) tablePermissions(ctx context.Context, state *tableState) {
 	if _, refused := errors.AsType[*types.ConditionalCheckFailedException](err); refused {
 		err = nil
 	} else if err == nil {
-		err = errors.New("a write whose condition was false was accepted: this is no DynamoDB to rely on")
+		err = errors.New("a write whose condition was false was accepted: this endpoint does not check conditions")
 	}
 	d.add(permission(checkPut, "PutItem whose condition is false was refused, as it should", "dynamodb:PutItem", err))
 

@@ -17,14 +17,14 @@ import (
 // window. So a fault is seen when it begins, and costs a line a second while it lasts.
 //
 // Two lines are equal when level, message, the attributes given by With and the kind of their error are: its AWS
-// error code, or else its type. The rest (a tenant, a request id) may differ; the metrics count by tenant.
+// error code, or otherwise its type. The rest (a tenant, a request id) may differ; the metrics count by tenant.
 const foldWindow = time.Second
 
-// foldKinds bounds how many kinds of line are told apart; beyond it, what has no open window is folded by level alone.
-const foldKinds = 256
+// maxFoldKinds bounds the kinds of line. Beyond it, lines without an open window are folded by level only.
+const maxFoldKinds = 256
 
-// recentKept is how many kinds Recent remembers.
-const recentKept = 20
+// maxRecent is how many kinds Recent remembers.
+const maxRecent = 20
 
 type kind struct {
 	level   slog.Level
@@ -60,7 +60,7 @@ func (f *fold) handle(ctx context.Context, h *handler, r slog.Record) error {
 	f.mu.Lock()
 	f.remember(k, h, r)
 	w := f.open[k]
-	if w == nil && len(f.open) >= foldKinds {
+	if w == nil && len(f.open) >= maxFoldKinds {
 		k = kind{level: r.Level}
 		w = f.open[k]
 	}
@@ -78,7 +78,7 @@ func (f *fold) handle(ctx context.Context, h *handler, r slog.Record) error {
 	return h.lines.Handle(ctx, r)
 }
 
-// end writes what a window counted and opens the next, or forgets the kind where there was nothing.
+// end writes the lines that a window counted and opens the next window. It forgets the kind if the window counted none.
 func (f *fold) end(k kind) {
 	f.mu.Lock()
 	w := f.open[k]
@@ -96,7 +96,7 @@ func (f *fold) end(k kind) {
 	w.write()
 }
 
-// write writes the last line of a window that has ended, which nobody else holds any more.
+// write writes the last line of a window that has ended. The caller is the only one that still holds it.
 func (w *window) write() {
 	if w.pending == 0 {
 		return
@@ -122,7 +122,7 @@ func (f *fold) remember(k kind, h *handler, r slog.Record) {
 	if at >= 0 {
 		s = f.seen[at]
 		f.seen = slices.Delete(f.seen, at, at+1)
-	} else if len(f.seen) == recentKept {
+	} else if len(f.seen) == maxRecent {
 		f.seen = slices.Delete(f.seen, 0, 1)
 	}
 	s.last, s.attrs = r.Clone(), h.attrs

@@ -45,7 +45,7 @@ func New(w io.Writer, cfg Config) (*Log, error) {
 // Close writes the counts that are still to be written. The log may be used on; it then no longer folds.
 func (l *Log) Close() { l.fold.close() }
 
-// Recent returns the latest different warnings and errors, the newest first: what an operator asks for on /status.
+// Recent returns the latest different warnings and errors, the newest first, for /status.
 func (l *Log) Recent() []Entry { return l.fold.recent() }
 
 // Entry is one warning or error, and how often it came.
@@ -57,7 +57,7 @@ type Entry struct {
 	Count   int               `json:"count"`
 }
 
-// handler folds what is a warning or worse and hands the rest on as it is.
+// handler folds warnings and errors. It passes other lines on unchanged.
 type handler struct {
 	lines slog.Handler
 	attrs []slog.Attr // of With, for Entry; nil groups

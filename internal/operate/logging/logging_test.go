@@ -116,12 +116,12 @@ func TestKindsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		log := newLog(t, &out)
-		const many = 10 * foldKinds
+		const many = 10 * maxFoldKinds
 		for i := range many {
 			log.Warn(fmt.Sprintf("kind %d", i))
 		}
-		if n := len(log.fold.open); n > foldKinds+1 {
-			t.Errorf("%d windows are open, want at most %d", n, foldKinds+1)
+		if n := len(log.fold.open); n > maxFoldKinds+1 {
+			t.Errorf("%d windows are open, want at most %d", n, maxFoldKinds+1)
 		}
 		log.Close()
 		var total float64
@@ -222,19 +222,19 @@ func TestRecent(t *testing.T) {
 		var out bytes.Buffer
 		log := newLog(t, &out)
 		defer log.Close()
-		for i := range recentKept + 5 {
+		for i := range maxRecent + 5 {
 			log.Warn(fmt.Sprintf("kind %d", i), "tenant", "a")
 		}
 		log.Warn("kind 10", "tenant", "b")
 		log.Info("no fault")
 		got := log.Recent()
-		if len(got) != recentKept {
-			t.Fatalf("%d entries, want %d", len(got), recentKept)
+		if len(got) != maxRecent {
+			t.Fatalf("%d entries, want %d", len(got), maxRecent)
 		}
 		if e := got[0]; e.Message != "kind 10" || e.Count != 2 || e.Details["tenant"] != "b" || e.Level != slog.LevelWarn.String() {
 			t.Errorf("newest is %+v", e)
 		}
-		if got[1].Message != fmt.Sprintf("kind %d", recentKept+4) {
+		if got[1].Message != fmt.Sprintf("kind %d", maxRecent+4) {
 			t.Errorf("second is %+v", got[1])
 		}
 	})

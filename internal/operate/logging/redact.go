@@ -13,7 +13,7 @@ const valueBytes = 1024
 
 const redacted = "[redacted]"
 
-// secretNames are attributes whose values never appear, whatever they hold: credentials, and what tenants sent.
+// secretNames are attributes whose values never appear, because they hold credentials or data of tenants.
 var secretNames = map[string]bool{
 	"authorization": true, "body": true, "command": true, "cookie": true, "credentials": true, "jwt": true,
 	"message_body": true, "password": true, "payload": true, "receipt_handle": true, "secret": true, "text": true,
@@ -30,7 +30,7 @@ var secretTexts = regexp.MustCompile(`(?i)\b(bearer\s+)[^\s"',;]+` +
 	`|\b(X-Amz-(?:Signature|Security-Token|Credential)=)[^&\s"']+` +
 	`|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b`)
 
-// secretURLs are the parts of a URL in which people put passwords and keys: what stands before the host, and the query.
+// secretURLs are the parts of a URL that may hold passwords and keys: the user information and the query.
 var secretURLs = regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*://)(?:[^\s/?#"'<>]*@)?([^\s?#"'<>@]*)(\?[^\s"'<>]*)?`)
 
 // queryValues are the values of a query, which may be keys whatever their names are. Names are shown, and values that are too
@@ -77,11 +77,10 @@ func redact(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// clean takes credentials out of a text and cuts it short.
+// clean removes credentials from a text and cuts it short.
 func clean(text string) string { return cut(withoutSecrets(text), valueBytes) }
 
-// Public is the text for a page that is shown to anybody who reaches it: without credentials, as in the log, without ARNs,
-// and cut short.
+// Public returns a text for a page without authentication. It has no credentials, as in the log, and no ARNs, and is cut short.
 func Public(text string) string {
 	return cut(resourceNames.ReplaceAllString(withoutSecrets(text), "[arn]"), publicBytes)
 }

@@ -1,4 +1,4 @@
-// Package metrics declares what the worker tells Prometheus, in one place: docs/metrics.md explains each name.
+// Package metrics declares the metrics of the worker. docs/metrics.md explains each name.
 package metrics
 
 import (
@@ -116,8 +116,8 @@ func buildInfo() prometheus.GaugeFunc {
 	}, func() float64 { return 1 })
 }
 
-// New registers all metrics with reg. mostTenants bounds the values of the label tenant, _other not counted.
-func New(reg prometheus.Registerer, mostTenants int) *Metrics {
+// New registers all metrics with reg. maxTenants bounds the values of the label tenant, _other not counted.
+func New(reg prometheus.Registerer, maxTenants int) *Metrics {
 	f := promauto.With(reg)
 	m := &Metrics{
 		Writer: Writer{
@@ -131,7 +131,7 @@ func New(reg prometheus.Registerer, mostTenants int) *Metrics {
 				Name: "tributary_table_refuses_writes", Help: "1 while DynamoDB refuses even a write that is known to be good, and all writes are held; 0 otherwise."}),
 			throttled: newTop(prometheus.NewDesc("tributary_tenant_throttled_total",
 				"Refusals of a tenant's writes; _other is the tenants without a label of their own.",
-				[]string{"tenant"}, nil), mostTenants, false),
+				[]string{"tenant"}, nil), maxTenants, false),
 		},
 		Consumer: Consumer{
 			Received: f.NewCounter(prometheus.CounterOpts{
@@ -161,7 +161,7 @@ func New(reg prometheus.Registerer, mostTenants int) *Metrics {
 				Name: "tributary_queue_messages", Help: "Messages on the queue and the dead-letter queue, as SQS estimates them."}, []string{"state"}),
 			commands: newTop(prometheus.NewDesc("tributary_tenant_commands_total",
 				"Commands done with, by tenant and by what became of them; _other is the tenants without a label of their own.",
-				[]string{"tenant", "outcome"}, nil), mostTenants, true),
+				[]string{"tenant", "outcome"}, nil), maxTenants, true),
 		},
 		AWS: AWS{
 			RequestDuration: f.NewHistogramVec(Histogram("tributary_aws_request_duration_seconds",
@@ -198,7 +198,7 @@ func Histogram(name, help string, buckets ...float64) prometheus.HistogramOpts {
 	}
 }
 
-// Tenant is what one tenant does, for people.
+// Tenant is the activity of one tenant, for /status.
 type Tenant struct {
 	Tenant             string  `json:"tenant"` // _other is all that are not listed
 	CommandsPerSecond  float64 `json:"commands_per_second"`

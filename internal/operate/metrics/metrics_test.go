@@ -56,7 +56,7 @@ func TestPageDescribesWhatIsRegistered(t *testing.T) {
 	reg := &recorder{rows: registered}
 	New(reg, 5)
 	reg.MustRegister(buildInfo())
-	api := query.Config{Listen: "127.0.0.1:0", QueryTimeout: time.Second, QueryConcurrency: 1, QueryExports: 1, QueryRate: 1, QueryBurst: 1, QueryTenants: 1}
+	api := query.Config{Listen: "127.0.0.1:0", QueryTimeout: time.Second, QueryConcurrency: 1, QueryExports: 1, QueryRate: 1, QueryBurst: 1, QueryTenants: 1, QueryReadUnits: 1, QueryMemory: 64 << 20}
 	if _, err := query.New(t.Context(), api, query.Deps{Log: slog.New(slog.DiscardHandler), Metrics: reg}); err != nil {
 		t.Fatal(err)
 	}

@@ -19,31 +19,31 @@ const (
 	contestEvery = time.Minute
 	// idleAfter is how long a tenant keeps its label without a count.
 	idleAfter = 10 * time.Minute
-	// challenge is how many times as busy as the least busy labelled tenant another has to be to take its label:
-	// equals don't take turns.
+	// challenge is how many times busier a tenant must be than the least busy labelled one to take its label. It keeps
+	// equally busy tenants from taking turns.
 	challenge = 2
-	// candidatesPerLabel sizes the search for tenants that deserve a label: of the tenants without one, any with more
-	// than 1/(labels × candidatesPerLabel) of what these tenants do together is found for certain.
+	// candidatesPerLabel sizes the search for tenants that deserve a label: a tenant without one is
+	// certainly found if it has more than 1/(labels × candidatesPerLabel) of the commands of all tenants without one.
 	candidatesPerLabel = 4
 )
 
 // top counts by tenant with a bounded number of labels: the busiest tenants have a label of their own and the others
 // share one.
 //
-// Labels go to who comes first while there are free ones. At most once a minute, after a scrape, a tenant without a
+// The first tenants get labels while labels are free. At most once a minute, after a scrape, a tenant without a
 // label takes that of the least busy one if it was more than twice as busy lately, and tenants that were idle for ten
-// minutes lose theirs. Who is busy among those without a label is found by the Space-Saving algorithm (Metwally,
-// Agrawal, El Abbadi, 2005) with a fixed number of candidates.
+// minutes lose theirs. The Space-Saving algorithm finds the busy ones among the tenants without a label (Metwally,
+// Agrawal, El Abbadi, 2005). It has a fixed number of candidates.
 //
-// No counter goes backwards and nothing is counted twice: a tenant that loses its label takes its series along, what
-// it does from then on is added to _other's, and should it come back it starts again from zero with a new created
-// timestamp, which Prometheus takes for the counter reset that it is. So rates, and sums of rates over all tenants,
-// are right throughout; the sum of the counters themselves is not, because that of a series that left is gone.
+// No counter goes backwards and nothing is counted twice: the series of a tenant that loses its label ends, and
+// its later commands count in _other. If it gets a label again, its series starts from zero with a new created timestamp,
+// which Prometheus treats as a counter reset. So rates, and sums of rates over all tenants, are always right. The sum of
+// the counters is not, because ended series are missing.
 //
 // Counting reads no clock and, for labelled tenants, allocates nothing.
 type top struct {
 	desc      *prometheus.Desc
-	most      int
+	max       int
 	byOutcome bool
 
 	mu         sync.Mutex
@@ -80,13 +80,13 @@ func (l *labelled) add(outcome string, n float64) {
 	l.counts = append(l.counts, outcomeCount{outcome, n})
 }
 
-func newTop(desc *prometheus.Desc, most int, byOutcome bool) *top {
+func newTop(desc *prometheus.Desc, tenants int, byOutcome bool) *top {
 	now := time.Now()
-	most = max(0, most)
+	tenants = max(0, tenants)
 	return &top{
-		desc: desc, most: most, byOutcome: byOutcome, labelled: map[string]*labelled{},
+		desc: desc, max: tenants, byOutcome: byOutcome, labelled: map[string]*labelled{},
 		others: labelled{created: now}, contested: now,
-		search: candidates{most: most * candidatesPerLabel, at: map[string]*candidate{}},
+		search: candidates{max: tenants * candidatesPerLabel, at: map[string]*candidate{}},
 	}
 }
 
@@ -101,7 +101,7 @@ func (t *top) add(tenant, outcome string, n float64) {
 		t.others.add(outcome, n)
 		return
 	}
-	if len(t.labelled) < t.most {
+	if len(t.labelled) < t.max {
 		now := time.Now()
 		l := &labelled{created: now, active: now}
 		// A tenant id is part of its message's body, which must not stay in memory with it.
@@ -143,7 +143,7 @@ func (t *top) contest(now time.Time) {
 		if n <= 0 {
 			break
 		}
-		if len(t.labelled) >= t.most {
+		if len(t.labelled) >= t.max {
 			if len(held) == 0 || n <= challenge*held[0].score {
 				break
 			}
@@ -200,19 +200,19 @@ func (t *top) rates(now time.Time) map[string]float64 {
 
 // candidates are the tenants without a label that may deserve one: the Space-Saving summary.
 type candidates struct {
-	most int
+	max  int
 	at   map[string]*candidate
 	heap byCount
 }
 
 type candidate struct {
 	tenant string
-	count  float64 // at most what it did
-	before float64 // of that, what may have been done by those whose place it took
+	count  float64 // an upper bound of its commands
+	before float64 // the part that may belong to tenants whose place it took
 	place  int     // in the heap
 }
 
-// atLeast is what it did for certain.
+// atLeast is a lower bound of its commands.
 func (c *candidate) atLeast() float64 { return c.count - c.before }
 
 func (s *candidates) add(tenant string, n float64) {
@@ -221,13 +221,13 @@ func (s *candidates) add(tenant string, n float64) {
 		heap.Fix(&s.heap, c.place)
 		return
 	}
-	if len(s.heap) < s.most {
+	if len(s.heap) < s.max {
 		c := &candidate{tenant: strings.Clone(tenant), count: n}
 		s.at[c.tenant] = c
 		heap.Push(&s.heap, c)
 		return
 	}
-	if s.most == 0 {
+	if s.max == 0 {
 		return
 	}
 	c := s.heap[0]

@@ -19,7 +19,7 @@ import (
 	"tributary/internal/aws/queues"
 )
 
-// QueueAPI is what Setup asks of SQS.
+// QueueAPI is the part of SQS that Setup calls.
 type QueueAPI interface {
 	CreateQueue(context.Context, *sqs.CreateQueueInput, ...func(*sqs.Options)) (*sqs.CreateQueueOutput, error)
 	GetQueueUrl(context.Context, *sqs.GetQueueUrlInput, ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error)
@@ -27,14 +27,14 @@ type QueueAPI interface {
 	SetQueueAttributes(context.Context, *sqs.SetQueueAttributesInput, ...func(*sqs.Options)) (*sqs.SetQueueAttributesOutput, error)
 }
 
-// AllowPolicy is a dead-letter queue's attribute RedriveAllowPolicy.
-type AllowPolicy struct {
+// allowPolicy is a dead-letter queue's attribute RedriveAllowPolicy.
+type allowPolicy struct {
 	Permission string   `json:"redrivePermission"`
 	SourceARNs []string `json:"sourceQueueArns,omitempty"`
 }
 
 // Permits says whether a queue may name the dead-letter queue in its redrive policy.
-func (p *AllowPolicy) Permits(sourceARN string) bool {
+func (p *allowPolicy) permits(sourceARN string) bool {
 	switch p.Permission {
 	case "", allowAll:
 		return true
@@ -46,19 +46,19 @@ func (p *AllowPolicy) Permits(sourceARN string) bool {
 }
 
 // Full says that it can't be extended: it names as many queues as SQS lets it.
-func (p *AllowPolicy) Full() bool {
-	return p.Permission == byQueue && len(p.SourceARNs) >= allowedSourcesMax
+func (p *allowPolicy) full() bool {
+	return p.Permission == byQueue && len(p.SourceARNs) >= maxAllowedSources
 }
 
 // The permissions of a RedriveAllowPolicy, and how many queues it may name ("CreateQueue").
 const (
 	allowAll          = "allowAll"
 	byQueue           = "byQueue"
-	allowedSourcesMax = 10
+	maxAllowedSources = 10
 )
 
-// AllowFull is what to do where a RedriveAllowPolicy is full and doesn't let in the queue.
-const AllowFull = "a RedriveAllowPolicy names at most 10 queues (SQS's limit): take one out of it, or name another dead-letter queue with --dlq"
+// allowFull is the remedy for a RedriveAllowPolicy that is full and does not let in the queue.
+const allowFull = "a RedriveAllowPolicy names at most 10 queues (SQS's limit): take one out of it, or name another dead-letter queue with --dlq"
 
 // setting is one attribute that a queue should have.
 type setting struct {
@@ -98,7 +98,7 @@ func sharedSettings(fifo bool) []setting {
 				}
 				return "off"
 			},
-			// A key of the user's own is encryption too.
+			// A key of the user encrypts too.
 			satisfied: func(a *queues.Attributes) bool { return a.Get(types.QueueAttributeNameKmsMasterKeyId) != "" },
 		},
 	}
@@ -131,17 +131,41 @@ func queueSettings(fifo bool) []setting {
 
 func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
 
+// CompareQueue lists the settings in which a queue of commands differs from what Setup makes, but for its redrive policy.
+func CompareQueue(queue *queues.Attributes) []Difference {
+	return compare(queueSettings(queues.IsFIFO(queue.Name)), queue)
+}
+
+// CompareLetters lists the settings in which a dead-letter queue differs from what Setup makes, but for the queues that may use it.
+func CompareLetters(letters *queues.Attributes) []Difference {
+	return compare(sharedSettings(queues.IsFIFO(letters.Name)), letters)
+}
+
+// Show writes a setting of a queue for people. ok is false if the endpoint does not report it.
+func Show(a *queues.Attributes, attribute types.QueueAttributeName) (text string, ok bool) {
+	for _, s := range queueSettings(true) {
+		if s.attribute != attribute {
+			continue
+		}
+		if is := a.Get(attribute); is != "" {
+			return s.show(is), true
+		}
+		return "", s.satisfied != nil && s.satisfied(a)
+	}
+	return "", false
+}
+
 // compare lists the settings in which a queue differs.
 func compare(settings []setting, a *queues.Attributes) []Difference {
 	var differences []Difference
 	for _, s := range settings {
 		is := a.Get(s.attribute)
-		// SQS reports all of these; what an emulator leaves out it does not know.
+		// SQS reports all of these. An emulator does not know the settings that it leaves out.
 		if is == s.want || is == "" || s.satisfied != nil && s.satisfied(a) {
 			continue
 		}
 		differences = append(differences, Difference{
-			Setting: s.label, Is: s.show(is), Want: s.show(s.want), attribute: s.attribute, value: s.want,
+			Setting: s.label, Is: s.show(is), Want: s.show(s.want), Attribute: s.attribute, value: s.want,
 		})
 	}
 	return differences
@@ -189,14 +213,11 @@ func (s *Setup) queues(ctx context.Context, plan *Plan) ([]Resource, error) {
 	}
 	lettersAs.URL, lettersAs.ARN = letters.URL, letters.ARN()
 
-	policy, err := json.Marshal(queues.RedrivePolicy{DeadLetterTargetARN: letters.ARN(), MaxReceiveCount: json.Number(strconv.Itoa(MaxReceiveCount))})
-	if err != nil {
-		return nil, fmt.Errorf("encode redrive policy: %w", err)
-	}
+	policy := redrivePolicy(letters)
 	// The account and region of a queue are those of its dead-letter queue: its ARN is known before it exists.
 	queueAs := Resource{Kind: Queue, Name: queues.Name(plan.Queue), Outcome: Created}
 	sourceARN := letters.ARN()[:strings.LastIndexByte(letters.ARN(), ':')+1] + queueAs.Name
-	allow, permits, err := compareAllow(letters, sourceARN, lettersMade)
+	allow, permits, err := CompareAllow(letters, sourceARN, lettersMade)
 	if err != nil {
 		return []Resource{lettersAs}, err
 	}
@@ -210,7 +231,7 @@ func (s *Setup) queues(ctx context.Context, plan *Plan) ([]Resource, error) {
 		if plan.Update {
 			err = s.mend(ctx, lettersAs.Name, letters.URL, lettersAs.Differences)
 		}
-		lettersAs.settle()
+		lettersAs.conclude()
 		if err != nil {
 			return []Resource{lettersAs}, err
 		}
@@ -227,7 +248,7 @@ func (s *Setup) queues(ctx context.Context, plan *Plan) ([]Resource, error) {
 	if queueMade {
 		queueAs.Settings = fmt.Sprintf("%s, to %s after %d receives", describe(queueSettings(fifo)), lettersAs.Name, MaxReceiveCount)
 		attributes := createAttributes(queueSettings(fifo), fifo)
-		attributes[string(types.QueueAttributeNameRedrivePolicy)] = string(policy)
+		attributes[string(types.QueueAttributeNameRedrivePolicy)] = policy
 		patience := time.Duration(0)
 		if lettersMade {
 			patience = newQueuePatience
@@ -237,11 +258,11 @@ func (s *Setup) queues(ctx context.Context, plan *Plan) ([]Resource, error) {
 		}
 	} else {
 		queueAs.Differences = append(compare(queueSettings(fifo), queue),
-			compareRedrive(queue, string(policy), letters.ARN(), lettersAs.Name)...)
+			CompareRedrive(queue, letters)...)
 		if plan.Update {
 			err = s.mend(ctx, queueAs.Name, queue.URL, queueAs.Differences)
 		}
-		queueAs.settle()
+		queueAs.conclude()
 	}
 	queueAs.URL, queueAs.ARN = queue.URL, queue.ARN()
 	if err == nil && lettersMade {
@@ -251,51 +272,65 @@ func (s *Setup) queues(ctx context.Context, plan *Plan) ([]Resource, error) {
 	return []Resource{lettersAs, queueAs}, err
 }
 
-// compareRedrive lists what differs in a queue's redrive policy.
-func compareRedrive(queue *queues.Attributes, mended, targetARN, target string) []Difference {
+// redrivePolicy is the policy that Setup gives a queue with this dead-letter queue.
+func redrivePolicy(letters *queues.Attributes) string {
+	arn, _ := json.Marshal(letters.ARN()) // a string has no error
+	return fmt.Sprintf(`{"deadLetterTargetArn":%s,"maxReceiveCount":%d}`, arn, MaxReceiveCount)
+}
+
+// The settings of a redrive policy, as differences name them.
+const (
+	SettingRedrive = "redrive policy" // it can't be read
+	SettingTarget  = "dead-letter queue"
+	SettingReceive = "receives before the dead-letter queue"
+)
+
+// CompareRedrive lists the differences between the redrive policy of a queue and the one that Setup gives it.
+func CompareRedrive(queue, letters *queues.Attributes) []Difference {
+	mended, targetARN, target := redrivePolicy(letters), letters.ARN(), letters.Name
 	difference := func(setting, is, want string) Difference {
-		return Difference{Setting: setting, Is: is, Want: want, attribute: types.QueueAttributeNameRedrivePolicy, value: mended}
+		return Difference{Setting: setting, Is: is, Want: want, Attribute: types.QueueAttributeNameRedrivePolicy, value: mended}
 	}
 	policy, err := queue.Redrive()
 	if err != nil {
-		return []Difference{difference("redrive policy", queue.Get(types.QueueAttributeNameRedrivePolicy), fmt.Sprintf("to %s after %d receives", target, MaxReceiveCount))}
+		return []Difference{difference(SettingRedrive, queue.Get(types.QueueAttributeNameRedrivePolicy), fmt.Sprintf("to %s after %d receives", target, MaxReceiveCount))}
 	}
 	if policy == nil {
-		return []Difference{difference("dead-letter queue", "none", target)}
+		return []Difference{difference(SettingTarget, "none", target)}
 	}
 	var differences []Difference
 	if policy.DeadLetterTargetARN != targetARN {
 		other := policy.Target()
-		differences = append(differences, difference("dead-letter queue", other+" (--dlq "+other+" keeps it)", target))
+		differences = append(differences, difference(SettingTarget, other+" (--dlq "+other+" keeps it)", target))
 	}
 	if is, want := policy.MaxReceiveCount.String(), strconv.Itoa(MaxReceiveCount); is != want {
-		differences = append(differences, difference("receives before the dead-letter queue", is, want))
+		differences = append(differences, difference(SettingReceive, is, want))
 	}
 	return differences
 }
 
-// compareAllow returns how a dead-letter queue's RedriveAllowPolicy differs, or nil where it doesn't; and whether it
-// lets in the queue as it is. One that Setup made lets in only the queue. One that was there may be others' too: it
-// has to let in the queue, and nobody is shut out.
-func compareAllow(letters *queues.Attributes, sourceARN string, made bool) (*Difference, bool, error) {
-	var policy AllowPolicy
+// CompareAllow returns the difference in the RedriveAllowPolicy of a dead-letter queue, or nil, and whether the queue may use it. A
+// dead-letter queue that Setup has made lets in only the queue. Other queues may use one that was there before: it must let in the
+// queue, and keeps letting in the others.
+func CompareAllow(letters *queues.Attributes, sourceARN string, made bool) (*Difference, bool, error) {
+	var policy allowPolicy
 	text := letters.Get(types.QueueAttributeNameRedriveAllowPolicy)
 	if text != "" {
 		if err := json.Unmarshal([]byte(text), &policy); err != nil {
 			return nil, false, fmt.Errorf("decode RedriveAllowPolicy %q: %w", text, err)
 		}
 	}
-	permits := policy.Permits(sourceARN)
+	permits := policy.permits(sourceARN)
 	if permits && !made {
 		return nil, true, nil
 	}
 	source := sourceARN[strings.LastIndexByte(sourceARN, ':')+1:]
-	d := &Difference{Setting: "queues that may use it", attribute: types.QueueAttributeNameRedriveAllowPolicy}
+	d := &Difference{Setting: "queues that may use it", Attribute: types.QueueAttributeNameRedriveAllowPolicy}
 	switch {
-	case policy.Full():
+	case policy.full():
 		d.Is = fmt.Sprintf("%d others", len(policy.SourceARNs))
 		d.Want = source + " too"
-		d.Remedy = AllowFull
+		d.Remedy = allowFull
 		return d, false, nil
 	case policy.Permission == byQueue:
 		d.Is = strings.Join(policy.SourceARNs, ", ")
@@ -307,7 +342,7 @@ func compareAllow(letters *queues.Attributes, sourceARN string, made bool) (*Dif
 			d.Is = "none"
 		}
 		d.Want = "only " + source
-		policy = AllowPolicy{Permission: byQueue, SourceARNs: []string{sourceARN}}
+		policy = allowPolicy{Permission: byQueue, SourceARNs: []string{sourceARN}}
 	}
 	encoded, err := json.Marshal(policy)
 	if err != nil {
@@ -317,7 +352,7 @@ func compareAllow(letters *queues.Attributes, sourceARN string, made bool) (*Dif
 	return d, permits, nil
 }
 
-// mend changes a queue's attributes and notes in the differences what became of them. They go one by one, in
+// mend changes the attributes of a queue and records the results in the differences. They go one by one, in
 // order: an emulator that doesn't know one refuses the whole call.
 func (s *Setup) mend(ctx context.Context, name, url string, differences []Difference) error {
 	for i := range differences {
@@ -325,7 +360,7 @@ func (s *Setup) mend(ctx context.Context, name, url string, differences []Differ
 		if d.Remedy != "" {
 			continue // not Setup's to change
 		}
-		err := s.set(ctx, name, url, map[string]string{string(d.attribute): d.value})
+		err := s.set(ctx, name, url, map[string]string{string(d.Attribute): d.value})
 		if _, unknown := errors.AsType[*types.InvalidAttributeName](err); unknown {
 			d.Remedy = unknownHere
 			continue
@@ -338,7 +373,7 @@ func (s *Setup) mend(ctx context.Context, name, url string, differences []Differ
 	return nil
 }
 
-// unknownHere is the remedy for what an emulator lacks.
+// unknownHere is the remedy for a setting that an emulator lacks.
 const unknownHere = "this endpoint does not know it (some emulators don't)"
 
 func (s *Setup) set(ctx context.Context, name, url string, attributes map[string]string) error {
@@ -374,7 +409,7 @@ func (s *Setup) create(ctx context.Context, nameOrURL string, attributes map[str
 			return s.awaitQueue(ctx, nameOrURL, made)
 		}
 		if _, deleted := errors.AsType[*types.QueueDeletedRecently](err); deleted {
-			return nil, fmt.Errorf("create queue %s: one of that name was deleted less than a minute ago, wait that long (SQS's rule): %w", name, err)
+			return nil, fmt.Errorf("create queue %s: one of that name was deleted less than a minute ago; SQS requires a minute between: %w", name, err)
 		}
 		if _, refused := errors.AsType[smithy.APIError](err); !refused || time.Now().After(deadline) || ctx.Err() != nil {
 			return nil, fmt.Errorf("create queue %s: %w", name, err)

@@ -1,5 +1,5 @@
-// Package setup makes the queue, the dead-letter queue and the table that a worker needs, and compares what is
-// there already with what it would have made.
+// Package setup creates the queue, the dead-letter queue and the table that a worker needs. It compares existing ones with the ones
+// that it would create.
 package setup
 
 import (
@@ -11,23 +11,23 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// What Setup gives a queue. All are within SQS's limits ("Amazon SQS message quotas").
+// The settings that Setup gives a queue. All are within the limits of SQS ("Amazon SQS message quotas").
 const (
 	// VisibilityTimeout is longer than the worker's drain timeout: a message of a worker that is shutting down
 	// does not come back while it still writes.
 	VisibilityTimeout = 60 * time.Second
-	// Retention is SQS's longest, for both queues: an outage, and a dead letter, may have to wait for people.
+	// Retention is the longest that SQS allows, for both queues: an outage or a dead letter may have to wait for people.
 	Retention = 14 * 24 * time.Hour
-	// LongPoll is SQS's longest: an idle poller makes three calls a minute.
+	// LongPoll is the longest that SQS allows: an idle poller makes three calls a minute.
 	LongPoll = 20 * time.Second
 	// MaxReceiveCount leaves room for messages that are handed back because their tenant is throttled. Commands
 	// that can never be written are dead-lettered by the worker at once, whatever it is.
 	MaxReceiveCount = 100
-	// MessageBytes is SQS's largest message.
+	// MessageBytes is the largest message that SQS allows.
 	MessageBytes = 1 << 20
 )
 
-// Plan says what there should be.
+// Plan describes the resources that should exist.
 type Plan struct {
 	Queue       string // name or URL; a name ending in .fifo makes a FIFO queue
 	DeadLetters string // name or URL
@@ -37,7 +37,7 @@ type Plan struct {
 	ReadCapacity, WriteCapacity int64
 	// DeletionProtection and PointInTimeRecovery turn these on; false leaves them as they are.
 	DeletionProtection, PointInTimeRecovery bool
-	// Update changes what is there and differs. Without it nothing that was there is changed.
+	// Update changes existing resources that differ. Without it they are only compared.
 	Update bool
 }
 
@@ -51,14 +51,14 @@ const (
 	Table       Kind = "table"
 )
 
-// Outcome is what Setup found or did.
+// Outcome is the result of Setup for one resource.
 type Outcome string
 
 // The outcomes.
 const (
 	Created   Outcome = "created"   // it was not there
 	Unchanged Outcome = "unchanged" // it was there, as Setup would have made it
-	Updated   Outcome = "updated"   // it was there, differed, and does not any more
+	Updated   Outcome = "updated"   // it was there, differed, and no longer does
 	Differs   Outcome = "differs"   // it was there and still differs
 )
 
@@ -84,12 +84,13 @@ type Difference struct {
 	// Fatal means that the worker can't work with it.
 	Fatal bool `json:"fatal,omitempty"`
 
-	attribute types.QueueAttributeName // of a queue: what to set to value
+	// Attribute is the attribute of a queue that Plan.Update sets.
+	Attribute types.QueueAttributeName `json:"-"`
 	value     string
 }
 
-// settle gives a resource that was there its outcome.
-func (r *Resource) settle() {
+// conclude sets the outcome of a resource that was there already.
+func (r *Resource) conclude() {
 	r.Outcome = Unchanged
 	for _, d := range r.Differences {
 		if !d.Updated {
@@ -154,8 +155,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Seconds writes a count of seconds, as SQS keeps it, for people: "60 s", "4 days". What is no number is
-// returned as it is.
+// Seconds writes a count of seconds, as SQS keeps it, for people: "60 s", "4 days". Other text is
+// returned unchanged.
 func Seconds(text string) string {
 	n, err := strconv.ParseInt(text, 10, 64)
 	const day = 24 * 60 * 60

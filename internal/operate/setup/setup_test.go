@@ -314,7 +314,7 @@ func TestASharedDeadLetterQueueIsNotTakenFromOthers(t *testing.T) {
 func TestADeadLetterQueueThatNamesAsManyAsItMay(t *testing.T) {
 	within(t, func(t *testing.T, w *world) {
 		var arns []string
-		for n := range allowedSourcesMax {
+		for n := range maxAllowedSources {
 			arns = append(arns, fmt.Sprintf("arn:aws:sqs:us-east-1:000000000000:other-%d", n))
 		}
 		policy := `{"redrivePermission":"byQueue","sourceQueueArns":["` + strings.Join(arns, `","`) + `"]}`
@@ -324,7 +324,7 @@ func TestADeadLetterQueueThatNamesAsManyAsItMay(t *testing.T) {
 		refused := func(what string) {
 			t.Helper()
 			_, err := w.setup.Run(t.Context(), p)
-			if err == nil || !strings.Contains(err.Error(), AllowFull) || strings.Contains(err.Error(), "--update") {
+			if err == nil || !strings.Contains(err.Error(), allowFull) || strings.Contains(err.Error(), "--update") {
 				t.Errorf("%s: error %v", what, err)
 			}
 			expect(t, what+": who may use it", w.attributes("shared")[allowAttribute], policy)
@@ -338,7 +338,7 @@ func TestADeadLetterQueueThatNamesAsManyAsItMay(t *testing.T) {
 		refused("with a queue that is there")
 		p.Update = false
 		done := w.run(p) // compares and changes nothing
-		if d := done[0].Differences; len(d) == 0 || d[len(d)-1].Remedy != AllowFull {
+		if d := done[0].Differences; len(d) == 0 || d[len(d)-1].Remedy != allowFull {
 			t.Errorf("compared: %+v", d)
 		}
 	})
@@ -360,7 +360,7 @@ func TestCompareAllow(t *testing.T) {
 		"named":     {`{"redrivePermission":"byQueue","sourceQueueArns":["a","` + arn + `"]}`, false, true, ""},
 		"not named": {`{"redrivePermission":"byQueue","sourceQueueArns":["a"]}`, false, false, `{"redrivePermission":"byQueue","sourceQueueArns":["a","` + arn + `"]}`},
 	} {
-		d, permits, err := compareAllow(queues.NewAttributes("q", map[string]string{"RedriveAllowPolicy": c.policy}), arn, c.made)
+		d, permits, err := CompareAllow(queues.NewAttributes("q", map[string]string{"RedriveAllowPolicy": c.policy}), arn, c.made)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -370,7 +370,7 @@ func TestCompareAllow(t *testing.T) {
 		}
 		expect(t, name, fmt.Sprint(permits, " ", mended), fmt.Sprint(c.permits, " ", c.mended))
 	}
-	if _, _, err := compareAllow(queues.NewAttributes("q", map[string]string{"RedriveAllowPolicy": "{"}), arn, false); err == nil {
+	if _, _, err := CompareAllow(queues.NewAttributes("q", map[string]string{"RedriveAllowPolicy": "{"}), arn, false); err == nil {
 		t.Error("a policy that can't be read is accepted")
 	}
 }
@@ -689,7 +689,7 @@ func TestCheckTable(t *testing.T) {
 		})
 	}
 	within(t, func(t *testing.T, w *world) {
-		if _, missing := errors.AsType[*NoTableError](CheckTable(t.Context(), w.tables, "Table")); !missing {
+		if no, missing := errors.AsType[*NoTableError](CheckTable(t.Context(), w.tables, "Table")); !missing || no.Region != "us-east-1" {
 			t.Error("a table that isn't there is not told from others")
 		}
 	})

@@ -213,7 +213,7 @@ func (s *Setup) oldTable(ctx context.Context, plan *Plan) (*Resource, error) {
 			return as, err
 		}
 	}
-	as.settle()
+	as.conclude()
 	return as, nil
 }
 
@@ -250,12 +250,24 @@ func differentTypes(definitions []types.AttributeDefinition) string {
 	return text
 }
 
-// CheckTable says why the worker can't write to a table, or returns nil. A table whose keys differ would refuse every write as
-// invalid, and good commands would end as dead letters.
+// Reach returns an error if DynamoDB can't be reached or does not know the table.
+func Reach(ctx context.Context, api DescribeTableAPI, name string) error {
+	if _, err := api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &name}); err != nil {
+		return fmt.Errorf("describe table %s: %w", name, err)
+	}
+	return nil
+}
+
+// CheckTable returns an error if the worker can't write to a table. A table whose keys differ would refuse every write as invalid,
+// and good commands would end as dead letters.
 func CheckTable(ctx context.Context, api DescribeTableAPI, name string) error {
 	out, err := api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &name})
 	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
-		return &NoTableError{Table: name, Err: err}
+		no := &NoTableError{Table: name, Err: err}
+		if client, ok := api.(interface{ Options() dynamodb.Options }); ok {
+			no.Region = client.Options().Region
+		}
+		return no
 	}
 	if err != nil {
 		return fmt.Errorf("describe table %s: %w", name, err)
@@ -273,12 +285,17 @@ type DescribeTableAPI interface {
 
 // NoTableError says that DynamoDB has no such table for this account, region and endpoint, or does not show it.
 type NoTableError struct {
-	Table string
-	Err   error
+	Table  string
+	Region string // the region that was called; "" if unknown
+	Err    error
 }
 
 func (e *NoTableError) Error() string {
-	return fmt.Sprintf("table %s does not exist, or these credentials may not see it", e.Table)
+	where := ""
+	if e.Region != "" {
+		where = " in " + e.Region
+	}
+	return fmt.Sprintf("table %s does not exist%s, or these credentials may not see it", e.Table, where)
 }
 
 func (e *NoTableError) Unwrap() error { return e.Err }

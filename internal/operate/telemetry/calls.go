@@ -14,8 +14,8 @@ import (
 	api "go.opentelemetry.io/otel/trace"
 )
 
-// Instrument makes the SDK clients of a configuration trace their calls: one span a call, its retries included. What goes
-// past the SDK's operation stack (the worker's hot calls) is not in it: those have the spans of Process and Write. No
+// Instrument makes the SDK clients of a configuration trace their calls: one span a call, its retries included. Calls that
+// do not use the SDK's operation stack (the worker's hot calls) have none: they show in the spans of Process and Write. No
 // context goes into messages here: Inject decides what a message carries.
 func (t *Tracing) Instrument(cfg *aws.Config) {
 	if t == nil {
@@ -51,8 +51,8 @@ func (t *Tracing) call(ctx context.Context, in middleware.InitializeInput, next 
 	return out, about, err
 }
 
-// errorType is AWS's code for an error, or else the type of its innermost cause: never its text, which names accounts
-// and what was asked for.
+// errorType is the AWS code of an error, or otherwise the type of its innermost cause. It is never the text, which names accounts
+// and resources.
 func errorType(err error) string {
 	if refusal, ok := errors.AsType[smithy.APIError](err); ok {
 		return refusal.ErrorCode()

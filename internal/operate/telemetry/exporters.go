@@ -15,8 +15,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace"
 )
 
-// newExporters makes the exporters that the environment asks for: none while it asks for no traces. It warns of each that
-// it can't make, with the variable and its value, and goes on with the others.
+// newExporters makes the exporters that the environment names, if any. For each one that it can't make, it warns with the variable
+// and its value, and continues with the others.
 func newExporters(ctx context.Context, log *slog.Logger, console io.Writer) []trace.SpanExporter {
 	var exporters []trace.SpanExporter
 	for _, name := range wanted(os.Getenv) {
@@ -52,7 +52,7 @@ func newExporters(ctx context.Context, log *slog.Logger, console io.Writer) []tr
 const exporterVariable = "OTEL_TRACES_EXPORTER"
 
 // wanted names the exporters that the environment asks for, each once ("OpenTelemetry Environment Variable Specification").
-// An endpoint alone asks for OTLP.
+// An endpoint alone means OTLP.
 func wanted(env func(string) string) []string {
 	if strings.EqualFold(strings.TrimSpace(env("OTEL_SDK_DISABLED")), "true") {
 		return nil
@@ -73,7 +73,7 @@ func wanted(env func(string) string) []string {
 	return names
 }
 
-// protocol returns how OTLP is to be spoken, and the variable that says so.
+// protocol returns the OTLP protocol and the variable that sets it.
 func protocol(env func(string) string) (variable, value string) {
 	for _, variable := range []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
 		if value := strings.ToLower(strings.TrimSpace(env(variable))); value != "" {

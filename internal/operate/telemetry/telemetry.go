@@ -43,15 +43,15 @@ const closePatience = 5 * time.Second
 
 var propagator = propagation.TraceContext{}
 
-// maxAttributeBytes bounds the text of an attribute, because a stranger chooses some of it.
+// maxAttributeBytes bounds the text of an attribute, because senders choose some of it.
 const maxAttributeBytes = 1024
 
-// Start sets tracing up, or returns nil where the environment doesn't ask for it. Service is the program's name
+// Start sets tracing up, or returns nil if the environment does not enable it. Service is the program's name
 // unless OTEL_SERVICE_NAME has another. Console receives the spans of OTEL_TRACES_EXPORTER=console. A setting that can't
 // work is a warning in log: a program without traces still does its job.
 func Start(ctx context.Context, service string, log *slog.Logger, console io.Writer) *Tracing {
-	// The SDK reports what goes wrong later, such as a failed export, through one handler for the process, and variables that it
-	// can't read through one logger.
+	// The SDK reports later problems, such as a failed export, to one handler of the process. It reports variables that it can't
+	// read to one logger.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("tracing failed", "error", err) }))
 	otel.SetLogger(logr.FromSlogHandler(log.With("variables", "OTEL_*").Handler()))
 	exporters := newExporters(ctx, log, console)
@@ -161,8 +161,8 @@ type Message struct {
 	XRay        string // the system attribute AWSTraceHeader, used where there is no W3C context
 }
 
-// Process begins the span of a message's processing, in the trace of who sent it. It is recorded when the sender's
-// was, or, without one, as OTEL_TRACES_SAMPLER decides.
+// Process begins the span that covers the processing of a message, in the trace of its sender. It is recorded if the span of the
+// sender was. Without such a span OTEL_TRACES_SAMPLER decides.
 func (t *Tracing) Process(m *Message) Span {
 	if t == nil {
 		return Span{}
@@ -250,8 +250,7 @@ func recorded(span api.Span) Span {
 	return Span{span}
 }
 
-// valid makes a text of a stranger's fit for export: a single byte that isn't UTF-8 would make OTLP refuse the whole batch
-// of spans.
+// valid makes text from outside valid UTF-8. Otherwise a single byte would make OTLP refuse the whole batch of spans.
 func valid(text string) string { return strings.ToValidUTF8(text, "\ufffd") }
 
 func fail(span api.Span, code string) {

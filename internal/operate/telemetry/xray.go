@@ -12,8 +12,8 @@ import (
 // It leaves ctx as it is when the header can't be read.
 //
 // Load balancers and API Gateway send headers without Parent, and without Sampled: the trace is known, but no span of it, or
-// nobody has decided yet whether it is recorded. A header that decides gets a parent made of its trace id, since samplers
-// heed the decision of a parent only. For a header that doesn't decide, the span becomes a root within the trace, and the
+// it is not decided yet whether it is recorded. A header that decides gets a parent made of its trace id, because samplers
+// follow only the decision of a parent. For a header that doesn't decide, the span becomes a root within the trace, and the
 // program's own sampler decides.
 func fromXRay(ctx context.Context, header string) context.Context {
 	var cfg api.SpanContextConfig

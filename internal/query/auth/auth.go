@@ -24,13 +24,13 @@ const AllTenants = "*"
 const maxTokenBytes = 16 << 10
 
 // Tenant is a tenant whose data the request at hand may read. Only Authorize makes one, so whoever holds a Tenant has
-// been through it; the zero Tenant is of use to nobody.
+// been through it. The zero Tenant is useless.
 type Tenant struct{ id string }
 
 // ID is the tenant's id, a valid one.
 func (t Tenant) ID() string { return t.id }
 
-// Identity is who a token speaks for.
+// Identity is the holder of a token.
 type Identity struct {
 	// Subject names the holder in logs: a static token's name or a JWT's sub. It is never the token.
 	Subject string
@@ -59,14 +59,14 @@ const (
 	ReasonAudience      Reason = "audience"       // the JWT's aud has none of --auth-audience
 	ReasonClaims        Reason = "claims"         // a claim is missing or of the wrong form
 	ReasonOtherTenant   Reason = "other_tenant"   // a good token, but not for this tenant
-	ReasonKeysMissing   Reason = "keys_missing"   // the JWKS could not be loaded yet: nobody's fault but ours
+	ReasonKeysMissing   Reason = "keys_missing"   // the JWKS could not be loaded yet: our fault
 	ReasonInvalidTenant Reason = "invalid_tenant" // the tenant id can't be one, and the token would have allowed it
 )
 
 // Denied says why a request may not read a tenant's data.
 type Denied struct {
 	Reason  Reason
-	Subject string // who asked, where the token told; "" otherwise
+	Subject string // the holder of the token; "" if unknown
 	Err     error  // for the log: what exactly was wrong; never holds the token
 }
 

@@ -14,15 +14,15 @@ import (
 
 // Config are the settings of authentication, as flags. The n-th JWKS is the n-th Issuer's.
 type Config struct {
-	JWKS        []Keys        `name:"jwks" sep:" " placeholder:"URL|FILE" help:"Keys that sign an issuer's JWTs: an https URL (kept and refreshed) or a file (read again when it changes). For several issuers give both flags several times, in the same order."`
+	JWKS        []Keys        `name:"jwks" sep:" " placeholder:"URL|FILE" help:"Keys that sign the JWTs of an issuer: an https URL (cached and refreshed) or a file (read again when it changes). For several issuers, repeat --auth-jwks and --auth-issuer in the same order."`
 	JWKSRefresh time.Duration `name:"jwks-refresh" default:"15m" help:"How often keys from a URL are fetched again (${default})."`
-	Issuer      []string      `sep:" " placeholder:"NAME" help:"The iss of JWTs that --auth-jwks has the keys of. Wanted with --auth-jwks."`
-	Audience    []string      `placeholder:"NAME" help:"The aud of which every JWT must have one. Wanted with --auth-jwks."`
+	Issuer      []string      `sep:" " placeholder:"NAME" help:"The iss claim of the JWTs that --auth-jwks has keys for. Required with --auth-jwks."`
+	Audience    []string      `placeholder:"NAME" help:"Accepted aud claims: every JWT must have one of them. Required with --auth-jwks."`
 	TenantClaim string        `default:"tenant_id" placeholder:"NAME" help:"The claim that names a JWT's tenants, or the JSON pointer to it, such as /app/tenant: a string, an integer, a list of them, or an object whose members' names are tenants (${default})."`
-	Operator    string        `placeholder:"CLAIM=VALUE" help:"JWTs whose claim, by name or JSON pointer, is or lists the value may read every tenant, such as /realm_access/roles=operator (default: no JWT may)."`
-	Algorithms  []string      `default:"RS256,PS256,ES256,EdDSA" placeholder:"ALG" help:"Signature algorithms that JWTs may have (${default}). Only public-key ones."`
-	ClockSkew   time.Duration `default:"30s" help:"By how much a JWT issuer's clock may be off (${default})."`
-	Tokens      string        `placeholder:"FILE" help:"File of static tokens, made by 'worker token'. Read again when it changes."`
+	Operator    string        `placeholder:"CLAIM=VALUE" help:"A claim that lets a JWT read every tenant, such as /realm_access/roles=operator. CLAIM is a name or a JSON pointer; the claim must be VALUE or a list with it (default: none)."`
+	Algorithms  []string      `default:"RS256,PS256,ES256,EdDSA" placeholder:"ALG" help:"Accepted signature algorithms of JWTs (${default}). Only public-key algorithms are allowed."`
+	ClockSkew   time.Duration `default:"30s" help:"How far the clock of a JWT issuer may be off (${default})."`
+	Tokens      string        `placeholder:"FILE" help:"File of static tokens, created by 'worker token'. It is read again when it changes."`
 }
 
 // Keys is where an issuer's keys are: a URL or a file's name. A URL's query may hold a secret, so it is shown without it.
@@ -47,7 +47,7 @@ func (k Keys) isURL() bool {
 	return strings.HasPrefix(string(k), "https://") || strings.HasPrefix(string(k), "http://")
 }
 
-// maxClockSkew keeps a mistyped duration from making expired tokens good for long.
+// maxClockSkew keeps a mistyped duration from accepting tokens long after they expired.
 const maxClockSkew = 10 * time.Minute
 
 // Enabled says whether any authentication is configured.
@@ -76,7 +76,7 @@ func (c *Config) Validate() error {
 		u, err := url.Parse(string(keys))
 		switch {
 		case err != nil || u.Host == "":
-			fail("--auth-jwks %q is no URL", keys)
+			fail("--auth-jwks %q is not a URL", keys)
 		case u.User != nil:
 			fail("--auth-jwks: a URL with a password in it would end up in logs, leave it out")
 		case u.Scheme == "http" && !loopback.Is(u.Hostname()):

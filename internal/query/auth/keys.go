@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"tributary/internal/base/files"
 	"tributary/internal/base/rawjson"
 )
 
@@ -34,15 +35,16 @@ const (
 // keySource holds the public keys of an issuer, from a file or a URL.
 type keySource struct {
 	log    *slog.Logger
+	path   string // of the file
 	url    Keys
 	client *http.Client
 	now    func() time.Time
 
-	// fetching has one place: who holds it fetches. Others wait for it, so that a new key is found by all at once.
+	// fetching has one place, and its holder fetches. The others wait for it, so that one fetch finds a new key for all.
 	fetching chan struct{}
 
-	mu      sync.Mutex // guards what follows
-	file    *watchedFile
+	mu      sync.Mutex   // guards what follows
+	file    *files.Watch // nil: keys come from a URL
 	keys    []publicKey
 	version int       // of keys: how often they were read
 	loaded  time.Time // when keys were read last; zero: never
@@ -66,7 +68,7 @@ func (k keySet) named(kid string) bool {
 func newKeySource(ctx context.Context, where Keys, log *slog.Logger) (*keySource, error) {
 	s := &keySource{log: log, now: time.Now, fetching: make(chan struct{}, 1)}
 	if !where.isURL() {
-		s.file = &watchedFile{path: string(where), limit: maxJWKSBytes, every: keysFileCheck}
+		s.path, s.file = string(where), files.NewWatch(keysFileCheck, string(where))
 		if err := s.readFile(s.now()); err != nil {
 			return nil, err
 		}
@@ -171,7 +173,7 @@ func (s *keySource) fetchOnce(ctx context.Context) error {
 }
 
 func (s *keySource) fetch(ctx context.Context) error {
-	// Whoever waits for these keys may go away; the keys are for everybody.
+	// The request that waits for these keys may end, but other requests need them too.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keysTimeout)
 	defer cancel()
 	text, err := s.get(ctx)
@@ -220,10 +222,14 @@ func (s *keySource) get(ctx context.Context) ([]byte, error) {
 
 // readFile reads the file if it changed; the caller holds mu, or is alone.
 func (s *keySource) readFile(now time.Time) error {
-	looked, _, err := s.file.refresh(now, func(text []byte) error {
-		keys, err := parseKeys(text)
+	looked, _, err := s.file.Update(now, func() error {
+		text, err := files.Read(s.path, maxJWKSBytes)
 		if err != nil {
 			return err
+		}
+		keys, err := parseKeys(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.path, err)
 		}
 		s.keys, s.loaded = keys, now
 		s.version++
@@ -238,8 +244,8 @@ func (s *keySource) readFile(now time.Time) error {
 	return nil
 }
 
-// parseKeys takes from a JWK set the public keys that are for signatures. Secrets in it are left out: a secret that is
-// published is none, and a public key must never serve as one. What can't be read is left out too: sets hold keys of kinds to come.
+// parseKeys takes from a JWK set the public keys that are for signatures. Secrets in it are left out: a published
+// secret is not secret, and a public key must never serve as one. Keys that can't be read are left out too: a set may hold newer kinds of keys.
 func parseKeys(text []byte) ([]publicKey, error) {
 	set, err := readObject(string(text))
 	if err != nil {

@@ -12,19 +12,18 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
+	"tributary/internal/base/files"
 	"tributary/internal/messages"
 )
 
 const (
 	// tokenPrefix lets secret scanners, and people, recognise a token.
 	tokenPrefix = "tributary_"
-	// tokenBytes of randomness make a token that nobody guesses, so that a plain SHA-256 keeps it well.
+	// tokenBytes of randomness can't be guessed, so a plain SHA-256 protects the token.
 	tokenBytes = 32
 	// maxTokensBytes bounds the tokens file.
 	maxTokensBytes = 4 << 20
@@ -62,7 +61,7 @@ func NewToken(name string, tenants []string, expires time.Time) (token string, _
 // file, with the mode of the old one, or 0600. Entries that expired before now are dropped on the way. Two calls at once may lose one's entry.
 func AddToFile(path string, entry Entry, now time.Time) error {
 	var f file
-	text, err := readBounded(path, maxTokensBytes)
+	text, err := files.Read(path, maxTokensBytes)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
@@ -78,32 +77,10 @@ func AddToFile(path string, entry Entry, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("encode tokens: %w", err)
 	}
-	if err := replaceFile(path, append(out, '\n')); err != nil {
+	if err := files.Replace(path, append(out, '\n')); err != nil {
 		return fmt.Errorf("write tokens: %w", err)
 	}
 	return nil
-}
-
-// replaceFile writes a file so that a reader sees the old text or the new one.
-func replaceFile(path string, text []byte) (err error) {
-	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(temp.Name()))
-		}
-	}()
-	_, err = temp.Write(text)
-	if old, missing := os.Stat(path); missing == nil { // a worker of another user may read it
-		err = errors.Join(err, temp.Chmod(old.Mode().Perm()))
-	}
-	err = errors.Join(err, temp.Sync(), temp.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), path)
 }
 
 type token struct {
@@ -155,16 +132,17 @@ func decodeFile(text []byte) (file, error) {
 
 // tokenFile holds the tokens of a file and reads it again when it has changed.
 type tokenFile struct {
-	log *slog.Logger
+	path string
+	log  *slog.Logger
 
-	mu      sync.Mutex // guards what follows
-	watched watchedFile
-	tokens  []token
-	stale   bool // the file could not be read or understood when it was looked at last
+	mu     sync.Mutex // guards what follows
+	watch  *files.Watch
+	tokens []token
+	stale  bool // the file could not be read or understood when it was looked at last
 }
 
 func openTokens(path string, now time.Time, log *slog.Logger) (*tokenFile, error) {
-	f := &tokenFile{watched: watchedFile{path: path, limit: maxTokensBytes, every: tokensCheck}, log: log}
+	f := &tokenFile{path: path, watch: files.NewWatch(tokensCheck, path), log: log}
 	if _, err := f.refresh(now); err != nil {
 		return nil, err
 	}
@@ -173,16 +151,20 @@ func openTokens(path string, now time.Time, log *slog.Logger) (*tokenFile, error
 
 // refresh reads the file if it changed; the caller holds mu, or is alone.
 func (f *tokenFile) refresh(now time.Time) (changed bool, _ error) {
-	looked, changed, err := f.watched.refresh(now, func(text []byte) error {
-		decoded, err := decodeFile(text)
+	looked, changed, err := f.watch.Update(now, func() error {
+		text, err := files.Read(f.path, maxTokensBytes)
 		if err != nil {
 			return err
+		}
+		decoded, err := decodeFile(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.path, err)
 		}
 		tokens := make([]token, 0, len(decoded.Tokens))
 		for _, e := range decoded.Tokens {
 			t, err := parseEntry(e)
 			if err != nil {
-				return err
+				return fmt.Errorf("%s: %w", f.path, err)
 			}
 			tokens = append(tokens, t)
 		}
@@ -211,8 +193,8 @@ func (f *tokenFile) current(now time.Time) (_ []token, stale bool) {
 	return f.tokens, f.stale
 }
 
-// find says whose token it is. Known is false where it is none of the file's. Every entry is compared, in constant
-// time each, so that time tells nothing about them.
+// find returns the holder of a token. known is false if the file does not have the token. Every entry is compared in constant time,
+// so that the time taken tells nothing about them.
 func (f *tokenFile) find(text string, now time.Time) (_ Identity, known bool, _ error) {
 	tokens, _ := f.current(now)
 	digest := sha256.Sum256([]byte(text))

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
+	"tributary/internal/base/files"
 	"tributary/internal/send/ids"
 )
 
@@ -58,28 +58,13 @@ func readCheckpoint(path string) (*checkpoint, error) {
 	return &c, nil
 }
 
-// write replaces the checkpoint at once and wholly: a reader, or a machine that stopped, sees the old or the new.
+// write replaces the checkpoint in one step.
 func (c *checkpoint) write(path string) error {
 	text, err := json.Marshal(c)
 	if err != nil {
 		return fmt.Errorf("write checkpoint: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("write checkpoint: %w", err)
-	}
-	_, err = f.Write(append(text, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	if err := files.Replace(path, append(text, '\n')); err != nil {
 		return fmt.Errorf("write checkpoint: %w", err)
 	}
 	return nil

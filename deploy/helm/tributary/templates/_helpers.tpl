@@ -69,7 +69,7 @@ metadata:
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-# The worker never asks Kubernetes anything. AWS's own token is a volume of its own.
+# The worker never calls Kubernetes. The token for AWS is a separate volume.
 automountServiceAccountToken: false
 {{- end -}}
 
@@ -164,6 +164,10 @@ spec:
             - {name: TRIBUTARY_AUTH_ISSUER, value: {{ $.of.auth.issuer | quote }}}
             - {name: TRIBUTARY_AUTH_AUDIENCE, value: {{ $.of.auth.audience | quote }}}
             {{- end }}
+            {{- with .of.auth.operator }}
+            - {name: TRIBUTARY_AUTH_OPERATOR, value: {{ . | quote }}}
+            {{- end }}
+            - {name: TRIBUTARY_QUERY_MEMORY, value: {{ include "tributary.bytes" .of.memory | quote }}}
             {{- if .of.auth.tokensSecret }}
             - {name: TRIBUTARY_AUTH_TOKENS, value: /etc/tributary/tokens/tokens}
             {{- end }}
