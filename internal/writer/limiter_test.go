@@ -40,12 +40,12 @@ func TestLimiter(t *testing.T) {
 	if !l.probing() || l.limit != 1 {
 		t.Fatalf("after twenty failed round trips the limit is %v", l.limit)
 	}
-	if l.allows(0, now) || !l.allows(0, now.Add(probePauseMax)) || l.allows(1, now.Add(probePauseMax)) {
+	if l.allows(0, now) || !l.allows(0, now.Add(maxProbePause)) || l.allows(1, now.Add(maxProbePause)) {
 		t.Error("an outage is probed by one call at a time, with a short pause")
 	}
 
 	// Its end: the probe passes, then every call does.
-	now = now.Add(probePauseMax)
+	now = now.Add(maxProbePause)
 	flights := 0
 	for ; l.limit < 64 && flights < 10_000; flights++ {
 		l.succeeded()
@@ -91,7 +91,7 @@ func TestTenantBackoff(t *testing.T) {
 		waits = append(waits, ten.notBefore.Sub(now))
 	}
 	for i, w := range waits {
-		if want := min(backoffMax, backoffBase<<i); w != want {
+		if want := min(maxBackoff, baseBackoff<<i); w != want {
 			t.Errorf("wait %d is %v, want %v", i, w, want)
 		}
 	}
