@@ -226,7 +226,7 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 		}
 		vitals.Letters = func(ctx context.Context) error { return w.gaugeLetters(ctx, client, letters) }
 		vitals.Held = func() int { return w.consumer.Stats().Commands }
-		vitals.Moved = func() uint64 { return w.writer.AnsweredCalls() + w.consumer.Answers() }
+		vitals.Moved = func() uint64 { return w.writer.AnsweredCalls() + w.consumer.AnsweredCalls() }
 		vitals.LettersFail = w.consumer.LettersFail
 		vitals.Outage = func() bool { return w.writer.Stats().Outage }
 	}

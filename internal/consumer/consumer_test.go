@@ -263,7 +263,7 @@ const (
 	bad  = `{"type":"delete_user","tenant_id":"acme","user_id":""}`
 )
 
-func TestStoppingLetsALongPollEndAndHandsBackWhatItBrings(t *testing.T) {
+func TestStoppingLetsALongPollEndAndNacksWhatItBrings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := startWorld(t, Config{}, 0)
 		time.Sleep(5 * time.Second)
@@ -328,7 +328,7 @@ func TestVisibilityIsExtendedWhileHeld(t *testing.T) {
 	})
 }
 
-func TestAMessageIsHandedBackAfterTwelveHours(t *testing.T) {
+func TestAMessageIsNackedAfterTwelveHours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := startWorld(t, Config{VisibilityTimeout: time.Hour}, 0)
 		w.letters.down = true
@@ -441,22 +441,22 @@ func (*picky) Abandon(*writer.Group) {}
 func (*picky) Drain()                {}
 func (*picky) Close()                {}
 
-func TestNothingIsHandedBackNearSQSsLimit(t *testing.T) {
+func TestNothingIsNackedNearSQSsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, test := range []struct {
-			name                  string
-			parked, queue, handed int
+			name                   string
+			delayed, queue, nacked int
 		}{
-			{"room", mostParked - 1, mostQueueInFlight - 1, 1},
-			{"this worker has many away", mostParked, 0, 0},
-			{"all workers have", 0, mostQueueInFlight, 0},
+			{"room", maxDelayed - 1, maxQueueInFlight - 1, 1},
+			{"this worker has many away", maxDelayed, 0, 0},
+			{"all workers have", 0, maxQueueInFlight, 0},
 		} {
 			q, w := newFakeQueue(t, time.Minute), &picky{}
 			m := metrics.New(prometheus.NewRegistry(), 10)
 			c := New(Config{}.Defaults(), q, &fakeLetters{}, w, &m.Consumer, slog.New(slog.DiscardHandler))
 			c.calls = t.Context()
-			for range test.parked {
-				c.parked.add(time.Now().Add(time.Hour))
+			for range test.delayed {
+				c.delayed.add(time.Now().Add(time.Hour))
 			}
 			c.QueueInFlight(test.queue)
 			q.send("m", good)
@@ -464,9 +464,9 @@ func TestNothingIsHandedBackNearSQSsLimit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.take(received, 0, reservation{}, nil)
+			c.admit(time.Now(), received, 0, reservation{}, nil)
 			time.Sleep(time.Second)
-			if n := int(c.Summary().HandedBack); n != test.handed || w.taken != 1-test.handed {
+			if n := int(c.Summary().HandedBack); n != test.nacked || w.taken != 1-test.nacked {
 				t.Errorf("%s: %d handed back, %d held", test.name, n, w.taken)
 			}
 		}
@@ -510,12 +510,12 @@ func TestOrderOfReceives(t *testing.T) {
 		c := New(Config{FIFO: test.fifo}.Defaults(), newFakeQueue(t, time.Minute), &fakeLetters{}, k, &m.Consumer, slog.New(slog.DiscardHandler))
 		c.calls = t.Context()
 		test.first.Body, test.later.Body = good, good
-		c.take([]Message{test.first}, c.latest, reservation{}, nil)
-		before := c.latest
+		c.admit(time.Now(), []Message{test.first}, c.latestFirstReceive, reservation{}, nil)
+		before := c.latestFirstReceive
 		if !test.begun {
 			before = 0
 		}
-		c.take([]Message{test.later}, before, reservation{}, nil)
+		c.admit(time.Now(), []Message{test.later}, before, reservation{}, nil)
 		c.deletes.close()
 		if got := k.received[1] - 1_700_000_000_000; got != test.want {
 			t.Errorf("%s: %d, want %d", test.name, got, test.want)
@@ -547,7 +547,7 @@ func TestWhatIsDoneLeavesNoBodiesBehind(t *testing.T) {
 		id := fmt.Sprint(i)
 		for _, body := range []string{`{"type":"delete_user","tenant_id":"acme","user_id":"` + id + `"}`, `[` + good + `,{"type":"delete_user","tenant_id":"acme","user_id":"x` + id + `"}]`} {
 			body += strings.Repeat(" ", 1<<20-200)
-			c.take([]Message{{ID: id, Body: body, ReceiveCount: 1, FirstReceivedAt: time.Now()}}, 0, reservation{}, nil)
+			c.admit(time.Now(), []Message{{ID: id, Body: body, ReceiveCount: 1, FirstReceivedAt: time.Now()}}, 0, reservation{}, nil)
 		}
 	}
 	wr.Drain()

@@ -24,11 +24,11 @@ func TestHeldTriesAFailedExtensionAgain(t *testing.T) {
 			t.Fatalf("%d messages are due %v after they were received, want the 2 old ones", len(due), now.Sub(start))
 		}
 		for i := range old {
-			h.extended(&old[i], old[i].deadline)
+			h.extended(&old[i], retry, time.Time{})
 		}
 		now = now.Add(2 * time.Second)
 	}
-	h.leave(&old[0])
+	h.startNack(&old[0])
 	h.remove(&old[1])
 	if due, _ := h.due(now, timeout); len(due) != 0 {
 		t.Errorf("%d messages are due that are handed back or done", len(due))

@@ -197,7 +197,7 @@ func (unchanging) ChangeVisibility(context.Context, []Visibility) ([]Failure, er
 	return nil, errors.New("SQS is out of reach")
 }
 
-func TestOnlyWhatIsAwayIsParked(t *testing.T) {
+func TestOnlyNackedMessagesCountAsDelayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := unchanging{newFakeQueue(t, time.Minute)}
 		m := metrics.New(prometheus.NewRegistry(), 10)
@@ -209,22 +209,22 @@ func TestOnlyWhatIsAwayIsParked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.take(received, 0, reservation{}, nil)
+		c.admit(time.Now(), received, 0, reservation{}, nil)
 		time.Sleep(20 * time.Second)
 		c.mu.Lock()
-		if n := c.parked.at(time.Now()); n != 0 {
-			t.Errorf("%d messages are parked, none could be handed back", n)
+		if n := c.delayed.at(time.Now()); n != 0 {
+			t.Errorf("%d messages count as delayed, none could be nacked", n)
 		}
 		c.mu.Unlock()
 		stop()
-		c.handBacks.close()
+		c.nacks.close()
 	})
 }
 
 func TestTheClockOfOneMessage(t *testing.T) {
 	base := time.UnixMilli(1_700_000_000_000)
 	at := func(d time.Duration) int64 { return base.Add(d).UnixMilli() }
-	k := clock{base: base}
+	k := queueClock{base: base}
 	for i, step := range []struct {
 		now, at time.Duration
 		fresh   bool
@@ -242,7 +242,7 @@ func TestTheClockOfOneMessage(t *testing.T) {
 		}
 	}
 	// A clock of ours that is 45 days slow is found out.
-	k = clock{base: base}
+	k = queueClock{base: base}
 	const days = 45 * 24 * time.Hour
 	for i := range believeAfter {
 		k.plausible(at(days+time.Duration(i)*time.Second), base.Add(time.Duration(i)*time.Second), true)
@@ -259,7 +259,7 @@ func TestAMessageFromTheFutureDoesNotMakeOthersOld(t *testing.T) {
 	c.calls = t.Context()
 	now := time.Now()
 	for i, at := range []time.Time{now.Add(time.Hour), now.Add(time.Second)} {
-		c.take([]Message{{ID: fmt.Sprint(i), Body: good, ReceiveCount: 1, FirstReceivedAt: at}}, c.latest, reservation{}, nil)
+		c.admit(time.Now(), []Message{{ID: fmt.Sprint(i), Body: good, ReceiveCount: 1, FirstReceivedAt: at}}, c.latestFirstReceive, reservation{}, nil)
 	}
 	c.deletes.close()
 	if k.received[1] != now.Add(time.Second).UnixMilli() || k.received[0] > k.received[1] {
