@@ -5,13 +5,27 @@ import (
 	"time"
 )
 
-// callBatch makes one batch call of n entries, with a time-out. It returns the failure of each entry, nil for an entry that
-// succeeded. If the call fails as a whole, each entry has failed, but not for good.
-func (c *Consumer) callBatch(n int, call func(context.Context) ([]Failure, error)) ([]*Failure, error) {
+// batchFailures are the failures of a batch call, by entry; nil: there are none.
+type batchFailures []*Failure
+
+// of returns the failure of entry i, or nil if it succeeded.
+func (f batchFailures) of(i int) *Failure {
+	if f == nil {
+		return nil
+	}
+	return f[i]
+}
+
+// callBatch makes one batch call of n entries, with a time-out, and returns the failures. If the call fails as a whole, each
+// entry has failed, but not for good.
+func (c *Consumer) callBatch(n int, call func(context.Context) ([]Failure, error)) (batchFailures, error) {
 	ctx, cancel := context.WithTimeout(c.calls, sendTimeout)
 	defer cancel()
-	failed := make([]*Failure, n)
 	failures, err := call(ctx)
+	if err == nil && len(failures) == 0 {
+		return nil, nil
+	}
+	failed := make(batchFailures, n)
 	if err != nil {
 		unknown := &Failure{}
 		for i := range failed {
@@ -27,10 +41,10 @@ func (c *Consumer) callBatch(n int, call func(context.Context) ([]Failure, error
 
 // finishBatch ends the deliveries of a batch call by their failures. A delivery whose failure is not final goes into batches
 // again after a pause, as long as its receipt is valid at now. finish ends the others; its f is nil for a success.
-func (c *Consumer) finishBatch(batch []*delivery, failed []*Failure, now time.Time, batches *batcher[*delivery], finish func(i int, f *Failure)) {
+func (c *Consumer) finishBatch(batch []*delivery, failed batchFailures, now time.Time, batches *batcher[*delivery], finish func(i int, f *Failure)) {
 	var again []*delivery
 	for i, d := range batch {
-		if f := failed[i]; f != nil && !f.Final && now.Before(c.held.deadline(d)) {
+		if f := failed.of(i); f != nil && !f.Final && now.Before(c.held.deadline(d)) {
 			again = append(again, d)
 		} else {
 			finish(i, f)

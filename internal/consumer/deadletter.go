@@ -99,10 +99,10 @@ func (c *Consumer) sendCall(batch []Letter) {
 		separate(batch)
 	}
 	now := time.Now()
-	c.letterTrouble.saw(now, failed, err)
+	c.letterTrouble.saw(now, len(batch), failed, err)
 	verdicts := make([]verdict, len(batch))
-	for i, f := range failed {
-		if f != nil {
+	for i := range batch {
+		if f := failed.of(i); f != nil {
 			verdicts[i] = c.judgeLetter(&batch[i], *f, err)
 		}
 	}

@@ -48,7 +48,7 @@ func (c *Consumer) extendBatch(batch []*delivery) {
 		if err != nil { // the answer was lost; the extension may have taken place
 			until = until.Add(timeout)
 		}
-		if c.held.extended(d, extensionResult(failed[i], until, now), started.Add(timeout)) {
+		if c.held.extended(d, extensionResult(failed.of(i), until, now), started.Add(timeout)) {
 			c.nacks.add(d)
 		}
 	}

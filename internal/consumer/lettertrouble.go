@@ -17,12 +17,12 @@ type letterTrouble struct {
 	why    string    // it failed; guarded by mu
 }
 
-// saw records a call at now by the failures of its letters, nil for those accepted, and its error.
-func (t *letterTrouble) saw(now time.Time, failed []*Failure, call error) {
+// saw records a call of n letters that was answered at now. call is its error.
+func (t *letterTrouble) saw(now time.Time, n int, failed batchFailures, call error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, f := range failed {
-		if f == nil {
+	for i := range n {
+		if failed.of(i) == nil {
 			t.since = time.Time{}
 			return
 		}
@@ -31,7 +31,7 @@ func (t *letterTrouble) saw(now time.Time, failed []*Failure, call error) {
 		t.since = now
 	}
 	t.latest = now
-	if t.why = fmt.Sprint("refused: ", failed[0].Code); call != nil {
+	if t.why = fmt.Sprint("refused: ", failed.of(0).Code); call != nil {
 		t.why = call.Error()
 	}
 }
