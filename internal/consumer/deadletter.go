@@ -19,7 +19,7 @@ func (c *Consumer) deadLetter(d *delivery) {
 		return
 	}
 	before := d.commands
-	c.held.shrink(d, len(d.bad)) // the written commands need no room any more
+	c.held.shrink(d, len(d.bad)) // the written commands no longer need room
 	if d.inLetterRoom = c.letterRoom.enter(d.commands, d.bytes); d.inLetterRoom {
 		c.room.release(before, d.bytes)
 	} else {

@@ -45,7 +45,7 @@ const (
 	listed                                  // it is on the held list, and extended when it is due
 	extending                               // a call that extends it is under way
 	retrying                                // an extension failed; the next tick tries again
-	unextended                              // it is held, but not extended any more: the last extension failed for good
+	unextended                              // it is held but no longer extended: the last extension failed for good, or 12 hours are over
 	nackAfterExtending                      // it is nacked as soon as the extension under way has ended
 	nacking                                 // it waits for its nack, or the nack is under way
 	done                                    // it was deleted, nacked or left

@@ -17,7 +17,7 @@ type held struct {
 	commands int                 // of all deliveries; guarded by mu
 	bytes    int                 // of all deliveries; guarded by mu
 	awaited  bool                // drain waits for empty; guarded by mu
-	closed   bool                // nothing is removed any more; guarded by mu
+	closed   bool                // removals are ignored from here on; guarded by mu
 	empty    chan struct{}       // closed by remove or close when drain waits; set by New
 }
 
@@ -107,7 +107,7 @@ func (h *held) deadline(d *delivery) time.Time {
 	return d.deadline
 }
 
-// drain waits until nothing is held. Nothing may be added any more.
+// drain waits until nothing is held. Nothing may be added from here on.
 func (h *held) drain() {
 	h.mu.Lock()
 	if h.count == 0 {
@@ -120,7 +120,7 @@ func (h *held) drain() {
 }
 
 // due returns the deliveries to extend at now: those with less than half of the timeout left, and those whose last extension
-// failed. The caller must call extended for each. expired are those that SQS would not extend any more, because they have been
+// failed. The caller must call extended for each. expired are those that SQS would no longer extend, because they have been
 // in flight for nearly 12 hours. They stay held, unextended.
 func (h *held) due(now time.Time, timeout time.Duration) (extend, expired []*delivery) {
 	h.mu.Lock()
