@@ -20,7 +20,7 @@ import (
 	"tributary/internal/writer"
 )
 
-// fakeQueue keeps messages as SQS does: a receive hides them for the visibility timeout and waits for the first.
+// fakeQueue keeps messages as SQS does. A receive waits for the first message, and hides messages for the visibility timeout.
 type fakeQueue struct {
 	t          *testing.T
 	visibility time.Duration
@@ -221,7 +221,7 @@ type world struct {
 	ended   chan Summary
 }
 
-// start runs a consumer and a writer on fakes.
+// startWorld runs a consumer and a writer on fakes.
 func startWorld(t *testing.T, cfg Config, latency time.Duration) *world {
 	cfg = cfg.Defaults()
 	w := &world{fakeQueue: newFakeQueue(t, cfg.VisibilityTimeout), ended: make(chan Summary, 1)}
@@ -350,7 +350,7 @@ func TestAMessageIsNackedAfterTwelveHours(t *testing.T) {
 			t.Errorf("received %d times, deleted: %v", m.ReceiveCount, m.deleted)
 		}
 		w.mu.Unlock()
-		// The copy that went back must be forgotten, or there would be one more every twelve hours, each with its letter.
+		// The delivery that went back must be forgotten. Otherwise there would be one more every twelve hours, each with a letter.
 		if n := len(w.letters.letters); n != 1 || w.c.held.len() != 0 {
 			t.Errorf("%d letters, %d messages held, want 1 and 0", n, w.c.held.len())
 		}
@@ -398,8 +398,8 @@ func TestDeletesAreTriedAgain(t *testing.T) {
 	})
 }
 
-// A message may hold so many commands that a receive of its like would take all the room. One of them that can't be written
-// must not keep others from being received.
+// A message may hold so many commands that a receive of such messages would take all the room. One of its commands that can't be
+// written must not keep others from being received.
 func TestOneLargeMessageDoesNotStopReceiving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := startWorld(t, Config{}, 5*time.Millisecond)
@@ -428,7 +428,7 @@ func TestOneLargeMessageDoesNotStopReceiving(t *testing.T) {
 	})
 }
 
-// picky refuses what it may.
+// picky refuses each group that need not be held.
 type picky struct{ taken int }
 
 func (p *picky) Submit(g *writer.Group) bool {
@@ -473,7 +473,7 @@ func TestNothingIsNackedNearSQSsLimit(t *testing.T) {
 	})
 }
 
-// keeps settles what it gets at once, as written, and remembers the groups' order.
+// keeps settles each group at once, as written, and remembers their order.
 type keeps struct{ received []int64 }
 
 func (k *keeps) Submit(g *writer.Group) bool {
@@ -486,7 +486,7 @@ func (*keeps) Abandon(*writer.Group) {}
 func (*keeps) Drain()                {}
 func (*keeps) Close()                {}
 
-// SQS's machines don't agree on the time to the millisecond. What is asked for after another's arrival was received later.
+// SQS's hosts disagree by milliseconds. A message of a receive that began after another message's arrival ranks after it.
 func TestOrderOfReceives(t *testing.T) {
 	at := func(ms int64) time.Time { return time.UnixMilli(1_700_000_000_000 + ms) }
 	for _, test := range []struct {
@@ -523,8 +523,8 @@ func TestOrderOfReceives(t *testing.T) {
 	}
 }
 
-// What the writer remembers of keys must not keep messages in memory: their bodies may be a thousand times larger than what
-// they carry, and nothing of it is counted any more.
+// What the writer remembers of keys must not keep messages in memory. Their bodies may be a thousand times larger than a key, and
+// no longer count against the room.
 func TestWhatIsDoneLeavesNoBodiesBehind(t *testing.T) {
 	m := metrics.New(prometheus.NewRegistry(), 10)
 	log := slog.New(slog.DiscardHandler)
@@ -536,7 +536,7 @@ func TestWhatIsDoneLeavesNoBodiesBehind(t *testing.T) {
 	c.calls = t.Context()
 	heap := func() uint64 {
 		runtime.GC()
-		runtime.GC() // and what the first one made unreachable
+		runtime.GC() // collects what the first one made unreachable
 		var s runtime.MemStats
 		runtime.ReadMemStats(&s)
 		return s.HeapAlloc

@@ -19,7 +19,7 @@ import (
 	"tributary/internal/writer"
 )
 
-// refuseFinally refuses the letters that it is told to, for good.
+// refuseFinally refuses the letters that which selects, for good.
 func refuseFinally(which func(*Letter) bool) func([]Letter) ([]Failure, error) {
 	return func(letters []Letter) (failures []Failure, _ error) {
 		for i := range letters {
@@ -71,8 +71,8 @@ func TestAMessageWhoseLetterIsRefusedInEveryFormIsLeft(t *testing.T) {
 	})
 }
 
-// An answer may be an error although every letter of the call was taken; one letter of a stranger's must not make that so for all others, again
-// and again.
+// A call may end with an error although all its letters were accepted. One message must not cause that for the letters of others
+// again and again.
 func TestOneMessageDoesNotMakeOthersLettersGoAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := startWorld(t, Config{}, 0)
@@ -136,7 +136,7 @@ func TestMessagesThatWaitForLettersDoNotStopOthers(t *testing.T) {
 	})
 }
 
-// What has not begun when the time for draining is over is dropped, and counted.
+// Calls that have not begun when the time for draining is over are dropped, and their messages counted.
 func TestDrainDropsWhatHasNotBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := startWorld(t, Config{DrainTimeout: 10 * time.Second}, 0)
@@ -190,7 +190,7 @@ func TestDeadLettersCountWhenTheyAreSent(t *testing.T) {
 	})
 }
 
-// unchanging is a queue that changes no visibility.
+// unchanging is a queue on which no visibility can be changed.
 type unchanging struct{ *fakeQueue }
 
 func (unchanging) ChangeVisibility(context.Context, []Visibility) ([]Failure, error) {
@@ -241,7 +241,7 @@ func TestTheClockOfOneMessage(t *testing.T) {
 			t.Errorf("step %d: %v, want %v", i, time.Duration(got-at(0))*time.Millisecond, step.want)
 		}
 	}
-	// A clock of ours that is 45 days slow is found out.
+	// A clock of this machine that is 45 days slow is noticed.
 	k = queueClock{base: base}
 	const days = 45 * 24 * time.Hour
 	for i := range believeAfter {

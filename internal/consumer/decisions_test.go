@@ -101,12 +101,12 @@ func TestRoom(t *testing.T) {
 		synctest.Wait()
 		select {
 		case <-got:
-			t.Fatal("room for 95 more where 100 is all and 95 are there")
+			t.Fatal("room for 10 more messages although 95 of 100 commands are held")
 		default:
 		}
 		r.release(95, 9500)
 		if !<-got {
-			t.Fatal("not let in where nothing is held")
+			t.Fatal("not let in although nothing is held")
 		}
 		r.correct(reservation{}, 10, 95, 9500)
 		go func() { _, ok := r.reserve(ctx, 10); got <- ok }()
@@ -124,7 +124,7 @@ func TestRoomLetsOneHugeMessageIn(t *testing.T) {
 	r.correct(v, 10, 5000, 50<<20)
 	r.release(5000, 50<<20)
 	if _, ok2 := r.reserve(t.Context(), 10); !ok || !ok2 {
-		t.Error("who holds nothing must be let in")
+		t.Error("an empty room must let a message in")
 	}
 	if c, b := r.commands, r.bytes; c != 10 || b != 1<<18 { // a receive of messages is the least, a quarter of the room the most
 		t.Errorf("the estimate is not followed: %d commands and %d bytes reserved", c, b)
@@ -189,7 +189,7 @@ func TestLetters(t *testing.T) {
 		}
 	}
 
-	// The detail goes first where a letter is too large, then the letter itself.
+	// If a letter is too large, the detail is dropped first. Then the letter is refused.
 	body := strings.Repeat("x", 1000)
 	why.Detail = strings.Repeat("y", 5000)
 	if l, ok := newLetter(m, "q", &badCommand{tenant: "acme", text: body, why: why}, 1300); !ok || l.Attributes["detail"] != "" || l.Body != body {

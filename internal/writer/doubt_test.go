@@ -166,7 +166,7 @@ func TestDoubt(t *testing.T) {
 	}
 }
 
-// TestProbeLike: a probe is a good command of a tenant that no command can be of.
+// TestProbeLike: a probe is a good command of a tenant that no command can have.
 func TestProbeLike(t *testing.T) {
 	if messages.CheckTenantID(probeTenant) == nil {
 		t.Error("a command can have a probe's key")
@@ -225,7 +225,7 @@ func (f *otherTable) answer(count *int, bad bool) error {
 	return nil
 }
 
-// TestATableWithOtherKeysEmptiesNoQueue: a table that refuses every write costs no command, and says so once.
+// TestATableWithOtherKeysEmptiesNoQueue: a table that refuses every write costs no command, and is logged once.
 func TestATableWithOtherKeysEmptiesNoQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &otherTable{until: time.Now().Add(5 * time.Minute)}
@@ -266,7 +266,7 @@ func TestATableWithOtherKeysEmptiesNoQueue(t *testing.T) {
 	})
 }
 
-// TestABadCommandOfAnIdleWorkerIsRefusedAtOnce: it takes its own call and a probe, and the neighbours are written.
+// TestABadCommandOfAnIdleWorkerIsRefusedAtOnce: it takes one call of its own and one probe.
 func TestABadCommandOfAnIdleWorkerIsRefusedAtOnce(t *testing.T) {
 	for _, bad := range []string{"a/bad", "a/bad@1"} {
 		synctest.Test(t, func(t *testing.T) {

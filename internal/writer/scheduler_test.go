@@ -76,7 +76,7 @@ func (r *rig) apply(c *call, a answer) {
 	}
 }
 
-// outcomes are a group's.
+// outcomes returns the outcomes of a group.
 func (r *rig) outcomes(name string) string {
 	var out []string
 	for i := range r.groups[name].Writes {
@@ -445,8 +445,8 @@ func TestAWriteThatAlwaysFailsStaysAloneAndPauses(t *testing.T) {
 					r.apply(c, answer{verdict: trouble})
 				}
 			}
-			// Three tries with its neighbours, which are two a step and what came back, and one alone; then 50 ms, 100 ms, …, 3 s,
-			// of which the jitter of the rig leaves three quarters, and one again every 2.25 s.
+			// There are three tries with its neighbours (two a step, and those put back) and one alone. Then come pauses of 50 ms,
+			// 100 ms, …, 3 s, of which the jitter of the rig leaves three quarters. After that one try follows every 2.25 s.
 			if maxTries := 3 + 1 + 7 + 9; tries > maxTries || tries < maxTries/2 || shared > 9 {
 				t.Errorf("%d tries with %d neighbours, want at most %d, with 9", tries, shared, maxTries)
 			}

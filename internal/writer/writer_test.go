@@ -123,7 +123,7 @@ func TestPoolWritesAll(t *testing.T) {
 		if o.outcomes[Written] != 1000 {
 			t.Fatalf("outcomes: %v", o.outcomes)
 		}
-		// 40 full batches at most eight at once, and perhaps a part-filled one that went first while nothing was under way.
+		// There are 40 full batches, at most eight at once. A batch that is not full may go first, while no call is under way.
 		if f.calls > 41 || f.maxCalls != 8 {
 			t.Errorf("%d calls, %d at once", f.calls, f.maxCalls)
 		}
