@@ -11,8 +11,7 @@ import (
 
 // delivery is one message as one receive brought it: the commands for the writer, those that can never be written, and the
 // receipt handle. One goroutine at a time owns it. The poller fills it. The writer owns its Group from Submit until Settled.
-// After that it belongs to the batcher, letter round or timer that it was given to last. The other fields with another guard
-// say so.
+// After that it belongs to the batcher, letter round or timer that it was given to last. Fields with another guard say so.
 type delivery struct {
 	writer.Group
 	consumer *Consumer
