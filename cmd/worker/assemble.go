@@ -113,7 +113,7 @@ func (c *runCmd) assembleConsumer(ctx context.Context, w *worker, cfg aws.Config
 	vitals.Queue = func(ctx context.Context) error { return w.gaugeQueue(ctx, client, queue) }
 	vitals.Letters = func(ctx context.Context) error { return w.gaugeLetters(ctx, client, letters) }
 	vitals.Held = func() int { return w.consumer.Stats().Commands }
-	vitals.Moved = func() uint64 { return w.writer.Answers() + w.consumer.Answers() }
+	vitals.Moved = func() uint64 { return w.writer.AnsweredCalls() + w.consumer.AnsweredCalls() }
 	vitals.LettersFail = w.consumer.LettersFail
 	vitals.Outage = func() bool { return w.writer.Stats().Outage }
 	return nil

@@ -5,31 +5,32 @@ import (
 	"time"
 )
 
-// batcher gathers entries into batches of at most size and has them sent by at most most goroutines, which it
-// starts when there is something to do. A part-filled batch waits for linger. What is added is bounded by who adds: every
-// entry belongs to a delivery that is held.
+// batcher gathers entries into batches of at most maxSize. At most maxSends goroutines send them; they are started when there is
+// something to send. A batch that is not full waits for linger. The batcher needs no bound of its own: every entry belongs to a
+// delivery that is held, and those are bounded.
 type batcher[T any] struct {
-	size   int
-	most   int
-	linger time.Duration
-	send   func([]T) // owns the slice
+	maxSize  int           // set once
+	maxSends int           // set once
+	linger   time.Duration // set once
+	send     func([]T)     // set once; owns the slice that it is given
 
 	mu      sync.Mutex
-	pending []T         // what waits is pending[next:]; guarded by mu
+	pending []T         // pending[next:] waits; guarded by mu
 	next    int         // guarded by mu
 	active  int         // goroutines that send; guarded by mu
-	overdue bool        // linger has passed for what is pending; guarded by mu
+	overdue bool        // linger is over for the entries that wait; guarded by mu
 	armed   bool        // the timer runs; guarded by mu
 	timer   *time.Timer // guarded by mu
-	closed  bool        // nothing waits any more; guarded by mu
-	dropped bool        // nothing is taken any more; guarded by mu
+	closed  bool        // batches go without lingering; guarded by mu
+	dropped bool        // entries are dropped; guarded by mu
 	wg      sync.WaitGroup
 }
 
-func newBatcher[T any](size, most int, linger time.Duration, send func([]T)) *batcher[T] {
-	return &batcher[T]{size: size, most: most, linger: linger, send: send}
+func newBatcher[T any](maxSize, maxSends int, linger time.Duration, send func([]T)) *batcher[T] {
+	return &batcher[T]{maxSize: maxSize, maxSends: maxSends, linger: linger, send: send}
 }
 
+// add adds entries. It never blocks.
 func (b *batcher[T]) add(entries ...T) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -40,9 +41,9 @@ func (b *batcher[T]) add(entries ...T) {
 	b.run()
 }
 
-// take removes the first n entries. Entries move down only when as many have been taken as are left, so that each moves
-// once on average however many wait.
-func (b *batcher[T]) take(n int) []T {
+// shift removes the first n entries and returns them. The others move down only when as many have been removed as are left, so
+// that each entry moves once on average. The caller holds mu.
+func (b *batcher[T]) shift(n int) []T {
 	batch := make([]T, n)
 	copy(batch, b.pending[b.next:])
 	clear(b.pending[b.next : b.next+n])
@@ -56,18 +57,18 @@ func (b *batcher[T]) take(n int) []T {
 
 func (b *batcher[T]) waiting() int { return len(b.pending) - b.next }
 
-// run starts a goroutine if a batch is due, or sees to it that one is started when it will be.
+// run starts a goroutine if a batch is due, and otherwise sets the timer for when it will be. The caller holds mu.
 func (b *batcher[T]) run() {
 	switch {
 	case b.due():
-		if b.active < b.most {
+		if b.active < b.maxSends {
 			b.active++
 			b.wg.Go(b.loop)
 		}
 	case b.waiting() > 0 && !b.armed:
 		b.armed = true
 		if b.timer == nil {
-			b.timer = time.AfterFunc(b.linger, b.ring)
+			b.timer = time.AfterFunc(b.linger, b.lingerOver)
 		} else {
 			b.timer.Reset(b.linger)
 		}
@@ -75,26 +76,28 @@ func (b *batcher[T]) run() {
 }
 
 func (b *batcher[T]) due() bool {
-	return b.waiting() >= b.size || b.waiting() > 0 && (b.overdue || b.closed)
+	return b.waiting() >= b.maxSize || b.waiting() > 0 && (b.overdue || b.closed)
 }
 
-func (b *batcher[T]) ring() {
+// lingerOver is the timer's function.
+func (b *batcher[T]) lingerOver() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.armed, b.overdue = false, true
 	b.run()
 }
 
+// loop sends batches as long as one is due.
 func (b *batcher[T]) loop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for b.due() {
-		batch := b.take(min(b.waiting(), b.size))
-		b.overdue = false // what is left has not waited long
+		batch := b.shift(min(b.waiting(), b.maxSize))
+		b.overdue = false // the entries that are left have not waited long
 		if b.armed && b.timer.Stop() {
 			b.armed = false
 		}
-		b.run() // a second goroutine, if there is another batch
+		b.run() // starts a second goroutine if another batch is due
 		b.mu.Unlock()
 		b.send(batch)
 		b.mu.Lock()
@@ -103,8 +106,8 @@ func (b *batcher[T]) loop() {
 	b.run()
 }
 
-// close sends what is pending without waiting for more, now and from here on, and returns when all is sent.
-// Entries may still be added meanwhile by what is being sent.
+// close sends the entries that wait, without lingering, and returns when all are sent. A send under way may still add entries;
+// they are sent too.
 func (b *batcher[T]) close() {
 	b.mu.Lock()
 	b.closed = true
@@ -116,7 +119,7 @@ func (b *batcher[T]) close() {
 	b.wg.Wait()
 }
 
-// drop forgets what is pending, and whatever is added from here on. What is being sent goes on.
+// drop drops the entries that wait, and all that are added later. Sends under way go on.
 func (b *batcher[T]) drop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -20,7 +20,7 @@ import (
 	"tributary/internal/writer"
 )
 
-// fakeQueue keeps messages as SQS does: a receive hides them for the visibility timeout and waits for the first.
+// fakeQueue keeps messages as SQS does. A receive waits for the first message, and hides messages for the visibility timeout.
 type fakeQueue struct {
 	t          *testing.T
 	visibility time.Duration
@@ -221,7 +221,7 @@ type world struct {
 	ended   chan Summary
 }
 
-// start runs a consumer and a writer on fakes.
+// startWorld runs a consumer and a writer on fakes.
 func startWorld(t *testing.T, cfg Config, latency time.Duration) *world {
 	cfg = cfg.Defaults()
 	w := &world{fakeQueue: newFakeQueue(t, cfg.VisibilityTimeout), ended: make(chan Summary, 1)}
@@ -263,7 +263,7 @@ const (
 	bad  = `{"type":"delete_user","tenant_id":"acme","user_id":""}`
 )
 
-func TestStoppingLetsALongPollEndAndHandsBackWhatItBrings(t *testing.T) {
+func TestStoppingLetsALongPollEndAndNacksWhatItBrings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := startWorld(t, Config{}, 0)
 		time.Sleep(5 * time.Second)
@@ -328,7 +328,7 @@ func TestVisibilityIsExtendedWhileHeld(t *testing.T) {
 	})
 }
 
-func TestAMessageIsHandedBackAfterTwelveHours(t *testing.T) {
+func TestAMessageIsNackedAfterTwelveHours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := startWorld(t, Config{VisibilityTimeout: time.Hour}, 0)
 		w.letters.down = true
@@ -350,7 +350,7 @@ func TestAMessageIsHandedBackAfterTwelveHours(t *testing.T) {
 			t.Errorf("received %d times, deleted: %v", m.ReceiveCount, m.deleted)
 		}
 		w.mu.Unlock()
-		// The copy that went back must be forgotten, or there would be one more every twelve hours, each with its letter.
+		// The delivery that went back must be forgotten. Otherwise there would be one more every twelve hours, each with a letter.
 		if n := len(w.letters.letters); n != 1 || w.c.held.len() != 0 {
 			t.Errorf("%d letters, %d messages held, want 1 and 0", n, w.c.held.len())
 		}
@@ -398,8 +398,8 @@ func TestDeletesAreTriedAgain(t *testing.T) {
 	})
 }
 
-// A message may hold so many commands that a receive of its like would take all the room. One of them that can't be written
-// must not keep others from being received.
+// A message may hold so many commands that a receive of such messages would take all the room. One of its commands that can't be
+// written must not keep others from being received.
 func TestOneLargeMessageDoesNotStopReceiving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := startWorld(t, Config{}, 5*time.Millisecond)
@@ -428,7 +428,7 @@ func TestOneLargeMessageDoesNotStopReceiving(t *testing.T) {
 	})
 }
 
-// picky refuses what it may.
+// picky refuses each group that need not be held.
 type picky struct{ taken int }
 
 func (p *picky) Submit(g *writer.Group) bool {
@@ -441,22 +441,22 @@ func (*picky) Abandon(*writer.Group) {}
 func (*picky) Drain()                {}
 func (*picky) Close()                {}
 
-func TestNothingIsHandedBackNearSQSsLimit(t *testing.T) {
+func TestNothingIsNackedNearSQSsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, test := range []struct {
-			name                  string
-			parked, queue, handed int
+			name                   string
+			delayed, queue, nacked int
 		}{
-			{"room", mostParked - 1, mostQueueInFlight - 1, 1},
-			{"this worker has many away", mostParked, 0, 0},
-			{"all workers have", 0, mostQueueInFlight, 0},
+			{"room", maxDelayed - 1, maxQueueInFlight - 1, 1},
+			{"this worker has many away", maxDelayed, 0, 0},
+			{"all workers have", 0, maxQueueInFlight, 0},
 		} {
 			q, w := newFakeQueue(t, time.Minute), &picky{}
 			m := metrics.New(prometheus.NewRegistry(), 10)
 			c := New(Config{}.Defaults(), q, &fakeLetters{}, w, &m.Consumer, slog.New(slog.DiscardHandler))
 			c.calls = t.Context()
-			for range test.parked {
-				c.parked.add(time.Now().Add(time.Hour))
+			for range test.delayed {
+				c.delayed.add(time.Now().Add(time.Hour))
 			}
 			c.QueueInFlight(test.queue)
 			q.send("m", good)
@@ -464,16 +464,16 @@ func TestNothingIsHandedBackNearSQSsLimit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.take(received, 0, reservation{}, nil)
+			c.admit(time.Now(), received, 0, reservation{}, nil)
 			time.Sleep(time.Second)
-			if n := int(c.Summary().HandedBack); n != test.handed || w.taken != 1-test.handed {
+			if n := int(c.Summary().HandedBack); n != test.nacked || w.taken != 1-test.nacked {
 				t.Errorf("%s: %d handed back, %d held", test.name, n, w.taken)
 			}
 		}
 	})
 }
 
-// keeps settles what it gets at once, as written, and remembers the groups' order.
+// keeps settles each group at once, as written, and remembers their order.
 type keeps struct{ received []int64 }
 
 func (k *keeps) Submit(g *writer.Group) bool {
@@ -486,7 +486,7 @@ func (*keeps) Abandon(*writer.Group) {}
 func (*keeps) Drain()                {}
 func (*keeps) Close()                {}
 
-// SQS's machines don't agree on the time to the millisecond. What is asked for after another's arrival was received later.
+// SQS's hosts disagree by milliseconds. A message of a receive that began after another message's arrival ranks after it.
 func TestOrderOfReceives(t *testing.T) {
 	at := func(ms int64) time.Time { return time.UnixMilli(1_700_000_000_000 + ms) }
 	for _, test := range []struct {
@@ -510,12 +510,12 @@ func TestOrderOfReceives(t *testing.T) {
 		c := New(Config{FIFO: test.fifo}.Defaults(), newFakeQueue(t, time.Minute), &fakeLetters{}, k, &m.Consumer, slog.New(slog.DiscardHandler))
 		c.calls = t.Context()
 		test.first.Body, test.later.Body = good, good
-		c.take([]Message{test.first}, c.latest, reservation{}, nil)
-		before := c.latest
+		c.admit(time.Now(), []Message{test.first}, c.latestFirstReceive, reservation{}, nil)
+		before := c.latestFirstReceive
 		if !test.begun {
 			before = 0
 		}
-		c.take([]Message{test.later}, before, reservation{}, nil)
+		c.admit(time.Now(), []Message{test.later}, before, reservation{}, nil)
 		c.deletes.close()
 		if got := k.received[1] - 1_700_000_000_000; got != test.want {
 			t.Errorf("%s: %d, want %d", test.name, got, test.want)
@@ -523,8 +523,8 @@ func TestOrderOfReceives(t *testing.T) {
 	}
 }
 
-// What the writer remembers of keys must not keep messages in memory: their bodies may be a thousand times larger than what
-// they carry, and nothing of it is counted any more.
+// What the writer remembers of keys must not keep messages in memory. Their bodies may be a thousand times larger than a key, and
+// no longer count against the room.
 func TestWhatIsDoneLeavesNoBodiesBehind(t *testing.T) {
 	m := metrics.New(prometheus.NewRegistry(), 10)
 	log := slog.New(slog.DiscardHandler)
@@ -536,7 +536,7 @@ func TestWhatIsDoneLeavesNoBodiesBehind(t *testing.T) {
 	c.calls = t.Context()
 	heap := func() uint64 {
 		runtime.GC()
-		runtime.GC() // and what the first one made unreachable
+		runtime.GC() // collects what the first one made unreachable
 		var s runtime.MemStats
 		runtime.ReadMemStats(&s)
 		return s.HeapAlloc
@@ -547,7 +547,7 @@ func TestWhatIsDoneLeavesNoBodiesBehind(t *testing.T) {
 		id := fmt.Sprint(i)
 		for _, body := range []string{`{"type":"delete_user","tenant_id":"acme","user_id":"` + id + `"}`, `[` + good + `,{"type":"delete_user","tenant_id":"acme","user_id":"x` + id + `"}]`} {
 			body += strings.Repeat(" ", 1<<20-200)
-			c.take([]Message{{ID: id, Body: body, ReceiveCount: 1, FirstReceivedAt: time.Now()}}, 0, reservation{}, nil)
+			c.admit(time.Now(), []Message{{ID: id, Body: body, ReceiveCount: 1, FirstReceivedAt: time.Now()}}, 0, reservation{}, nil)
 		}
 	}
 	wr.Drain()

@@ -10,7 +10,7 @@ import (
 	"tributary/internal/messages"
 )
 
-func TestHandBackDelayCannotBurnReceives(t *testing.T) {
+func TestNackDelayCannotBurnReceives(t *testing.T) {
 	for _, maxReceives := range []int{0, 3, 10, 20, 30, 50, 100, 1000} {
 		allowed := max(1, maxReceives/10)
 		if maxReceives == 0 {
@@ -19,7 +19,7 @@ func TestHandBackDelayCannotBurnReceives(t *testing.T) {
 		receives, at, last := 0, time.Duration(0), time.Duration(0)
 		for at < time.Minute { // jitter 0 is the shortest
 			receives++
-			d := handBackDelay(receives, maxReceives, 0)
+			d := nackDelay(receives, maxReceives, 0)
 			if d < last {
 				t.Errorf("maxReceiveCount %d: delay %d is %v, shorter than the %v before", maxReceives, receives, d, last)
 			}
@@ -31,59 +31,59 @@ func TestHandBackDelayCannotBurnReceives(t *testing.T) {
 		}
 	}
 	for receives := range 100 {
-		if d := handBackDelay(receives, 100, 0.999); d < handBackMin || d > handBackMax {
+		if d := nackDelay(receives, 100, 0.999); d < minNackDelay || d > maxNackDelay {
 			t.Errorf("delay %v after %d receives", d, receives)
 		}
 	}
-	if a, b := handBackDelay(3, 100, 0), handBackDelay(3, 100, 0.9); b <= a {
+	if a, b := nackDelay(3, 100, 0), nackDelay(3, 100, 0.9); b <= a {
 		t.Error("jitter adds nothing")
 	}
 }
 
-func TestParkedForgetsWhatIsBack(t *testing.T) {
+func TestDelayedForgetsWhatIsVisible(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
-	var p parked
+	var p delayed
 	p.add(now.Add(2 * time.Second))
 	p.add(now.Add(10 * time.Second))
 	if p.at(now) != 2 || p.at(now.Add(4*time.Second)) != 1 || p.at(now.Add(12*time.Second)) != 0 || len(p.buckets) != 0 {
-		t.Errorf("parked: %+v", p)
+		t.Errorf("delayed: %+v", p)
 	}
 }
 
-func TestCrew(t *testing.T) {
-	c := crew{pollers: 1}
+func TestPollerCount(t *testing.T) {
+	c := pollerCount{running: 1}
 	grown := 0
 	for range 200 {
 		if start, _ := c.received(10); start {
 			grown++
 		}
 	}
-	if c.pollers != mostPollers || grown != mostPollers-1 {
-		t.Errorf("a backlog brings %d pollers", c.pollers)
+	if c.running != maxPollers || grown != maxPollers-1 {
+		t.Errorf("a backlog brings %d pollers", c.running)
 	}
 	for range 500 {
 		c.received(0)
 	}
-	if c.pollers != 1 {
-		t.Errorf("an empty queue leaves %d pollers", c.pollers)
+	if c.running != 1 {
+		t.Errorf("an empty queue leaves %d pollers", c.running)
 	}
 
-	c = crew{pollers: 1, settled: true}
+	c = pollerCount{running: 1, sawPartial: true}
 	for range 100 { // nearly full, never for long: one is enough
 		for range 3 {
 			c.received(10)
 		}
 		c.received(6)
 	}
-	if c.pollers != 1 {
-		t.Errorf("%d pollers where one is enough", c.pollers)
+	if c.running != 1 {
+		t.Errorf("%d pollers where one is enough", c.running)
 	}
-	c = crew{pollers: 2, fill: 5}
+	c = pollerCount{running: 2, fill: 5}
 	for range 20 { // two take half each
 		c.received(5)
 	}
-	if c.pollers != 1 {
-		t.Errorf("%d pollers take half a receive each", c.pollers)
+	if c.running != 1 {
+		t.Errorf("%d pollers take half a receive each", c.running)
 	}
 }
 
@@ -94,21 +94,21 @@ func TestRoom(t *testing.T) {
 		if !ok || first.commands != 10 {
 			t.Fatalf("reserved %+v", first)
 		}
-		r.settle(first, 10, 95, 9500) // packed messages: more than was thought
+		r.correct(first, 10, 95, 9500) // packed messages: more than was thought
 		got := make(chan bool)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { _, ok := r.reserve(ctx, 10); got <- ok }()
 		synctest.Wait()
 		select {
 		case <-got:
-			t.Fatal("room for 95 more where 100 is all and 95 are there")
+			t.Fatal("room for 10 more messages although 95 of 100 commands are held")
 		default:
 		}
 		r.release(95, 9500)
 		if !<-got {
-			t.Fatal("not let in where nothing is held")
+			t.Fatal("not let in although nothing is held")
 		}
-		r.settle(reservation{}, 10, 95, 9500)
+		r.correct(reservation{}, 10, 95, 9500)
 		go func() { _, ok := r.reserve(ctx, 10); got <- ok }()
 		synctest.Wait()
 		cancel()
@@ -121,12 +121,12 @@ func TestRoom(t *testing.T) {
 func TestRoomLetsOneHugeMessageIn(t *testing.T) {
 	r := newRoom(10, 1<<20)
 	v, ok := r.reserve(t.Context(), 10)
-	r.settle(v, 10, 5000, 50<<20)
+	r.correct(v, 10, 5000, 50<<20)
 	r.release(5000, 50<<20)
 	if _, ok2 := r.reserve(t.Context(), 10); !ok || !ok2 {
-		t.Error("who holds nothing must be let in")
+		t.Error("an empty room must let a message in")
 	}
-	if c, b := r.used(); c != 10 || b != 1<<18 { // a receive of messages is the least, a quarter of the room the most
+	if c, b := r.commands, r.bytes; c != 10 || b != 1<<18 { // a receive of messages is the least, a quarter of the room the most
 		t.Errorf("the estimate is not followed: %d commands and %d bytes reserved", c, b)
 	}
 }
@@ -189,7 +189,7 @@ func TestLetters(t *testing.T) {
 		}
 	}
 
-	// The detail goes first where a letter is too large, then the letter itself.
+	// If a letter is too large, the detail is dropped first. Then the letter is refused.
 	body := strings.Repeat("x", 1000)
 	why.Detail = strings.Repeat("y", 5000)
 	if l, ok := newLetter(m, "q", &badCommand{tenant: "acme", text: body, why: why}, 1300); !ok || l.Attributes["detail"] != "" || l.Body != body {

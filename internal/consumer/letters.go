@@ -12,23 +12,23 @@ import (
 	"tributary/internal/messages"
 )
 
-// Letter is a command that can never be written, on its way to the dead-letter queue.
+// Letter is a dead letter: a command that can never be written, on its way to the dead-letter queue.
 type Letter struct {
 	Body       string
 	Attributes map[string]string // of type String; none is empty
-	// Others are further attributes of the command's message, and its tenant_id where that is not text.
+	// Others are further attributes of the command's message, and its tenant_id if that is not text.
 	Others      []Attribute
-	TraceHeader string // X-Ray's, the system attribute AWSTraceHeader
+	TraceHeader string // of X-Ray: the system attribute AWSTraceHeader
 	// GroupID and DeduplicationID are for a FIFO dead-letter queue.
 	GroupID         string
 	DeduplicationID string
 
-	delivery *delivery
-	command  *badCommand
-	enclosed bool // Body is the command in an envelope
+	delivery *delivery   // whose letter it is
+	command  *badCommand // the command in question
+	enclosed bool        // Body is the command in an envelope
 }
 
-// Size is what SQS counts: the body and the attributes' names, types and values.
+// Size returns the bytes that SQS counts: the body, and the names, types and values of the attributes.
 func (l *Letter) Size() int {
 	n := len(l.Body)
 	for name, value := range l.Attributes {
@@ -40,17 +40,16 @@ func (l *Letter) Size() int {
 	return n
 }
 
-// detailBytes is the most that a letter says in words.
-const detailBytes = 1024
+// maxDetailBytes limits the attribute detail.
+const maxDetailBytes = 1024
 
-// letterNames are the attributes that say what a letter is. A message's own attributes of these names are not kept.
+// letterNames are the attributes that describe a letter. Attributes of the message with these names are not kept.
 var letterNames = []string{
 	"reason", "command_tenant_id", "field", "detail", "source_message_id", "source_index", "source_queue",
 }
 
-// newLetter describes why a command of a message could not be written. The message's own attributes go with it, so that a redrive
-// is judged as the message was: tenant_id always, then the trace, then others as long as SQS's ten allow. ok is false where
-// the letter exceeds limit.
+// newLetter makes the letter of a command. It carries the message's own attributes, so that a redrive is judged as the message
+// was: tenant_id always, then the trace, then others while SQS's limit of ten allows. ok is false if the letter exceeds limit.
 func newLetter(m *Message, queue string, b *badCommand, limit int) (l Letter, ok bool) {
 	l = Letter{Body: b.text, Attributes: map[string]string{}, TraceHeader: m.TraceHeader, DeduplicationID: m.ID, command: b}
 	set := func(name, value string) {
@@ -67,7 +66,7 @@ func newLetter(m *Message, queue string, b *badCommand, limit int) (l Letter, ok
 	set("field", cut(b.why.Field, limits.SQSGroupIDBytes))
 	set("source_message_id", m.ID)
 	set("source_queue", queue)
-	set("detail", cut(b.why.Detail, detailBytes))
+	set("detail", cut(b.why.Detail, maxDetailBytes))
 	if tenant, given := senderTenant(m); given && messages.IsText(tenant.Type) {
 		l.Attributes[tenant.Name] = tenant.Text
 	} else if given {
@@ -98,16 +97,16 @@ func newLetter(m *Message, queue string, b *badCommand, limit int) (l Letter, ok
 	return l, l.Size() <= limit
 }
 
-// tenantBytes is the longest tenant_id that a letter repeats as text.
-const tenantBytes = 256
+// maxTenantBytes limits the tenant_id that a letter repeats as text.
+const maxTenantBytes = 256
 
-// senderTenant is the attribute tenant_id that says who sent a message. What can't be repeated exactly is binary, which names no tenant:
-// a tenant_id that was cut or mended might be another's.
+// senderTenant returns the message's attribute tenant_id, which names its sender. A value that can't be repeated exactly becomes
+// Binary, which names no tenant: a tenant_id that was cut or repaired might name another tenant.
 func senderTenant(m *Message) (a Attribute, given bool) {
 	tenant := m.Attributes.TenantID
 	for i := range m.Others {
 		if m.Others[i].Name == "tenant_id" {
-			if a := m.Others[i]; a.size() <= tenantBytes && a.sendable() {
+			if a := m.Others[i]; a.size() <= maxTenantBytes && a.sendable() {
 				return a, true
 			}
 		}
@@ -117,13 +116,13 @@ func senderTenant(m *Message) (a Attribute, given bool) {
 		return Attribute{Name: "tenant_id", Type: "Binary", Binary: []byte("not text")}, true
 	case tenant == "":
 		return a, false
-	case len(tenant) > tenantBytes || attributeText(tenant) != tenant:
-		return Attribute{Name: "tenant_id", Type: "Binary", Binary: []byte(cut(tenant, tenantBytes))}, true
+	case len(tenant) > maxTenantBytes || attributeText(tenant) != tenant:
+		return Attribute{Name: "tenant_id", Type: "Binary", Binary: []byte(cut(tenant, maxTenantBytes))}, true
 	}
 	return Attribute{Name: "tenant_id", Type: "String", Text: tenant}, true
 }
 
-// setGroup chooses the message group: that of the message, or else the tenant where SQS takes it as one.
+// setGroup sets the message group: that of the message, otherwise the tenant if SQS takes it as a group.
 func (l *Letter) setGroup(m *Message, tenant string) {
 	l.GroupID = m.GroupID
 	if l.GroupID == "" && len(tenant) <= limits.SQSGroupIDBytes && !strings.ContainsFunc(tenant, func(r rune) bool { return r <= ' ' || r > '~' }) {
@@ -134,8 +133,8 @@ func (l *Letter) setGroup(m *Message, tenant string) {
 	}
 }
 
-// enclose puts the body into a CloudEvents envelope, in base64. The worker takes the envelope off, so that a redrive needs no
-// more than the body as it is, and the command's text stays exact.
+// enclose puts the body into a CloudEvents envelope, in base64. The worker unwraps such envelopes, so a redrive sends the body as
+// it is, and the command's text stays exact.
 func (l *Letter) enclose() {
 	b := make([]byte, 0, 160+base64.StdEncoding.EncodedLen(len(l.Body)))
 	b = append(b, `{"specversion":"1.0","type":"tributary.dead-letter","source":"tributary","id":`...)
@@ -145,7 +144,7 @@ func (l *Letter) enclose() {
 	l.Body, l.enclosed = string(append(b, `"}`...)), true
 }
 
-// acceptable says whether SQS takes a text as a body.
+// acceptable reports whether SQS takes a text as a body.
 func acceptable(body string) bool {
 	if body == "" || !utf8.ValidString(body) {
 		return false
@@ -153,13 +152,13 @@ func acceptable(body string) bool {
 	return !strings.ContainsFunc(body, func(r rune) bool { return !sqsText(r) })
 }
 
-// sqsText says whether SQS takes a character in a body or an attribute: #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD |
+// sqsText reports whether SQS takes a character in a body or an attribute: #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD |
 // #x10000 to #x10FFFF ("SendMessage").
 func sqsText(r rune) bool {
 	return r == '\t' || r == '\n' || r == '\r' || r >= 0x20 && r <= 0xD7FF || r >= 0xE000 && r <= 0xFFFD || r >= 0x10000
 }
 
-// attributeText replaces what SQS refuses in an attribute's value, and what steers terminals.
+// attributeText replaces the characters that SQS refuses in an attribute, and DEL, which controls terminals.
 func attributeText(s string) string {
 	return strings.Map(func(r rune) rune {
 		if sqsText(r) && r != 0x7f {

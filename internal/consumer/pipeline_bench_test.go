@@ -19,7 +19,7 @@ import (
 	"tributary/internal/writer"
 )
 
-// fullQueue has so many messages and fake calls that take no time: what is measured is the worker's own work.
+// fullQueue has many messages, and its calls take no time, so that only the worker's own work is measured.
 type fullQueue struct {
 	body    string // with %07d for the number of the message, as often as there are commands in it
 	left    atomic.Int64
@@ -69,7 +69,7 @@ func (fastTable) BatchWrite(context.Context, []*writer.Write) ([]int, error) { r
 func (fastTable) PutVersion(context.Context, *writer.Write) error            { return nil }
 func (fastTable) Probe(context.Context, *messages.Command) error             { return nil }
 
-// instantWriter settles what it is given at once.
+// instantWriter settles each group at once.
 type instantWriter struct{}
 
 func (instantWriter) Submit(g *writer.Group) bool {
@@ -83,7 +83,7 @@ func (instantWriter) Abandon(*writer.Group) {}
 func (instantWriter) Drain()                {}
 func (instantWriter) Close()                {}
 
-// move lets a consumer empty a queue of n messages of pack commands.
+// move makes a consumer empty a queue of n messages of pack commands each.
 func move(b *testing.B, n, pack int, whole bool) {
 	const order = `{"type":"put_order","tenant_id":"tenant-%07d","order_id":"order-%07d-#","user_id":"user-7","order_amount":"149.99"}`
 	commands := make([]string, pack)
@@ -113,7 +113,7 @@ func move(b *testing.B, n, pack int, whole bool) {
 		c := consumer.New(consumer.Config{QueueName: "q", DrainTimeout: time.Second, LetterBytes: limits.SQSMessageBytes}.Defaults(), q, q, w, &m.Consumer, log)
 		go func() { c.Run(running); ended <- struct{}{} }()
 		<-q.deleted
-		b.StopTimer() // stopping is not what is measured
+		b.StopTimer() // stopping is not measured
 		stop()
 		close(q.over)
 		<-ended
@@ -124,11 +124,11 @@ func move(b *testing.B, n, pack int, whole bool) {
 	b.ReportAllocs()
 }
 
-// BenchmarkAcknowledge is receiving, decoding and tracking of messages until they are deleted, ten at a time, with a
-// writer that takes no time.
+// BenchmarkAcknowledge measures receiving, decoding and tracking of messages until they are deleted, ten at a time. The writer
+// takes no time.
 func BenchmarkAcknowledge(b *testing.B) { move(b, 20_000, 1, false) }
 
-// BenchmarkPipeline is the whole way, with a queue and a table that take no time.
+// BenchmarkPipeline measures the whole path. The queue and the table take no time.
 func BenchmarkPipeline(b *testing.B) {
 	for _, pack := range []int{1, 100} {
 		b.Run(fmt.Sprintf("pack=%d", pack), func(b *testing.B) { move(b, 20_000/pack, pack, true) })

@@ -7,25 +7,25 @@ import (
 	"tributary/internal/messages"
 )
 
-// Queue is what the consumer asks of the command queue. Errors and codes are SQS's own.
+// Queue is the command queue as the consumer uses it. Error codes are those of SQS.
 type Queue interface {
-	// Receive returns up to most messages. It waits for the first up to wait. It must not be retried below this
-	// interface: an answer that was lost has made messages invisible, and another call would not return them.
-	Receive(ctx context.Context, most int, wait time.Duration) ([]Message, error)
-	// Delete removes up to ten messages and returns which it could not.
+	// Receive returns up to maxMessages messages. It waits up to wait for the first. An implementation must not retry: a lost
+	// answer has made messages invisible, and another call would not return them.
+	Receive(ctx context.Context, maxMessages int, wait time.Duration) ([]Message, error)
+	// Delete deletes up to ten messages and returns the failures.
 	Delete(ctx context.Context, handles []string) ([]Failure, error)
-	// ChangeVisibility makes up to ten messages invisible for so long from now and returns which it could not.
+	// ChangeVisibility makes up to ten messages invisible for a time from now and returns the failures.
 	ChangeVisibility(ctx context.Context, changes []Visibility) ([]Failure, error)
 }
 
-// DeadLetterQueue is where commands go that can never be written.
+// DeadLetterQueue receives the commands that can never be written.
 type DeadLetterQueue interface {
-	// Send puts up to ten letters on the queue, 1 MiB in all, and returns which were not taken. An error says nothing of the
-	// letters: each may have been taken. A refusal of the call that is due to its only letter is that letter's, and final.
+	// Send puts up to ten letters, 1 MiB in all, on the queue and returns the failures. After an error each letter may have been
+	// accepted or not. If SQS refuses the whole call because of its only letter, that is a final failure of the letter.
 	Send(ctx context.Context, letters []Letter) ([]Failure, error)
 }
 
-// Message is a message as it was received.
+// Message is a message as one receive brought it.
 type Message struct {
 	ID            string
 	ReceiptHandle string
@@ -33,26 +33,26 @@ type Message struct {
 	GroupID       string
 	ReceiveCount  int
 	SentAt        time.Time
-	// FirstReceivedAt is when the message was received for the first time, by SQS's clock; zero where it doesn't say.
+	// FirstReceivedAt is the time of the message's first receive, by SQS's clock; zero: the queue does not tell.
 	FirstReceivedAt time.Time
 	Attributes      messages.Attributes
-	TraceHeader     string // X-Ray's, the system attribute AWSTraceHeader
-	// Others are the message attributes that Attributes does not hold: those of other names, and a tenant_id that is no String.
+	TraceHeader     string // of X-Ray: the system attribute AWSTraceHeader
+	// Others are the message attributes that Attributes does not hold: those of other names, and a tenant_id that is not a String.
 	Others []Attribute
 }
 
-// Attribute is a message attribute as SQS has it.
+// Attribute is a message attribute of SQS.
 type Attribute struct {
 	Name   string
-	Type   string // String, Number or Binary, perhaps with a label of the sender's behind a point
+	Type   string // String, Number or Binary, perhaps followed by a dot and a label of the sender
 	Text   string // the value, unless it is binary
 	Binary []byte
 }
 
-// sendable says whether SQS takes the attribute.
+// sendable reports whether SQS accepts the attribute in a send.
 func (a *Attribute) sendable() bool { return a.Type != "" && (a.Text != "" || len(a.Binary) > 0) }
 
-// size is what SQS counts.
+// size returns the bytes that SQS counts.
 func (a *Attribute) size() int { return len(a.Name) + len(a.Type) + len(a.Text) + len(a.Binary) }
 
 // Visibility is a change of one message's visibility timeout, rounded up to whole seconds.
@@ -61,11 +61,11 @@ type Visibility struct {
 	Timeout       time.Duration
 }
 
-// Failure is an entry of a batch call that was refused.
+// Failure is an entry of a batch call that failed.
 type Failure struct {
 	Index int
-	// Code is SQS's error code.
+	// Code is the error code from SQS.
 	Code string
-	// Final says that the entry is at fault: it will be refused again.
+	// Final means that the entry is at fault: SQS would refuse it again.
 	Final bool
 }

@@ -5,23 +5,23 @@ import (
 	"sync"
 )
 
-// room bounds what is held. Pollers reserve before they receive, by an estimate, and correct the reservation when
-// they know: so what is held exceeds the bound by what the estimates were short, at most one receive a poller.
+// room limits what is held. A poller reserves room before it receives, by an estimate, and corrects the reservation afterwards.
+// So the limit is exceeded by the error of the estimates, at most one receive per poller.
 type room struct {
-	commands int // the bounds
-	bytes    int
+	maxCommands int // set once
+	maxBytes    int // set once
 
-	mu           sync.Mutex
-	freed        *sync.Cond
-	usedCommands int // guarded by mu
-	usedBytes    int
-	// What a message has carried lately: a running estimate that follows a rise at once and a fall slowly.
+	mu       sync.Mutex
+	freed    *sync.Cond // on mu
+	commands int        // held or reserved; guarded by mu
+	bytes    int        // held or reserved; guarded by mu
+	// Running estimates of what one message carries. They follow a rise at once and a fall slowly. Guarded by mu.
 	perMessageCommands float64
 	perMessageBytes    float64
 }
 
 func newRoom(commands, bytes int) *room {
-	r := &room{commands: commands, bytes: bytes, perMessageCommands: 1, perMessageBytes: 1024}
+	r := &room{maxCommands: commands, maxBytes: bytes, perMessageCommands: 1, perMessageBytes: 1024}
 	r.freed = sync.NewCond(&r.mu)
 	return r
 }
@@ -29,13 +29,12 @@ func newRoom(commands, bytes int) *room {
 // reservation is room set aside for one receive.
 type reservation struct{ commands, bytes int }
 
-// mostReserved is the part of the room that one receive may reserve. Where messages are so large that a receive could take all
-// of it, a poller would else have to wait until nothing is held, and one command that can't be written now would keep
-// everybody from receiving.
-const mostReserved = 1.0 / 4
+// maxReserved caps one receive at a quarter of the room. Otherwise, with very large messages, a poller would wait for an empty
+// room, and one stuck command would stop all receiving.
+const maxReserved = 1.0 / 4
 
-// reserve waits until there is room for so many messages, and returns false when ctx ends first. Who holds
-// nothing is always let in, so that one message larger than all the room can pass.
+// reserve waits until there is room for so many messages. It returns false if ctx ends first. An empty room always has room, so
+// that one message larger than all of it can pass.
 func (r *room) reserve(ctx context.Context, messages int) (reservation, bool) {
 	stop := context.AfterFunc(ctx, func() {
 		r.mu.Lock()
@@ -47,12 +46,12 @@ func (r *room) reserve(ctx context.Context, messages int) (reservation, bool) {
 	defer r.mu.Unlock()
 	for ctx.Err() == nil {
 		want := reservation{
-			commands: int(min(float64(messages)*r.perMessageCommands, max(float64(messages), mostReserved*float64(r.commands)))),
-			bytes:    int(min(float64(messages)*r.perMessageBytes, mostReserved*float64(r.bytes))),
+			commands: int(min(float64(messages)*r.perMessageCommands, max(float64(messages), maxReserved*float64(r.maxCommands)))),
+			bytes:    int(min(float64(messages)*r.perMessageBytes, maxReserved*float64(r.maxBytes))),
 		}
-		if r.usedCommands == 0 || r.usedCommands+want.commands <= r.commands && r.usedBytes+want.bytes <= r.bytes {
-			r.usedCommands += want.commands
-			r.usedBytes += want.bytes
+		if r.commands == 0 || r.commands+want.commands <= r.maxCommands && r.bytes+want.bytes <= r.maxBytes {
+			r.commands += want.commands
+			r.bytes += want.bytes
 			return want, true
 		}
 		r.freed.Wait()
@@ -60,8 +59,8 @@ func (r *room) reserve(ctx context.Context, messages int) (reservation, bool) {
 	return reservation{}, false
 }
 
-// settle replaces a reservation by what was received in so many messages.
-func (r *room) settle(v reservation, messages, commands, bytes int) {
+// correct replaces a reservation by what the receive brought.
+func (r *room) correct(v reservation, messages, commands, bytes int) {
 	follow := func(estimate *float64, seen float64) {
 		if seen > *estimate {
 			*estimate = seen
@@ -74,8 +73,8 @@ func (r *room) settle(v reservation, messages, commands, bytes int) {
 		follow(&r.perMessageCommands, float64(commands)/float64(messages))
 		follow(&r.perMessageBytes, float64(bytes)/float64(messages))
 	}
-	r.usedCommands += commands - v.commands
-	r.usedBytes += bytes - v.bytes
+	r.commands += commands - v.commands
+	r.bytes += bytes - v.bytes
 	if commands < v.commands || bytes < v.bytes {
 		r.freed.Broadcast()
 	}
@@ -85,14 +84,8 @@ func (r *room) settle(v reservation, messages, commands, bytes int) {
 // release gives room back.
 func (r *room) release(commands, bytes int) {
 	r.mu.Lock()
-	r.usedCommands -= commands
-	r.usedBytes -= bytes
+	r.commands -= commands
+	r.bytes -= bytes
 	r.freed.Signal()
 	r.mu.Unlock()
-}
-
-func (r *room) used() (commands, bytes int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.usedCommands, r.usedBytes
 }

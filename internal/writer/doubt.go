@@ -6,45 +6,48 @@ import (
 	"tributary/internal/messages"
 )
 
-// DynamoDB refuses a write in the same way for two reasons: the item is bad, or the table is not the one that the
-// worker was made for, because its keys or those of an index are others. The first is a dead letter; the second would be one
-// for every message of the queue. Only the error's text tells them apart, and nothing goes by that. So a write that was
-// refused alone is a suspect until a probe has been sent: a write of the same shape that is known to be good, and that
-// takes no effect (Table.Probe). When the table takes the probe, the suspect is refused. When it refuses the probe as
-// well, the suspect goes back to its line, and nothing but probes is sent until the table takes one.
+// doubt decides whether a refusal is the fault of the write or of the table. The scheduler owns it, under Writer.mu.
+//
+// DynamoDB refuses a write with the same error for two reasons: the item is bad, or the table's keys or those of an index
+// differ from what the worker expects. The first calls for one dead letter. The second would make one of every message on the
+// queue. Only the error's text tells the two apart, and the worker does not rely on texts. So a write that was refused alone
+// is a suspect until a probe was answered: a write of the same shape that is known to be good and takes no effect
+// (Table.Probe). If the table takes the probe, the suspect is refused. If the table refuses the probe as well, the suspect
+// goes back to its queue, and only probes are sent until the table takes one.
 type doubt struct {
-	suspects []suspect // writes that were refused alone; they still count as flying
-	probing  bool      // a probe is under way
-	refusing bool      // the table has refused the last probe
-	refused  *messages.Command
-	since    time.Time // when it began to refuse
-	tries    int       // probes in a row that were not answered by yes
-	notUntil time.Time // no probe is sent before
+	suspects  []suspect         // writes that were refused alone; they still count as in flight
+	probing   bool              // a probe is under way
+	refusing  bool              // the table refused the last probe
+	refused   *messages.Command // the last probe that it refused, while refusing
+	since     time.Time         // when it began to refuse
+	tries     int               // probes in a row that the table did not take
+	notBefore time.Time         // no probe is sent before
 }
 
-// suspect is a write that was refused alone, and why.
+// suspect is a write that was refused alone, and the reason.
 type suspect struct {
 	write   *Write
 	refusal *messages.Error
 }
 
-// Pauses between probes that the table does not take: from the time of a call to a time that costs next to nothing, and after
-// which a table that was mended is noticed soon enough.
+// Bounds of the pause between probes that the table does not take. The longest costs next to nothing, and a repaired table is
+// still noticed soon.
 const (
-	doubtPauseMin = 100 * time.Millisecond
-	doubtPauseMax = 5 * time.Second
+	minDoubtPause = 100 * time.Millisecond
+	maxDoubtPause = 5 * time.Second
 )
 
-// due says whether a probe is to be sent at now; where it is not, when to ask again (zero: not by the passing of time).
+// due reports whether a probe is to be sent at now, and otherwise when to ask again (zero: when something happens).
 func (d *doubt) due(now time.Time) (bool, time.Time) {
 	if d.probing || len(d.suspects) == 0 && !d.refusing {
 		return false, time.Time{}
 	}
-	return !now.Before(d.notUntil), d.notUntil
+	return !now.Before(d.notBefore), d.notBefore
 }
 
-// take makes the call of a probe: of the shape that was refused last, or that of the first suspect.
-func (d *doubt) take() *call {
+// probe makes a call of a probe. It has the shape that the table refused last, or else that of the first suspect. The suspects
+// of its shape move into the call.
+func (d *doubt) probe() *call {
 	d.probing = true
 	if d.refusing {
 		return &call{probe: d.refused}
@@ -63,23 +66,23 @@ func (d *doubt) take() *call {
 	return c
 }
 
-// later lets the next probe wait: for longer each time.
-func (d *doubt) later(now time.Time, jitter float64) {
-	pause := min(doubtPauseMax, doubtPauseMin<<min(d.tries, 10))
+// backOff delays the next probe, for longer each time.
+func (d *doubt) backOff(now time.Time, jitter float64) {
+	pause := min(maxDoubtPause, minDoubtPause<<min(d.tries, 10))
 	d.tries++
-	d.notUntil = now.Add(pause/2 + time.Duration(jitter*float64(pause/2)))
+	d.notBefore = now.Add(pause/2 + time.Duration(jitter*float64(pause/2)))
 }
 
-// applyProbe decides on suspects by what became of a probe.
+// applyProbe decides on a probe's suspects by its answer.
 func (s *scheduler) applyProbe(now time.Time, c *call, a answer) {
 	d := &s.doubt
 	d.probing = false
 	switch a.verdict {
 	case passed, stale, already, spoiled:
 		s.limiter.succeeded()
-		d.refusing, d.refused, d.tries, d.notUntil = false, nil, 0, time.Time{}
+		d.refusing, d.refused, d.tries, d.notBefore = false, nil, 0, time.Time{}
 		for _, x := range c.suspects {
-			s.land(now, x.write, Refused, x.refusal)
+			s.settleInFlight(now, x.write, Refused, x.refusal)
 		}
 		return
 	case invalid:
@@ -90,18 +93,18 @@ func (s *scheduler) applyProbe(now time.Time, c *call, a answer) {
 	case throttledTable, trouble:
 		s.limiter.failed(c.started, now, s.jitter())
 	}
-	d.later(now, s.jitter())
+	d.backOff(now, s.jitter())
 	d.suspects = append(c.suspects, d.suspects...)
 	if d.refusing || s.closed {
 		s.dissolve(now)
 	}
 }
 
-// probeTenant is a tenant that no command can be of, so that no item has the key of a probe.
+// probeTenant is a tenant that no command can have, so that no item has the key of a probe.
 const probeTenant = "_probe"
 
-// probeLike returns a good command of the same shape as c: it has the same attributes, with values that every table takes
-// whose attributes have the types that the worker writes.
+// probeLike returns a good command of the same shape as c. It has the same attributes, with values that a table with the right
+// keys takes.
 func probeLike(c *messages.Command) *messages.Command {
 	const some = "probe"
 	p := &messages.Command{Kind: c.Kind, TenantID: probeTenant, Version: min(c.Version, 1)}

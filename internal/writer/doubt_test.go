@@ -36,7 +36,7 @@ func TestDoubt(t *testing.T) {
 			r.check(map[string]string{"bad": "pending"})
 			r.apply(r.mustTake("probe"), answer{})
 		}, map[string]string{"bad": "dead_lettered"}},
-		{"others fly beside the probe", func(r *rig) {
+		{"other writes are sent beside the probe", func(r *rig) {
 			r.submit("bad", "a/1")
 			r.submit("behind", "a/1@2")
 			r.refuse("a/1")
@@ -54,7 +54,7 @@ func TestDoubt(t *testing.T) {
 			r.submit("n", "a/2", "b/1")
 			r.apply(r.mustTake("probe"), refusedAlone)
 			for range 20 {
-				if c, next := r.s.take(r.now); c != nil || !next.After(r.now) || next.Sub(r.now) > doubtPauseMax {
+				if c, next := r.s.nextCall(r.now); c != nil || !next.After(r.now) || next.Sub(r.now) > maxDoubtPause {
 					r.t.Fatalf("took %q, next %v", show(c), next.Sub(r.now))
 				} else {
 					r.now = next
@@ -62,7 +62,7 @@ func TestDoubt(t *testing.T) {
 				r.apply(r.mustTake("probe"), refusedAlone)
 			}
 			r.check(map[string]string{"m": "pending", "n": "pending pending"})
-			r.now = r.now.Add(doubtPauseMax)
+			r.now = r.now.Add(maxDoubtPause)
 			r.apply(r.mustTake("probe"), answer{})
 			r.apply(r.mustTake("a/1 a/2 b/1"), answer{})
 		}, map[string]string{"m": "written", "n": "written written"}},
@@ -75,7 +75,7 @@ func TestDoubt(t *testing.T) {
 			r.refuse("a/1")
 			r.apply(r.mustTake("probe"), answer{})
 		}, map[string]string{"m": "dead_lettered"}},
-		{"what flew when the table began to refuse is held", func(r *rig) {
+		{"writes in flight when the table began to refuse are held", func(r *rig) {
 			r.submit("m", "a/1@1")
 			r.submit("n", "a/2@1")
 			r.submit("o", "a/3", "a/4")
@@ -129,11 +129,11 @@ func TestDoubt(t *testing.T) {
 				if c := r.take(); c != nil {
 					r.t.Fatalf("took %q", show(c))
 				}
-				r.now = r.now.Add(doubtPauseMax)
+				r.now = r.now.Add(maxDoubtPause)
 			}
 			r.apply(r.mustTake("probe"), answer{})
 		}, map[string]string{"m": "dead_lettered"}},
-		{"a table that holds something else than a version is not in doubt", func(r *rig) {
+		{"an item without a usable version puts no table in doubt", func(r *rig) {
 			r.submit("m", "a/1@1")
 			r.s.apply(r.now, r.mustTake("a/1@1"), answer{verdict: spoiled, refusal: refusedAlone.refusal})
 		}, map[string]string{"m": "dead_lettered"}},
@@ -147,7 +147,7 @@ func TestDoubt(t *testing.T) {
 			r.check(map[string]string{"suspect": "handed_back", "probed": "pending"})
 			r.apply(probe, answer{verdict: trouble})
 		}, map[string]string{"probed": "handed_back"}},
-		{"what is refused after closing is handed back", func(r *rig) {
+		{"a write that is refused after closing is handed back", func(r *rig) {
 			r.submit("m", "a/1")
 			c := r.mustTake("a/1")
 			r.s.close(r.now)
@@ -166,7 +166,7 @@ func TestDoubt(t *testing.T) {
 	}
 }
 
-// TestProbeLike: a probe is a good command of a tenant that no command can be of.
+// TestProbeLike: a probe is a good command of a tenant that no command can have.
 func TestProbeLike(t *testing.T) {
 	if messages.CheckTenantID(probeTenant) == nil {
 		t.Error("a command can have a probe's key")
@@ -188,7 +188,7 @@ func TestProbeLike(t *testing.T) {
 	}
 }
 
-// otherTable is a table whose keys are others until a time: it refuses everything. Afterwards it refuses the order named bad.
+// otherTable refuses everything until a time, as a table with other keys does. Afterwards it refuses only the order named bad.
 type otherTable struct {
 	until time.Time
 
@@ -225,7 +225,7 @@ func (f *otherTable) answer(count *int, bad bool) error {
 	return nil
 }
 
-// TestATableWithOtherKeysEmptiesNoQueue: a table that refuses every write costs no command, and says so once.
+// TestATableWithOtherKeysEmptiesNoQueue: a table that refuses every write costs no command, and is logged once.
 func TestATableWithOtherKeysEmptiesNoQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &otherTable{until: time.Now().Add(5 * time.Minute)}
@@ -253,7 +253,7 @@ func TestATableWithOtherKeysEmptiesNoQueue(t *testing.T) {
 			t.Errorf("the metric is %v", v)
 		}
 		submit(w, o, "a/bad")
-		time.Sleep(time.Second + doubtPauseMax + time.Second)
+		time.Sleep(time.Second + maxDoubtPause + time.Second)
 		synctest.Wait()
 		if s := w.Stats(); o.outcomes[Written] != 400 || o.outcomes[Refused] != 1 || s.Refusing || s.Outage {
 			t.Errorf("after its end: %v, %+v", o.outcomes, s)
@@ -266,7 +266,7 @@ func TestATableWithOtherKeysEmptiesNoQueue(t *testing.T) {
 	})
 }
 
-// TestABadCommandOfAnIdleWorkerIsRefusedAtOnce: it takes its own call and a probe, and the neighbours are written.
+// TestABadCommandOfAnIdleWorkerIsRefusedAtOnce: it takes one call of its own and one probe.
 func TestABadCommandOfAnIdleWorkerIsRefusedAtOnce(t *testing.T) {
 	for _, bad := range []string{"a/bad", "a/bad@1"} {
 		synctest.Test(t, func(t *testing.T) {

@@ -2,68 +2,71 @@ package writer
 
 import "time"
 
-// Pauses between the probes of an outage: short, so that its end is noticed at once.
+// Bounds of the pause between calls in an outage. They are short, so that its end is noticed at once.
 const (
-	probePauseMin = 20 * time.Millisecond
-	probePauseMax = 250 * time.Millisecond
+	minProbePause = 20 * time.Millisecond
+	maxProbePause = 250 * time.Millisecond
 )
 
-// limiter says how many calls may be under way while the table, the account or the network is in trouble, which
-// is everybody's. It follows the share of calls that fail: once a round trip with failures it cuts the number by half of
-// that share, so that a stray failure costs next to nothing and an outage halves it every time. It adds one a call up to
-// where the trouble began and one a round trip beyond. When the number has come down to one and that one fails too,
-// it probes: one call at a time, with short pauses.
+// limiter limits how many calls may be under way while the table, the account or the network is in trouble, which concerns
+// all tenants. The scheduler owns it, under Writer.mu.
+//
+// It follows the share of calls that fail. In a round trip with failures it cuts the limit once, by half of that share: a
+// single failure costs next to nothing, and an outage halves the limit each time. Each success raises the limit by one up to
+// the value where the trouble began, and by one per round trip beyond. When the limit is down to one and that call fails too,
+// the limiter probes: one call at a time, with short pauses.
 type limiter struct {
-	most      float64
+	maxCalls  float64
 	limit     float64
-	threshold float64 // up to here the number grows by one a call
-	share     float64 // of calls that failed: a running average
-	lastCut   time.Time
-	failures  int // in a row
-	notBefore time.Time
+	threshold float64   // up to here the limit grows by one per call
+	share     float64   // of calls that failed: a running average
+	lastCut   time.Time // of the limit
+	failures  int       // in a row
+	notBefore time.Time // no call starts before
 }
 
 // shareWeight is the weight of one call in the share of calls that fail.
 const shareWeight = 1.0 / 16
 
-func newLimiter(most int) limiter {
-	return limiter{most: float64(most), limit: float64(most), threshold: float64(most)}
+func newLimiter(maxCalls int) limiter {
+	n := float64(maxCalls)
+	return limiter{maxCalls: n, limit: n, threshold: n}
 }
 
-// allows says whether one more call may start beside flying others.
-func (l *limiter) allows(flying int, now time.Time) bool {
-	return flying < int(l.limit) && !now.Before(l.notBefore)
+// allows reports whether a call may start at now while so many are under way.
+func (l *limiter) allows(calls int, now time.Time) bool {
+	return calls < int(l.limit) && !now.Before(l.notBefore)
 }
 
-// succeeded notes that DynamoDB answered a call.
+// succeeded records that DynamoDB answered a call.
 func (l *limiter) succeeded() {
 	l.failures = 0
 	l.share -= l.share * shareWeight
 	l.notBefore = time.Time{}
 	if l.limit < l.threshold {
-		l.limit = min(l.most, l.limit+1)
+		l.limit = min(l.maxCalls, l.limit+1)
 		return
 	}
-	l.limit = min(l.most, l.limit+1/l.limit)
+	l.limit = min(l.maxCalls, l.limit+1/l.limit)
 }
 
-// failed notes that a call that had started at started failed at now. jitter is in [0, 1).
+// failed records that a call failed at now, which had started at started. jitter is in [0, 1).
 func (l *limiter) failed(started, now time.Time, jitter float64) {
 	l.failures++
 	before := l.share
 	l.share += (1 - l.share) * shareWeight
 	if started.Before(l.lastCut) {
-		return // the number was cut while it was under way
+		return // the limit was cut while the call was under way
 	}
 	l.lastCut = now
 	if l.limit <= 1 {
-		pause := min(probePauseMax, probePauseMin<<min(l.failures, 8))
+		pause := min(maxProbePause, minProbePause<<min(l.failures, 8))
 		l.notBefore = now.Add(pause/2 + time.Duration(jitter*float64(pause/2)))
 		return
 	}
 	cut := l.limit * (1 - before/2)
 	if l.failures == 1 {
-		// Further cuts of an outage say nothing of how much the table bears once it is over.
+		// The first cut shows what the table could not bear. The further cuts of an outage show nothing about that.
 		l.threshold = max(1, cut)
 	}
 	if cut < 2 {
@@ -72,5 +75,5 @@ func (l *limiter) failed(started, now time.Time, jitter float64) {
 	l.limit = cut
 }
 
-// probing says that the limiter lets one call at a time through.
+// probing reports whether the limiter lets only one call at a time through.
 func (l *limiter) probing() bool { return l.limit <= 1 && l.failures > 0 }

@@ -12,7 +12,7 @@ func TestLimiter(t *testing.T) {
 		t.Fatal("the limit is not where it should be")
 	}
 
-	// All that was under way when trouble began costs one cut.
+	// All calls that were under way when trouble began cost one cut.
 	started := now
 	now = now.Add(10 * time.Millisecond)
 	for range 64 {
@@ -40,12 +40,12 @@ func TestLimiter(t *testing.T) {
 	if !l.probing() || l.limit != 1 {
 		t.Fatalf("after twenty failed round trips the limit is %v", l.limit)
 	}
-	if l.allows(0, now) || !l.allows(0, now.Add(probePauseMax)) || l.allows(1, now.Add(probePauseMax)) {
+	if l.allows(0, now) || !l.allows(0, now.Add(maxProbePause)) || l.allows(1, now.Add(maxProbePause)) {
 		t.Error("an outage is probed by one call at a time, with a short pause")
 	}
 
-	// Its end: the probe passes, then every call does.
-	now = now.Add(probePauseMax)
+	// The end of the outage: the probe passes, then every call does.
+	now = now.Add(maxProbePause)
 	flights := 0
 	for ; l.limit < 64 && flights < 10_000; flights++ {
 		l.succeeded()
@@ -59,7 +59,7 @@ func TestLimiter(t *testing.T) {
 	}
 }
 
-// At one lost answer in a hundred the number of calls stays where it is; at a share of a half it does not.
+// With one lost answer in a hundred the limit stays. With half of them it does not.
 func TestLimiterFollowsTheShareOfFailures(t *testing.T) {
 	for _, test := range []struct {
 		oneIn       int
@@ -91,7 +91,7 @@ func TestTenantBackoff(t *testing.T) {
 		waits = append(waits, ten.notBefore.Sub(now))
 	}
 	for i, w := range waits {
-		if want := min(backoffMax, backoffBase<<i); w != want {
+		if want := min(maxBackoff, baseBackoff<<i); w != want {
 			t.Errorf("wait %d is %v, want %v", i, w, want)
 		}
 	}

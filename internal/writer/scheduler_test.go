@@ -30,7 +30,7 @@ func newRig(t *testing.T, cfg Config) *rig {
 	return r
 }
 
-// order is a put of tenant/order, or a delete, with a version or without: "a/1", "a/1@7", "-a/1@8".
+// order makes a put of tenant/order, or a delete, with or without a version: "a/1", "a/1@7", "-a/1@8".
 func order(text string) messages.Command {
 	c := messages.Command{Kind: messages.PutOrder, UserID: "u", OrderAmount: "1"}
 	if rest, ok := strings.CutPrefix(text, "-"); ok {
@@ -43,7 +43,7 @@ func order(text string) messages.Command {
 	return c
 }
 
-// submit hands in a group of commands under a name and says whether it was taken.
+// submit submits a group of commands under a name and reports whether it was taken.
 func (r *rig) submit(name string, commands ...string) bool {
 	g := &Group{Owner: nobody{}, Received: r.received, Writes: make([]Write, len(commands))}
 	for i, c := range commands {
@@ -54,7 +54,7 @@ func (r *rig) submit(name string, commands ...string) bool {
 }
 
 func (r *rig) take() *call {
-	c, _ := r.s.take(r.now)
+	c, _ := r.s.nextCall(r.now)
 	return c
 }
 
@@ -76,7 +76,7 @@ func (r *rig) apply(c *call, a answer) {
 	}
 }
 
-// outcomes are a group's.
+// outcomes returns the outcomes of a group.
 func (r *rig) outcomes(name string) string {
 	var out []string
 	for i := range r.groups[name].Writes {
@@ -98,17 +98,17 @@ func (r *rig) check(want map[string]string) {
 func (r *rig) empty() {
 	r.t.Helper()
 	s := r.s
-	lines := 0
-	for _, l := range s.lines {
-		if !l.empty() || l.landed == 0 {
-			lines++
+	queues := 0
+	for _, kq := range s.keyQueues {
+		if !kq.empty() || kq.writtenRank == 0 {
+			queues++
 		}
 	}
 	if len(s.doubt.suspects) != 0 || s.doubt.probing {
 		r.t.Errorf("left: suspects %v, probing %v", s.doubt.suspects, s.doubt.probing)
 	}
-	if lines != 0 || s.waiting != 0 || s.flying != 0 || len(s.retries) != 0 || s.lanes[0].ready != 0 || s.lanes[1].ready != 0 {
-		r.t.Errorf("left: %d lines, %d waiting, %d flying, %d retries, lanes %d and %d", lines, s.waiting, s.flying, len(s.retries), s.lanes[0].ready, s.lanes[1].ready)
+	if queues != 0 || s.waiting != 0 || s.calls != 0 || len(s.retries) != 0 || s.rings[batchRing].ready != 0 || s.rings[conditionalRing].ready != 0 {
+		r.t.Errorf("left: %d key queues, %d waiting, %d calls, %d retries, rings %d and %d", queues, s.waiting, s.calls, len(s.retries), s.rings[batchRing].ready, s.rings[conditionalRing].ready)
 	}
 	for id, t := range s.tenants {
 		if t.held != 0 || t.heldBytes != 0 || t.inFlight != 0 {
@@ -153,7 +153,7 @@ func TestOvertaking(t *testing.T) {
 			r.submit("1", "a/k", "a/k")
 			r.apply(r.mustTake("a/k"), answer{})
 		}, map[string]string{"1": "superseded written"}},
-		{"the one that flies is not replaced, and nothing flies beside it", func(r *rig) {
+		{"the one in flight is not replaced, and no other is in flight beside it", func(r *rig) {
 			r.submit("1", "a/k")
 			c := r.mustTake("a/k")
 			r.submit("2", "a/k")
@@ -162,7 +162,7 @@ func TestOvertaking(t *testing.T) {
 			r.check(map[string]string{"1": "written", "2": "pending"})
 			r.apply(r.mustTake("a/k"), answer{})
 		}, map[string]string{"1": "written", "2": "written"}},
-		{"what comes back unwritten is overtaken by what waits", func(r *rig) {
+		{"one that comes back unwritten is overtaken by one that waits", func(r *rig) {
 			r.submit("1", "a/k")
 			c := r.mustTake("a/k")
 			r.submit("2", "a/k")
@@ -170,7 +170,7 @@ func TestOvertaking(t *testing.T) {
 			r.now = r.now.Add(time.Minute)
 			r.apply(r.mustTake("a/k"), answer{})
 		}, map[string]string{"1": "superseded", "2": "written"}},
-		{"what was overtaken comes back when its superior is refused, the latest first", func(r *rig) {
+		{"overtaken writes come back when their superior is refused, the latest first", func(r *rig) {
 			r.submit("1", "a/k")
 			r.submit("2", "a/k")
 			r.submit("3", "a/k")
@@ -180,7 +180,7 @@ func TestOvertaking(t *testing.T) {
 			r.check(map[string]string{"1": "pending", "2": "dead_lettered"})
 			r.apply(r.mustTake("a/k"), answer{})
 		}, map[string]string{"1": "written", "2": "dead_lettered", "3": "dead_lettered"}},
-		{"what comes back is overtaken by what came later", func(r *rig) {
+		{"one that comes back is overtaken by one that came later", func(r *rig) {
 			r.submit("1", "a/k")
 			r.submit("2", "a/k")
 			c := r.mustTake("a/k")
@@ -195,7 +195,7 @@ func TestOvertaking(t *testing.T) {
 			r.submit("4", "a/k@9")
 			r.apply(r.mustTake("a/k@9"), answer{})
 		}, map[string]string{"1": "superseded", "2": "written", "3": "superseded", "4": "superseded"}},
-		{"a lower version than the one that flies is settled with it", func(r *rig) {
+		{"a lower version than the one in flight is settled with it", func(r *rig) {
 			r.submit("1", "a/k@5")
 			c := r.mustTake("a/k@5")
 			r.submit("2", "a/k@4")
@@ -221,14 +221,14 @@ func TestOvertaking(t *testing.T) {
 			r.apply(r.mustTake("a/k@5"), answer{})
 			r.apply(r.mustTake("a/k"), answer{})
 		}, map[string]string{"1": "written", "2": "written", "3": "written"}},
-		{"what was received earlier is overtaken, though it was submitted later", func(r *rig) {
+		{"one that was received earlier is overtaken, though it was submitted later", func(r *rig) {
 			r.received = 20
 			r.submit("2", "a/k")
 			r.received = 10
 			r.submit("1", "a/k")
 			c := r.mustTake("a/k")
 			r.received = 15
-			r.submit("1b", "a/k") // beside the one that flies
+			r.submit("1b", "a/k") // while 2 is in flight
 			r.received = 30
 			r.submit("3", "a/k")
 			r.received = 25
@@ -238,7 +238,7 @@ func TestOvertaking(t *testing.T) {
 			r.apply(r.mustTake("a/k"), refusal)
 			r.apply(r.mustTake("a/k"), answer{})
 		}, map[string]string{"2b": "written", "3": "dead_lettered"}},
-		{"a stale superior settles what it overtook", func(r *rig) {
+		{"a stale superior settles those that it overtook", func(r *rig) {
 			r.submit("1", "a/k@5")
 			r.submit("2", "a/k@6")
 			r.apply(r.mustTake("a/k@6"), answer{verdict: stale})
@@ -249,7 +249,7 @@ func TestOvertaking(t *testing.T) {
 			r.s.abandon(r.now, r.groups["2"])
 			r.apply(r.mustTake("a/k"), answer{})
 		}, map[string]string{"1": "written", "2": "handed_back"}},
-		{"so does one that flies, when it comes back", func(r *rig) {
+		{"so does one in flight, when it comes back", func(r *rig) {
 			r.submit("1", "a/k")
 			r.submit("2", "a/k")
 			c := r.mustTake("a/k")
@@ -280,7 +280,7 @@ func TestBatchesFillOrGo(t *testing.T) {
 	r.submit("1", "a/1")
 	first := r.mustTake("a/1") // nothing is under way: at once
 	r.submit("2", "a/2")
-	c, next := r.s.take(r.now)
+	c, next := r.s.nextCall(r.now)
 	if c != nil || !next.Equal(r.now.Add(5*time.Millisecond)) {
 		t.Fatalf("a part-filled batch beside another: took %q, ask again at %v, want %v", show(c), next, r.now.Add(5*time.Millisecond))
 	}
@@ -340,8 +340,8 @@ func TestALeftoverIsItsTenantsOwn(t *testing.T) {
 	r.submit("b2", "b/2")
 	r.submit("a2", "a/2")
 	again := r.mustTake("b/2") // a backs off, b goes on
-	wait := backoffBase / 2    // jitter is a half
-	if _, next := r.s.take(r.now); !next.Equal(r.now.Add(wait)) {
+	wait := baseBackoff / 2    // jitter is a half
+	if _, next := r.s.nextCall(r.now); !next.Equal(r.now.Add(wait)) {
 		t.Errorf("ask again at %v, want %v", next.Sub(r.now), wait)
 	}
 	r.apply(again, answer{})
@@ -408,7 +408,7 @@ func TestOneInvalidCommandStandsAlone(t *testing.T) {
 func TestAWriteThatMakesDynamoDBFailEndsAlone(t *testing.T) {
 	r := newRig(t, Config{})
 	r.submit("m", "a/1", "a/2", "a/3")
-	for range loneFailures {
+	for range soloFailures {
 		r.now = r.now.Add(time.Minute)
 		r.apply(r.mustTake("a/1 a/2 a/3"), answer{verdict: trouble})
 	}
@@ -420,12 +420,12 @@ func TestAWriteThatMakesDynamoDBFailEndsAlone(t *testing.T) {
 		r.apply(c, answer{})
 	}
 	if len(seen) != 3 {
-		t.Errorf("flew together again: %v", seen)
+		t.Errorf("sent together again: %v", seen)
 	}
 	r.empty()
 }
 
-func TestAWriteThatAlwaysFailsStaysAloneAndRests(t *testing.T) {
+func TestAWriteThatAlwaysFailsStaysAloneAndPauses(t *testing.T) {
 	for _, poison := range []string{"a/poison", "a/poison@5"} {
 		t.Run(poison, func(t *testing.T) {
 			r := newRig(t, Config{})
@@ -445,15 +445,15 @@ func TestAWriteThatAlwaysFailsStaysAloneAndRests(t *testing.T) {
 					r.apply(c, answer{verdict: trouble})
 				}
 			}
-			// Three tries with its neighbours, which are two a step and what came back, and one alone; then 50 ms, 100 ms, …, 3 s,
-			// of which the jitter of the rig leaves three quarters, and one again every 2.25 s.
-			if most := 3 + 1 + 7 + 9; tries > most || tries < most/2 || shared > 9 {
-				t.Errorf("%d tries with %d neighbours, want at most %d, with 9", tries, shared, most)
+			// There are three tries with its neighbours (two a step, and those put back) and one alone. Then come pauses of 50 ms,
+			// 100 ms, …, 3 s, of which the jitter of the rig leaves three quarters. After that one try follows every 2.25 s.
+			if maxTries := 3 + 1 + 7 + 9; tries > maxTries || tries < maxTries/2 || shared > 9 {
+				t.Errorf("%d tries with %d neighbours, want at most %d, with 9", tries, shared, maxTries)
 			}
 			if r.s.waiting > 2 || int(r.s.limiter.limit) < 60 {
 				t.Errorf("%d wait, %v calls are allowed: others suffer", r.s.waiting, r.s.limiter.limit)
 			}
-			r.now = r.now.Add(backoffMax)
+			r.now = r.now.Add(maxBackoff)
 			r.submit("later", poison)
 			for c := r.take(); c != nil; c = r.take() {
 				r.apply(c, answer{})
@@ -466,7 +466,7 @@ func TestAWriteThatAlwaysFailsStaysAloneAndRests(t *testing.T) {
 	}
 }
 
-// Where nothing passes, the table is at fault and not what happened to be sent, however little that is.
+// If nothing passes, the table is at fault and not the writes that happened to be sent, however few they are.
 func TestAnOutageIsNotTakenForPoison(t *testing.T) {
 	for _, held := range []int{1, 20, 75} {
 		r := newRig(t, Config{})
@@ -491,7 +491,7 @@ func TestAnOutageIsNotTakenForPoison(t *testing.T) {
 	}
 }
 
-// A receive that takes longer than another's may bring what was received before what is in the table already.
+// A slow receive may bring a write that is older than the one already in the table.
 func TestWhatComesLateIsOvertakenByWhatIsWritten(t *testing.T) {
 	r := newRig(t, Config{})
 	write := func(name string, received int64, commands ...string) {
@@ -508,14 +508,14 @@ func TestWhatComesLateIsOvertakenByWhatIsWritten(t *testing.T) {
 	write("versioned", 1999, "a/1@1")
 	write("delete", 1998, "-a/1")
 	r.check(map[string]string{"unknown": "written", "older": "superseded written", "equal": "written", "versioned": "written", "delete": "superseded"})
-	for n := range recentLines { // "a/2" was written before "a/1" was for the last time
+	for n := range maxRecentKeys { // "a/2" was written before "a/1" was for the last time
 		write("other", 3000, fmt.Sprint("b/", n))
 		write("other", 3000, "c/again")
 	}
 	write("too late", 1000, "a/1")
 	r.check(map[string]string{"too late": "written"}) // the limit that docs/guarantees.md states
-	if len(r.s.lines) > recentLines {
-		t.Errorf("%d lines are remembered", len(r.s.lines))
+	if len(r.s.keyQueues) > maxRecentKeys {
+		t.Errorf("%d key queues are remembered", len(r.s.keyQueues))
 	}
 	r.empty()
 }
@@ -566,7 +566,7 @@ func TestShares(t *testing.T) {
 	}
 }
 
-// One write in fifty that is refused, of every tenant, is no reason to hand anything back.
+// One refused write in fifty, of every tenant, is no reason to hand anything back.
 func TestStrayLeftoversAreNoStall(t *testing.T) {
 	r := newRig(t, Config{MaxInFlight: 1000})
 	for i := range 1000 {
@@ -666,15 +666,15 @@ func TestDrainAndClose(t *testing.T) {
 
 	r = newRig(t, Config{})
 	r.submit("old", "a/1")
-	r.submit("flies", "a/1", "a/2")
+	r.submit("inflight", "a/1", "a/2")
 	c = r.mustTake("a/1 a/2")
 	r.submit("waits", "a/2", "c/1")
 	r.s.close(r.now)
-	r.check(map[string]string{"old": "handed_back", "flies": "pending pending", "waits": "handed_back handed_back"})
+	r.check(map[string]string{"old": "handed_back", "inflight": "pending pending", "waits": "handed_back handed_back"})
 	r.apply(c, answer{left: []int{1}})
-	r.check(map[string]string{"flies": "written handed_back"})
+	r.check(map[string]string{"inflight": "written handed_back"})
 	if r.submit("late", "a/9") {
-		t.Error("taken after close")
+		t.Error("accepted after close")
 	}
 	r.empty()
 }

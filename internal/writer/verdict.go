@@ -13,26 +13,26 @@ import (
 	"tributary/internal/table"
 )
 
-// verdict is what an answer of DynamoDB says about a call.
+// verdict is the meaning of DynamoDB's answer to a call.
 type verdict uint8
 
 const (
-	passed          verdict = iota // carried out, but for what was left over
-	throttledTenant                // nothing was written, for the sake of somebody's key or key range, or it is not said whose
+	passed          verdict = iota // carried out, except for the leftovers
+	throttledTenant                // nothing was written: a key or key range is at its limit, or DynamoDB does not say what is
 	throttledTable                 // nothing was written: the table or the account is at its limit
-	trouble                        // 5xx, time-outs, the network, wrong permissions: anything may have been written
-	invalid                        // nothing was written: some write of the call can never be
+	trouble                        // 5xx, time-outs, the network, missing permissions: any of it may have been written
+	invalid                        // nothing was written: the call has a write that can never be
 	stale                          // conditional: the table holds a newer version
 	already                        // conditional: the table holds this very version
-	spoiled                        // conditional: the table holds a version that is not a number, which no version is higher than
+	spoiled                        // conditional: the item's version is not a number, so no version is higher
 )
 
-// failure is a stable code for a verdict that is one, "" for the others.
+// failure returns a stable code for traces, or "" if the verdict is not a failure.
 func (v verdict) failure() string {
 	return [...]string{throttledTenant: "throttled", throttledTable: "table_throttled", trouble: "failed", invalid: "invalid", spoiled: "invalid"}[v]
 }
 
-// judge sorts an error of a call by the SDK's types and codes. It returns the refusal for the verdicts invalid and spoiled.
+// judge classifies a call's error by the SDK's types and codes. For the verdicts invalid and spoiled it also returns the refusal.
 func judge(err error, version int64) (verdict, *messages.Error) {
 	if err == nil {
 		return passed, nil
@@ -40,7 +40,7 @@ func judge(err error, version int64) (verdict, *messages.Error) {
 	var condition *ddbtypes.ConditionalCheckFailedException
 	if errors.As(err, &condition) {
 		switch v := condition.Item[table.VersionAttribute].(type) {
-		case nil: // an endpoint that doesn't tell the item
+		case nil: // the endpoint does not return the item
 			return stale, nil
 		case *ddbtypes.AttributeValueMemberN:
 			if v.Value == strconv.FormatInt(version, 10) {
@@ -48,14 +48,14 @@ func judge(err error, version int64) (verdict, *messages.Error) {
 			}
 			return stale, nil
 		default:
-			// No version is higher than what is no number: this was written by others, and would never be overwritten.
+			// Another program wrote this item, and no version would ever overwrite it.
 			return spoiled, &messages.Error{Reason: messages.ReasonRefused, Field: table.VersionAttribute, Detail: "the item in the table has a version that is not a number"}
 		}
 	}
 	var transaction *ddbtypes.TransactionConflictException
 	var replicated *ddbtypes.ReplicatedWriteConflictException
 	if errors.As(err, &transaction) || errors.As(err, &replicated) {
-		return throttledTenant, nil // somebody else is writing this very item
+		return throttledTenant, nil // another request is writing this very item
 	}
 	var provisioned *ddbtypes.ProvisionedThroughputExceededException
 	if errors.As(err, &provisioned) {
@@ -64,7 +64,7 @@ func judge(err error, version int64) (verdict, *messages.Error) {
 	var throttling *ddbtypes.ThrottlingException
 	if errors.As(err, &throttling) {
 		if len(throttling.ThrottlingReasons) == 0 {
-			return throttledTable, nil // the table's control plane or on-demand growth
+			return throttledTable, nil // the control plane, or an on-demand table that is still growing
 		}
 		return throttleScope(throttling.ThrottlingReasons), nil
 	}
@@ -84,8 +84,8 @@ func judge(err error, version int64) (verdict, *messages.Error) {
 	return trouble, nil
 }
 
-// throttleScope reads the reasons of a throttling exception ("Diagnosing throttling" in the DynamoDB guide): a key
-// range is a tenant's, a table's or an account's limit is everybody's. Old endpoints give no reason.
+// throttleScope reads the reasons of a throttling exception ("Diagnosing throttling" in the DynamoDB guide). A key range
+// concerns one tenant; the limit of a table or an account concerns all. Old endpoints give no reason.
 func throttleScope(reasons []ddbtypes.ThrottlingReason) verdict {
 	shared := false
 	for _, r := range reasons {
@@ -103,5 +103,5 @@ func throttleScope(reasons []ddbtypes.ThrottlingReason) verdict {
 	return throttledTenant
 }
 
-// timedOut says that err is a call's own deadline, to tell it from the end of the program in logs.
+// timedOut reports whether err is a call's own deadline, and not the end of the program.
 func timedOut(err error) bool { return errors.Is(err, context.DeadlineExceeded) }

@@ -23,12 +23,12 @@ type slowTable struct {
 	latency time.Duration
 	down    time.Time
 
-	mu     sync.Mutex
-	flying map[table.Key]bool
-	calls  int
-	most   int // calls at once
-	now    int
-	done   []time.Time
+	mu       sync.Mutex
+	inFlight map[table.Key]bool
+	calls    int
+	maxCalls int // calls at once
+	now      int
+	done     []time.Time
 }
 
 func (f *slowTable) BatchWrite(ctx context.Context, writes []*Write) ([]int, error) {
@@ -48,14 +48,14 @@ func (f *slowTable) call(ctx context.Context, writes []*Write) error {
 	f.mu.Lock()
 	f.calls++
 	f.now++
-	f.most = max(f.most, f.now)
+	f.maxCalls = max(f.maxCalls, f.now)
 	down, latency := time.Now().Before(f.down), f.latency
 	for _, w := range writes {
 		k := table.KeyOf(&w.Command)
-		if f.flying[k] {
+		if f.inFlight[k] {
 			f.t.Errorf("two writes to %s %s in flight", k.PK(), k.SK())
 		}
-		f.flying[k] = true
+		f.inFlight[k] = true
 	}
 	f.mu.Unlock()
 	var err error
@@ -68,7 +68,7 @@ func (f *slowTable) call(ctx context.Context, writes []*Write) error {
 	defer f.mu.Unlock()
 	f.now--
 	for _, w := range writes {
-		delete(f.flying, table.KeyOf(&w.Command))
+		delete(f.inFlight, table.KeyOf(&w.Command))
 	}
 	if down {
 		return fmt.Errorf("the table is down")
@@ -94,7 +94,7 @@ func (o *tally) Settled(g *Group) {
 }
 
 func start(t *testing.T, cfg Config, f *slowTable) (*Writer, *tally, func()) {
-	f.t, f.flying = t, map[table.Key]bool{}
+	f.t, f.inFlight = t, map[table.Key]bool{}
 	w := New(cfg.Defaults(), f, &metrics.New(prometheus.NewRegistry(), 10).Writer, slog.New(slog.DiscardHandler))
 	done := make(chan struct{})
 	go func() { w.Run(t.Context()); close(done) }()
@@ -123,9 +123,9 @@ func TestPoolWritesAll(t *testing.T) {
 		if o.outcomes[Written] != 1000 {
 			t.Fatalf("outcomes: %v", o.outcomes)
 		}
-		// 40 full batches at most eight at once, and perhaps a part-filled one that went first while nothing was under way.
-		if f.calls > 41 || f.most != 8 {
-			t.Errorf("%d calls, %d at once", f.calls, f.most)
+		// There are 40 full batches, at most eight at once. A batch that is not full may go first, while no call is under way.
+		if f.calls > 41 || f.maxCalls != 8 {
+			t.Errorf("%d calls, %d at once", f.calls, f.maxCalls)
 		}
 		if took := f.done[len(f.done)-1].Sub(begun); took > 6*f.latency {
 			t.Errorf("took %v", took)
@@ -231,8 +231,8 @@ func TestVersionedWritesFlyOneACall(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if f.calls != 64 || f.most != 8 || o.outcomes[Written] != 64 {
-			t.Errorf("%d calls, %d at once, %v", f.calls, f.most, o.outcomes)
+		if f.calls != 64 || f.maxCalls != 8 || o.outcomes[Written] != 64 {
+			t.Errorf("%d calls, %d at once, %v", f.calls, f.maxCalls, o.outcomes)
 		}
 		stop()
 	})
@@ -289,7 +289,7 @@ func benchmarkTakeApply(b *testing.B, attributes string) {
 			groups[i].Writes[0] = Write{Command: c}
 			s.submit(now, &groups[i])
 		}
-		for c, _ := s.take(now); c != nil; c, _ = s.take(now) {
+		for c, _ := s.nextCall(now); c != nil; c, _ = s.nextCall(now) {
 			s.apply(now, c, answer{})
 		}
 		s.settled = s.settled[:0]

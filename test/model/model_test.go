@@ -17,19 +17,19 @@ import (
 )
 
 var (
-	seedFlag = flag.Uint64("model.seed", 0, "play this schedule alone, again and again until it fails (jitter differs between plays)")
-	forFlag  = flag.Duration("model.for", 2*time.Second, "play schedules for so long")
+	seedFlag = flag.Uint64("model.seed", 0, "play only this schedule, again and again until it fails (jitter differs between plays)")
+	forFlag  = flag.Duration("model.for", 2*time.Second, "how long to play schedules")
 	logFlag  = flag.Bool("model.history", false, "print the history of a schedule that fails")
 )
 
 // visibility is the queue's visibility timeout in every schedule.
 const visibility = 30 * time.Second
 
-// replays is how often -model.seed plays a schedule before it is taken for good.
+// replays is how often -model.seed plays a schedule before it counts as passed.
 const replays = 2000
 
-// TestMain gives the schedules one processor: a bubble's goroutines are quicker without a second, and take turns in
-// nearly the same order each time.
+// TestMain gives the schedules one processor. A bubble's goroutines are faster without a second one, and run in nearly the same
+// order each time.
 func TestMain(m *testing.M) {
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(400)
@@ -60,7 +60,7 @@ func TestModel(t *testing.T) {
 	t.Logf("%d schedules from seed %d on, %.0f a second", n, first, float64(n)/time.Since(began).Seconds())
 }
 
-// FuzzModel lets the fuzzer choose what happens.
+// FuzzModel lets the fuzzer make the choices.
 func FuzzModel(f *testing.F) {
 	f.Add(uint64(1), []byte{})
 	f.Add(uint64(2), []byte("\x00\x03\x01\x02\x00\x01\x01\x00\x04\x0b"))
@@ -72,7 +72,7 @@ func FuzzModel(f *testing.F) {
 
 func newMetrics() *metrics.Metrics { return metrics.New(prometheus.NewRegistry(), 4) }
 
-// play1 plays one schedule and fails t if a promise is broken.
+// play1 plays one schedule. It fails t if a promise is broken.
 func play1(t *testing.T, m *metrics.Metrics, seed uint64, choices []byte) {
 	t.Helper()
 	replay := fmt.Sprintf("replay: go test ./test/model -run TestModel -model.seed=%d", seed)

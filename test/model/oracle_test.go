@@ -8,8 +8,8 @@ import (
 	"tributary/internal/messages"
 )
 
-// oracle reads a history and says what in it breaks a promise. It knows what was sent, received, written and deleted,
-// and nothing of how a worker decides.
+// oracle reads a history and reports each broken promise. It knows what was sent, received, written and deleted, and nothing of
+// a worker's decisions.
 type oracle struct {
 	fifo        bool
 	maxInFlight int
@@ -21,25 +21,25 @@ type oracle struct {
 	sentAt    map[string]time.Duration
 	commands  map[messages.Command][]*message
 	table     map[key]messages.Command
-	highest   map[key]int64                      // the version that the table has had
+	highest   map[key]int64                      // the highest version that the table has had
 	durable   map[messages.Command]time.Duration // when content last took effect
 	processes map[int]*observed
-	lines     map[lineKey]*line
+	orders    map[processKey]*order
 	calls     map[int]*call
 	letters   map[letterKey]int
-	excused   map[letterKey]bool    // letters that may come twice
-	unsure    map[key]bool          // an unversioned write took effect after it was given up
-	ranked    map[time.Duration]int // messages that were received first at that time
-	last      map[key]position      // of what was received last, over all processes
-	touchedBy map[key]map[int]int   // events by which processes wrote to a key since the position in last
+	excused   map[letterKey]bool    // letters that may be sent twice
+	unsure    map[key]bool          // an unversioned write took effect after its call was given up
+	ranked    map[time.Duration]int // messages by the time of their first receive
+	last      map[key]position      // of the command received last, over all processes
+	touchedBy map[key]map[int]int   // writes to a key by each process since the position in last
 	receives  map[string]int
 	deleted   map[string]bool
 }
 
-// extensions is how many failures to extend a message's visibility excuse that it became visible while it was held.
-const extensions = 3
+// maxFailures is how many failed extensions in a row excuse that a held message became visible.
+const maxFailures = 3
 
-type lineKey struct {
+type processKey struct {
 	process int
 	key     key
 }
@@ -49,19 +49,19 @@ type letterKey struct {
 	index int // -1: the whole body
 }
 
-// position is a command's place in the order in which messages were first received, by SQS's clock: at least and at most.
-// It is exact where its first receive is all that a process saw of it. Of what comes again, only the millisecond counts.
+// position is a command's place, from min to max, in the order of first receives by SQS's clock. It is exact if the process saw
+// the first receive. Otherwise only the millisecond is known.
 type position struct {
-	process     int
-	least, most int // rise over all of a history
-	content     messages.Command
+	process  int
+	min, max int // rise over all of a history
+	content  messages.Command
 }
 
-// line is what a process received for a key without versions, and how far it has come.
-type line struct {
+// order is the unversioned commands that a process received for a key, and how far it has written them.
+type order struct {
 	positions []position
-	written   int // the position that the last write that took effect must have had at least
-	covered   int // and may have had at most: everything received before is durable or overtaken
+	written   int // the smallest position that the last write that took effect can have had
+	covered   int // the largest one: all commands before it are durable or overtaken
 }
 
 // delivery is a message as a process holds it.
@@ -69,20 +69,20 @@ type delivery struct {
 	message    *message
 	receipt    int
 	at         time.Duration
-	position   int // the least of its first command
+	position   int // the smallest of its first command
 	touched    string
-	redone     bool // the process held the message twice at once
+	redone     bool // the process held the message twice at the same time
 	stale      bool // the message was received again since
-	away       bool // it was handed back
+	away       bool // it was nacked
 	awayAt     time.Duration
-	waitsSince time.Duration // it was seen to wait for letters alone
+	waitsSince time.Duration // since when it was seen to wait only for letters
 	failures   int           // extensions in a row that failed
 }
 
 // observed is a process.
 type observed struct {
 	held     map[int]*delivery // by receipt
-	flying   map[key]int       // by which call
+	inFlight map[key]int       // by which call
 	gone     []gone
 	stopping bool
 	over     bool
@@ -104,7 +104,7 @@ func newOracle(fifo bool, maxInFlight int) *oracle {
 		fifo: fifo, maxInFlight: maxInFlight,
 		sent: map[string]*message{}, sentAt: map[string]time.Duration{}, commands: map[messages.Command][]*message{},
 		table: map[key]messages.Command{}, highest: map[key]int64{}, durable: map[messages.Command]time.Duration{},
-		processes: map[int]*observed{}, lines: map[lineKey]*line{}, calls: map[int]*call{}, letters: map[letterKey]int{},
+		processes: map[int]*observed{}, orders: map[processKey]*order{}, calls: map[int]*call{}, letters: map[letterKey]int{},
 		excused: map[letterKey]bool{}, unsure: map[key]bool{}, ranked: map[time.Duration]int{}, last: map[key]position{}, touchedBy: map[key]map[int]int{},
 		receives: map[string]int{}, deleted: map[string]bool{},
 	}
@@ -116,7 +116,7 @@ func (o *oracle) fail(format string, args ...any) {
 	}
 }
 
-// judge says what breaks a promise in a history, which began with an empty table and ended after all faults had.
+// judge returns the broken promises of a history. The history began with an empty table, and ended after all faults had.
 func (o *oracle) judge(history []event) []string {
 	for i := range history {
 		o.at = history[i].at
@@ -129,7 +129,7 @@ func (o *oracle) judge(history []event) []string {
 func (o *oracle) process(id int) *observed {
 	p := o.processes[id]
 	if p == nil {
-		p = &observed{held: map[int]*delivery{}, flying: map[key]int{}}
+		p = &observed{held: map[int]*delivery{}, inFlight: map[key]int{}}
 		o.processes[id] = p
 	}
 	return p
@@ -162,7 +162,7 @@ func (o *oracle) see(n int, e *event) {
 		if d := p.held[e.receipt]; d != nil && e.timeout == visibility {
 			d.failures++
 		} else if d != nil {
-			d.away, d.awayAt = true, e.at // whoever fails to hand it back may leave it
+			d.away, d.awayAt = true, e.at // after a failed nack the message may be left
 		}
 	case deleted:
 		o.deleted[e.message.id] = true
@@ -190,8 +190,8 @@ func (o *oracle) see(n int, e *event) {
 	}
 }
 
-// bounded checks what a process holds when it asks for more: at most the bound, and a receive for each other poller. What only waits
-// for its letters has a bound of its own, of a quarter; one message always has its place.
+// bounded checks how much a process holds when it asks for more: at most the bound, and one receive per other poller. Messages
+// that wait only for their letters have a bound of their own, a quarter. One message may always wait.
 func (o *oracle) bounded(e *event, p *observed) {
 	const soon = 30 * time.Second // a letter's first call and its pause are over by then
 	held, waiting, long, messages := 0, 0, 0, 0
@@ -203,7 +203,7 @@ func (o *oracle) bounded(e *event, p *observed) {
 			if d.waitsSince == 0 {
 				d.waitsSince = e.at
 			}
-			if e.at-d.waitsSince > soon && !d.message.barred { // what is barred is left, which nobody sees
+			if e.at-d.waitsSince > soon && !d.message.barred { // a barred message is left, which no event shows
 				long += d.message.bad()
 				messages++
 			}
@@ -215,15 +215,15 @@ func (o *oracle) bounded(e *event, p *observed) {
 		o.fail("process %d holds %d messages whose %d commands wait for letters alone, and may hold %d", e.process, messages, long, o.share())
 	}
 	held += max(0, waiting-o.share()-o.largest)
-	if most := o.maxInFlight + e.call*10*o.largest; held > most {
+	if bound := o.maxInFlight + e.call*10*o.largest; held > bound {
 		o.fail("process %d holds %d commands and receives more: the bound is %d and one receive a poller, of which there are %d", e.process, held, o.maxInFlight, e.call)
 	}
 }
 
-// share is how many commands may wait for their letters beside the room.
+// share returns how many commands may wait for their letters beside the room.
 func (o *oracle) share() int { return o.maxInFlight / 4 }
 
-// waits says whether all that a delivery waits for is letters.
+// waits reports whether a delivery waits only for its letters.
 func (o *oracle) waits(d *delivery, process int) bool {
 	if d.message.bad() == 0 {
 		return false
@@ -236,7 +236,7 @@ func (o *oracle) waits(d *delivery, process int) bool {
 	return true
 }
 
-// crowded says whether there is no place for a message to wait for its letters.
+// crowded reports whether a message finds no place to wait for its letters.
 func (o *oracle) crowded(d *delivery, p *observed, process int) bool {
 	const late = 11 * time.Second // a call's time-out
 	others := 0
@@ -253,7 +253,7 @@ func (o *oracle) crowded(d *delivery, p *observed, process int) bool {
 	return o.waits(d, process) && others > 0 && others+d.message.bad() > o.share()
 }
 
-// bad is how many commands of a message can't be written.
+// bad returns how many commands of a message can't be written.
 func (m *message) bad() int {
 	n := 0
 	for i := range m.commands {
@@ -267,8 +267,8 @@ func (m *message) bad() int {
 func (o *oracle) received(n int, e *event, p *observed) {
 	m := e.message
 	o.receives[m.id]++
-	least, most := o.position(n, e)
-	d := &delivery{message: m, receipt: e.receipt, at: e.at, position: least}
+	from, to := o.position(n, e)
+	d := &delivery{message: m, receipt: e.receipt, at: e.at, position: from}
 	for _, other := range p.held {
 		if other.message == m && !other.away {
 			d.redone, other.redone = true, true
@@ -279,7 +279,7 @@ func (o *oracle) received(n int, e *event, p *observed) {
 			if d.message != m {
 				continue
 			}
-			if !e.twice && !d.stale && !d.away && !m.barred && !other.over && d.failures < extensions {
+			if !e.twice && !d.stale && !d.away && !m.barred && !other.over && d.failures < maxFailures {
 				o.fail("%s: process %d let it become visible while it held it; %d extensions had failed", m.id, id, d.failures)
 			}
 			d.stale = true
@@ -292,15 +292,15 @@ func (o *oracle) received(n int, e *event, p *observed) {
 			continue
 		}
 		k := keyOf(&c.Command)
-		at := position{process: e.process, least: least + i, most: most + i, content: c.Command}
+		at := position{process: e.process, min: from + i, max: to + i, content: c.Command}
 		if c.Version == 0 {
-			l := o.line(e.process, k)
+			l := o.order(e.process, k)
 			l.positions = append(l.positions, at)
-			if last, known := o.last[k]; c.fate == good && (!known || at.most >= last.least) {
-				if known && at.least <= last.most && (at.content != last.content || at.process != last.process) {
+			if last, known := o.last[k]; c.fate == good && (!known || at.max >= last.min) {
+				if known && at.min <= last.max && (at.content != last.content || at.process != last.process) {
 					at.process = nobody // one of the two is the last
 				}
-				at.most = max(at.most, last.most)
+				at.max = max(at.max, last.max)
 				o.last[k] = at
 				o.touchedBy[k] = map[int]int{}
 			}
@@ -308,17 +308,17 @@ func (o *oracle) received(n int, e *event, p *observed) {
 	}
 }
 
-// nobody is the process of a position that can't be told from another.
+// nobody is the process of a position if two are equally possible.
 const nobody = -1
 
-// A position is made of the time of the first receive, in milliseconds, and of what distinguishes messages of one receive.
+// A position consists of the millisecond of the first receive, and of a number that distinguishes messages and commands within it.
 const (
 	perMessage     = 1000 // commands
 	perMillisecond = 1000 * perMessage
 )
 
-// position is that of the first command of a message that is received by event n. A FIFO queue's order is that of arrival.
-func (o *oracle) position(n int, e *event) (least, most int) {
+// position returns the position of the first command of a message that event n receives. A FIFO queue has the order of arrival.
+func (o *oracle) position(n int, e *event) (from, to int) {
 	if o.fifo {
 		return n * perMessage, n * perMessage
 	}
@@ -331,24 +331,24 @@ func (o *oracle) position(n int, e *event) (least, most int) {
 	return at, at
 }
 
-func (o *oracle) line(process int, k key) *line {
-	l := o.lines[lineKey{process, k}]
+func (o *oracle) order(process int, k key) *order {
+	l := o.orders[processKey{process, k}]
 	if l == nil {
-		l = &line{written: -1, covered: -1}
-		o.lines[lineKey{process, k}] = l
+		l = &order{written: -1, covered: -1}
+		o.orders[processKey{process, k}] = l
 	}
 	return l
 }
 
-// began checks that a process writes what it holds, and never twice to one key at once.
+// began checks that a process writes only commands that it holds, and never has two writes to one key in flight.
 func (o *oracle) began(e *event, p *observed) {
 	o.calls[e.call] = &call{process: e.process, commands: e.commands}
 	for _, c := range e.commands {
 		k := keyOf(&c)
-		if other, flying := p.flying[k]; flying {
+		if other, busy := p.inFlight[k]; busy {
 			o.fail("process %d writes to %v while call %d does", e.process, k, other)
 		}
-		p.flying[k] = e.call
+		p.inFlight[k] = e.call
 		if len(o.commands[c]) == 0 {
 			o.fail("process %d writes what nobody sent: %+v", e.process, c)
 		}
@@ -362,8 +362,8 @@ func (o *oracle) began(e *event, p *observed) {
 	}
 }
 
-// wroteUnheld allows for messages that the process still holds although SQS has given them to another or the
-// process's delete of them took effect without an answer.
+// wroteUnheld allows for messages that the process still holds, although SQS has given them to another process, or a delete took
+// effect without an answer.
 func (o *oracle) wroteUnheld(e *event, c *messages.Command) {
 	for _, m := range o.commands[*c] {
 		if o.receives[m.id] > 0 {
@@ -399,33 +399,33 @@ func (o *oracle) applied(e *event) {
 		o.touch(e.process, &c, "written")
 		return
 	}
-	l := o.line(e.process, k)
+	l := o.order(e.process, k)
 	if e.late {
 		o.unsure[k] = true
 		return
 	}
-	least, most := -1, -1
+	from, to := -1, -1
 	for _, p := range l.positions {
 		if p.content != c {
 			continue
 		}
-		if p.most < l.written {
+		if p.max < l.written {
 			continue
 		}
-		if at := max(p.least, l.written); least < 0 || at < least {
-			least = at
+		if at := max(p.min, l.written); from < 0 || at < from {
+			from = at
 		}
-		most = max(most, p.most)
+		to = max(to, p.max)
 	}
-	if least < 0 {
+	if from < 0 {
 		o.fail("process %d wrote to %v what it had received before what it wrote last: %+v", e.process, k, c)
 		return
 	}
-	l.written, l.covered = least, max(l.covered, most)
+	l.written, l.covered = from, max(l.covered, to)
 	o.touch(e.process, &c, "written")
 }
 
-// touch marks the delivery that a command of a process belongs to, where there can be no doubt which.
+// touch marks the delivery of a process that a command belongs to, if only one is possible.
 func (o *oracle) touch(process int, c *messages.Command, how string) {
 	var of *delivery
 	for _, d := range o.process(process).held {
@@ -445,8 +445,8 @@ func (o *oracle) ended(e *event, p *observed) {
 	c := o.calls[e.call]
 	for i := range c.commands {
 		k := keyOf(&c.commands[i])
-		if p.flying[k] == e.call {
-			delete(p.flying, k)
+		if p.inFlight[k] == e.call {
+			delete(p.inFlight, k)
 		}
 		if !e.certain {
 			o.touch(e.process, &c.commands[i], "perhaps written")
@@ -454,7 +454,7 @@ func (o *oracle) ended(e *event, p *observed) {
 	}
 }
 
-// changed checks that what is handed back is untouched, unless its process is stopping.
+// changed checks that a nacked message is untouched, unless its process is stopping.
 func (o *oracle) changed(e *event, p *observed) {
 	d := p.held[e.receipt]
 	if d == nil {
@@ -495,8 +495,8 @@ func (m *message) has(f fate) bool {
 	return false
 }
 
-// earned checks that all that a delivery carries is durable, overtaken by what is, or, where letters are asked for, on the
-// dead-letter queue.
+// earned checks that each command of a delivery is durable or overtaken by a durable one. If letters is set, the bad ones must be
+// on the dead-letter queue.
 func (o *oracle) earned(d *delivery, process int, letters bool) {
 	for i := range d.message.commands {
 		c := &d.message.commands[i]
@@ -505,7 +505,7 @@ func (o *oracle) earned(d *delivery, process int, letters bool) {
 			if letters && o.letters[d.message.letter(i)] == 0 {
 				o.fail("%s: deleted, but command %d has no dead letter (%s)", d.message.id, i, c.reason)
 			}
-		case c.fate == refused && !letters: // it may be on its way
+		case c.fate == refused && !letters: // its letter may be on its way
 		case c.Version > 0:
 			if o.highest[keyOf(&c.Command)] < c.Version {
 				o.fail("%s: done with, but version %d of %v is not durable", d.message.id, c.Version, keyOf(&c.Command))
@@ -516,14 +516,14 @@ func (o *oracle) earned(d *delivery, process int, letters bool) {
 	}
 }
 
-// done says whether a command that can be written is durable, or overtaken by what is.
+// done reports whether a good command is durable, or overtaken by a durable one.
 func (o *oracle) done(d *delivery, process, i int) bool {
 	c := &d.message.commands[i]
 	if c.Version > 0 {
 		return o.highest[keyOf(&c.Command)] >= c.Version
 	}
 	at, written := o.durable[c.Command]
-	return written && at >= o.sentAt[d.message.id] || o.line(process, keyOf(&c.Command)).covered >= d.position+i
+	return written && at >= o.sentAt[d.message.id] || o.order(process, keyOf(&c.Command)).covered >= d.position+i
 }
 
 func (m *message) letter(i int) letterKey {
@@ -533,7 +533,7 @@ func (m *message) letter(i int) letterKey {
 	return letterKey{m.id, i}
 }
 
-// lettered checks that a dead letter is exact and earned.
+// lettered checks that a dead letter is exact, and that its message's good commands are done.
 func (o *oracle) lettered(e *event, p *observed) {
 	a := e.letter.Attributes
 	m := o.sent[a["source_message_id"]]
@@ -582,7 +582,7 @@ func (o *oracle) lettered(e *event, p *observed) {
 	}
 }
 
-// stopped checks what a process says that it left.
+// stopped checks the report of a process that has stopped.
 func (o *oracle) stopped(e *event) {
 	s := e.stop
 	if s.consumer.Messages != 0 || s.consumer.Commands != 0 || s.consumer.Bytes != 0 {
@@ -607,7 +607,7 @@ func (o *oracle) stopped(e *event) {
 	}
 }
 
-// end checks what is left when everything has come to rest.
+// end checks the final state.
 func (o *oracle) end() {
 	for id, m := range o.sent {
 		if !o.deleted[id] {

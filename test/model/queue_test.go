@@ -15,24 +15,24 @@ import (
 	"tributary/internal/messages"
 )
 
-// queue is an SQS queue's state; the world's mutex guards it.
+// queue is the state of an SQS queue. The world's mutex guards it.
 type queue struct {
 	fifo        bool
 	visibility  time.Duration
 	maxReceives int
 	stored      []*stored
-	receipts    map[string]*stored // by handle, all that were ever given out
+	receipts    map[string]*stored // by every handle that was ever given out
 	count       int                // receives of messages
-	served      time.Duration      // the millisecond of the last receive that brought any
-	ghosts      []time.Duration    // long polls that their clients abandoned, until when SQS still serves them
+	served      time.Duration      // the millisecond of the last receive that brought messages
+	ghosts      []time.Duration    // ends of long polls that clients abandoned: SQS serves them until then
 }
 
 // stored is a message on the queue.
 type stored struct {
 	message  *message
-	visible  time.Duration // from when on it can be received
+	visible  time.Duration // when it becomes visible
 	sent     time.Time
-	first    time.Duration // when it was received first
+	first    time.Duration // the first receive
 	receives int
 	receipt  int // the latest
 	handle   string
@@ -61,8 +61,8 @@ func (w *world) send(m *message) {
 	w.wakeReceivers()
 }
 
-// ready lists what can be received now, and when more can be. A FIFO queue has of each group what comes before the
-// first that is invisible.
+// ready returns the messages that can be received now, and when another becomes visible. Of each group of a FIFO queue only
+// the messages before the first invisible one can be received.
 func (w *world) ready(duplicates bool) (now []*stored, next time.Duration) {
 	at := w.now()
 	blocked := map[string]bool{}
@@ -92,21 +92,21 @@ func (w *world) ready(duplicates bool) (now []*stored, next time.Duration) {
 	return now, next
 }
 
-// serve gives some of what is ready to a process, or to nobody.
-func (w *world) serve(ready []*stored, process, most int, lost bool) []consumer.Message {
+// serve gives some of the ready messages to a process, or to nobody.
+func (w *world) serve(ready []*stored, process, maxMessages int, lost bool) []consumer.Message {
 	if !w.queue.fifo && w.draw.below(2) == 0 {
 		for i := range ready {
 			j := i + w.draw.below(len(ready)-i)
 			ready[i], ready[j] = ready[j], ready[i]
 		}
 	}
-	if n := 1 + w.draw.below(most); n < len(ready) {
+	if n := 1 + w.draw.below(maxMessages); n < len(ready) {
 		ready = ready[:n]
 	}
 	var out []consumer.Message
 	for _, s := range ready {
 		if lost && s.visible > w.now() {
-			continue // a copy that nobody saw would only make the first one's handle old
+			continue // a copy that nobody saw would only invalidate the first handle
 		}
 		s.receives++
 		if s.receives > w.queue.maxReceives {
@@ -135,7 +135,7 @@ func (w *world) serve(ready []*stored, process, most int, lost bool) []consumer.
 	return out
 }
 
-// haunt lets abandoned long polls take what they would.
+// haunt lets abandoned long polls take messages.
 func (w *world) haunt() {
 	w.queue.ghosts = slices.DeleteFunc(w.queue.ghosts, func(until time.Duration) bool {
 		if until <= w.now() {
@@ -154,12 +154,12 @@ func (w *world) haunt() {
 type sqs struct{ *process }
 
 // Receive implements consumer.Queue.
-func (q sqs) Receive(ctx context.Context, most int, wait time.Duration) ([]consumer.Message, error) {
+func (q sqs) Receive(ctx context.Context, maxMessages int, wait time.Duration) ([]consumer.Message, error) {
 	w := q.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if most < 1 || most > 10 || wait < 0 || wait > 20*time.Second {
-		w.violate("ReceiveMessage of %d messages, waiting %v", most, wait)
+	if maxMessages < 1 || maxMessages > 10 || wait < 0 || wait > 20*time.Second {
+		w.violate("ReceiveMessage of %d messages, waiting %v", maxMessages, wait)
 	}
 	q.pollers++
 	defer func() { q.pollers-- }()
@@ -174,20 +174,20 @@ func (q sqs) Receive(ctx context.Context, most int, wait time.Duration) ([]consu
 			return nil, errServer
 		}
 		w.haunt()
-		if ms := w.now() / time.Millisecond; ms == w.queue.served { // SQS's clock, by which a worker tells what came first, has no finer
+		if ms := w.now() / time.Millisecond; ms == w.queue.served { // workers order messages by SQS's clock, which has no finer unit
 			q.sleep(time.Millisecond)
 			continue
 		}
 		if ready, _ := w.ready(true); len(ready) > 0 {
 			lost := w.draw.hit(w.faults.receiveLost)
 			w.queue.served = w.now() / time.Millisecond
-			out := w.serve(ready, q.id, most, lost)
+			out := w.serve(ready, q.id, maxMessages, lost)
 			if lost {
 				return nil, errNetwork
 			}
 			if len(out) > 0 {
-				// Which of two answers is faster is anybody's guess. A FIFO queue promises nothing about keys in several groups,
-				// and what the worker promises then is the order of arrival, not of the queue's clock.
+				// Either of two answers may be faster. A FIFO queue promises nothing about keys in several groups: the worker then
+				// promises the order of arrival, not that of the queue's clock.
 				transfer := time.Millisecond
 				if !w.queue.fifo {
 					transfer += time.Duration(w.draw.below(30)) * time.Millisecond
@@ -227,15 +227,15 @@ func (q sqs) Receive(ctx context.Context, most int, wait time.Duration) ([]consu
 	}
 }
 
-// sleep is time.Sleep without the world's mutex.
+// sleep sleeps without the world's mutex.
 func (p *process) sleep(d time.Duration) {
 	p.mu.Unlock()
 	time.Sleep(d)
 	p.mu.Lock()
 }
 
-// entries carries out a batch call's entries one by one. lost and fail point at chances. act returns
-// SQS's code of a refusal that is the sender's fault; failed is told of what failed.
+// entries carries out the entries of a batch call. lost and fail point at chances. act carries out one entry and returns the code
+// of a refusal that is the sender's fault. failed is told of each entry that failed.
 func (q sqs) entries(ctx context.Context, name string, n int, handle func(int) string, lost, fail *int, act func(*stored, int) string, failed func(*stored, int)) ([]consumer.Failure, error) {
 	w := q.world
 	w.mu.Lock()
@@ -289,7 +289,7 @@ func (q sqs) entries(ctx context.Context, name string, n int, handle func(int) s
 	return failures, nil
 }
 
-// Delete implements consumer.Queue. An old handle deletes nothing, and says nothing.
+// Delete implements consumer.Queue. An old handle deletes nothing, without an error.
 func (q sqs) Delete(ctx context.Context, handles []string) ([]consumer.Failure, error) {
 	w := q.world
 	return q.entries(ctx, "DeleteMessageBatch", len(handles), func(i int) string { return handles[i] }, &w.faults.deleteLost, &w.faults.delete, func(s *stored, i int) string {
@@ -379,12 +379,12 @@ func (q dlq) Send(ctx context.Context, letters []consumer.Letter) ([]consumer.Fa
 	return failures, nil
 }
 
-// sqsTakes says whether SQS takes a text as a body.
+// sqsTakes reports whether SQS takes a text as a body.
 func sqsTakes(body string) bool {
 	return utf8.ValidString(body) && !strings.ContainsAny(body, "\x00\x01\x1f\ufffe\uffff")
 }
 
-// opened takes the envelope off a letter's body, where there is one.
+// opened takes the envelope off a letter's body, if there is one.
 func opened(body string) (command string, enclosed bool) {
 	var e struct {
 		Type string `json:"type"`
@@ -396,7 +396,7 @@ func opened(body string) (command string, enclosed bool) {
 	return string(e.Data), true
 }
 
-// redrive sends some letters back, as an operator would: with the body as it is and the tenant_id that the letter has.
+// redrive sends some letters to the queue again, as an operator would: with the letter's body and tenant_id.
 func (w *world) redrive(l *consumer.Letter) {
 	a := l.Attributes
 	var of *message
@@ -418,7 +418,7 @@ func (w *world) redrive(l *consumer.Letter) {
 	})
 }
 
-// check enforces SQS's rules for SendMessageBatch.
+// check enforces the rules of SQS for SendMessageBatch.
 func (q dlq) check(letters []consumer.Letter) {
 	if len(letters) < 1 || len(letters) > 10 {
 		q.violate("SendMessageBatch of %d entries", len(letters))

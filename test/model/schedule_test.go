@@ -17,7 +17,7 @@ import (
 	"tributary/internal/writer"
 )
 
-// faults are the chances, in a thousand, of what can go wrong, and times until which it does.
+// faults are the chances of faults, in a thousand, and the times until which some last.
 type faults struct {
 	unprocessed, whole, failBefore, failAfter, hang, slow        int // of the table
 	receive, receiveLost, delete, deleteLost, change, changeLost int // of the queue
@@ -25,15 +25,15 @@ type faults struct {
 	duplicate                                                    int
 
 	outage  time.Duration
-	foreign time.Duration // until when the table has other keys, and refuses everything
+	foreign time.Duration // until then the table has other keys, and refuses everything
 	dlqAway time.Duration
-	hot     map[string]time.Duration // until when a tenant's key range is throttled
+	hot     map[string]time.Duration // until then a tenant's key range is throttled
 }
 
 // heal ends all faults.
 func (f *faults) heal() { *f = faults{} }
 
-// action is something that a schedule does at a time.
+// action is one step of a schedule.
 type action struct {
 	at time.Duration
 	do func(*run)
@@ -49,10 +49,10 @@ type run struct {
 	alive     []*process
 	all       []*process
 	serial    int
-	versions  map[key]int64    // the highest that a key was given
-	given     map[version]bool // all
-	healed    bool             // no faults any more
-	hostile   int              // of a hundred commands, how many can't be written
+	versions  map[key]int64    // the highest version given to each key
+	given     map[version]bool // all versions given
+	healed    bool             // the faults are over
+	hostile   int              // how many of a hundred commands can't be written
 }
 
 // version is a version of a key.
@@ -61,7 +61,7 @@ type version struct {
 	n int64
 }
 
-// process is a worker: what it holds is lost when it dies.
+// process is a worker. It loses what it holds when it dies.
 type process struct {
 	*world
 	id       int
@@ -73,12 +73,12 @@ type process struct {
 	dead     bool // guarded by the world's mutex
 	pollers  int  // receives under way; guarded by the world's mutex
 
-	drain time.Duration // how long it may take to stop
+	drain time.Duration // its time limit for stopping
 	asked time.Duration // when it was told to stop
 	calm  bool          // nothing failed from then on
 }
 
-// The few tenants and ids make for hot keys. A key with a v is written with versions, one with a u without.
+// There are few tenants and ids, so that keys are hot. Ids that begin with v have versions, those with u have none.
 var tenants = []string{"red", "green", "blue"}
 
 // start starts a process.
@@ -128,7 +128,7 @@ func (r *run) stop(p *process) {
 	p.cancel()
 }
 
-// kill ends a process at once. From here on nothing that its remains do has an effect.
+// kill ends a process at once. Its goroutines run on, but have no effect any longer.
 func (r *run) kill(p *process) {
 	r.alive = slices.DeleteFunc(r.alive, func(a *process) bool { return a == p })
 	r.mu.Lock()
@@ -139,7 +139,7 @@ func (r *run) kill(p *process) {
 	p.cancel()
 }
 
-// some is one of the processes that run, or nil.
+// some returns one of the running processes, or nil.
 func (r *run) some() *process {
 	if len(r.alive) == 0 {
 		return nil
@@ -149,7 +149,7 @@ func (r *run) some() *process {
 	return r.alive[r.draw.below(len(r.alive))]
 }
 
-// play plays one schedule in a bubble and returns its history, and the rules of AWS that were violated.
+// play plays one schedule in a bubble and returns the world with its history.
 func play(d *draw, m *metrics.Metrics) (*world, consumer.Config, writer.Config) {
 	r := &run{
 		world:    &world{draw: d, began: time.Now(), items: map[key]item{}, refuse: map[messages.Command]bool{}, barred: map[string]bar{}, changed: make(chan struct{})},
@@ -168,7 +168,7 @@ func play(d *draw, m *metrics.Metrics) (*world, consumer.Config, writer.Config) 
 	return r.world, r.consuming, r.writing
 }
 
-// finish ends all faults, waits until the queue is empty, and stops what runs.
+// finish ends all faults, waits until the queue is empty, and stops all processes.
 func (r *run) finish() {
 	r.mu.Lock()
 	r.faults.heal()

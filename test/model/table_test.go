@@ -25,7 +25,7 @@ func keyOf(c *messages.Command) key {
 	return key{c.TenantID, "order#" + c.OrderID}
 }
 
-// item is the command that an item was last written by: its content. A versioned delete's is a tombstone.
+// item is an item of the table: the command that last wrote it. After a versioned delete it is a tombstone.
 type item struct{ by messages.Command }
 
 // table is the table as one process sees it. It implements writer.Table.
@@ -51,16 +51,16 @@ func throttle(d *draw, scope string) error {
 	return &ddbtypes.ProvisionedThroughputExceededException{ThrottlingReasons: reasons}
 }
 
-// plan is what a write call comes to.
+// plan is how a write call goes.
 type plan struct {
 	before, after time.Duration // around its effect
-	spare         []bool        // writes without effect; nil: none
+	spare         []bool        // writes that have no effect; nil: all have one
 	err           error
 	hang          bool          // no answer comes
-	late          time.Duration // the effect comes so long after the call was given up
+	late          time.Duration // how long after the call was given up it takes effect
 }
 
-// plan decides on a call. It is called under the world's mutex.
+// plan decides how a call goes. The caller holds the world's mutex.
 func (t table) plan(commands []messages.Command) plan {
 	d, f := t.draw, &t.faults
 	p := plan{before: time.Duration(1+d.below(8)) * time.Millisecond, after: time.Duration(d.below(4)) * time.Millisecond}
@@ -134,7 +134,7 @@ func (t table) PutVersion(ctx context.Context, w *writer.Write) error {
 	return err
 }
 
-// Probe implements writer.Table: the table takes what is good, but for faults.
+// Probe implements writer.Table. Without a fault the table takes it.
 func (t table) Probe(ctx context.Context, c *messages.Command) error {
 	t.mu.Lock()
 	p, dead := t.plan([]messages.Command{*c}), t.dead
@@ -228,7 +228,7 @@ func (t table) hangs(ctx context.Context, call int) error {
 	return ctx.Err()
 }
 
-// check enforces DynamoDB's rules for a request.
+// check enforces the rules of DynamoDB for a request.
 func (t table) check(commands []messages.Command, conditional bool) {
 	if len(commands) == 0 || len(commands) > 25 {
 		t.violate("BatchWriteItem of %d writes", len(commands))
@@ -247,8 +247,8 @@ func (t table) check(commands []messages.Command, conditional bool) {
 	}
 }
 
-// apply lets writes take effect and returns what was left over, or a conditional write's refusal. It is called under
-// the world's mutex.
+// apply makes the writes take effect. It returns the leftovers, or the refusal of a conditional write. The caller holds the
+// world's mutex.
 func (t table) apply(call int, commands []messages.Command, conditional bool, spare []bool, late bool) (left []int, refusal error) {
 	for i := range commands {
 		if spare != nil && spare[i] {

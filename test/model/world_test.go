@@ -10,7 +10,7 @@ import (
 	"tributary/internal/messages"
 )
 
-// kind is what happened.
+// kind is the kind of an event.
 type kind uint8
 
 const (
@@ -19,36 +19,36 @@ const (
 	receiving      // a process began a receive
 	began          // a process began a write call
 	applied        // a write of a call took effect
-	ended          // a process was given the answer of a write call, or gave it up
+	ended          // a process received the answer of a write call, or gave the call up
 	deleted        // a message was deleted
 	changed        // a message's visibility was changed
 	unchanged      // a change of a message's visibility failed
 	lettered       // a dead letter was accepted
-	redriven       // a message was received too often and moved
+	redriven       // a message was received too often and was moved
 	stopping       // a process was told to stop
 	died           // a process was killed
-	stopped        // a process has stopped by itself
+	stopped        // a process that was told to stop has stopped
 )
 
-// event is one entry of a history. Which fields it has depends on its kind.
+// event is one entry of a history. Its kind decides which fields are set.
 type event struct {
 	kind     kind
 	at       time.Duration // since the schedule began
 	process  int
 	message  *message
-	receipt  int // counts the receives of all messages
+	receipt  int // a number: receives of all messages are counted
 	call     int
 	commands []messages.Command // began: all; applied: one
 	timeout  time.Duration      // changed, unchanged
-	late     bool               // applied: after the process had given the call up, or died
-	twice    bool               // received: while it was invisible, as a standard queue may
-	first    time.Duration      // received: when the message was received first, by any process or none
-	certain  bool               // ended, lettered: the process was told what really happened
+	late     bool               // applied: after the process gave the call up, or died
+	twice    bool               // received: while it was invisible, as on a standard queue
+	first    time.Duration      // received: time of the first receive, by any process or none
+	certain  bool               // ended, lettered: the process learned the true result
 	letter   *consumer.Letter
 	stop     *stop
 }
 
-// stop is what a process said when it had stopped.
+// stop is the report of a process that has stopped.
 type stop struct {
 	summary   consumer.Summary
 	consumer  consumer.Stats
@@ -56,11 +56,11 @@ type stop struct {
 	calls     int
 	took      time.Duration
 	limit     time.Duration
-	invisible int // messages that it held and that are left invisible, not by a delay that was asked for
+	invisible int // messages that it held and left invisible, other than by a nack with a delay
 	calm      bool
 }
 
-// fate is what must become of a command.
+// fate is how a command must end.
 type fate uint8
 
 const (
@@ -69,7 +69,7 @@ const (
 	refused      // the table refuses it
 )
 
-// bar says in which forms the dead-letter queue refuses a command's letter for good.
+// bar is the forms in which the dead-letter queue refuses a command's letter for good.
 type bar uint8
 
 const (
@@ -79,7 +79,7 @@ const (
 
 // command is a command as it was sent.
 type command struct {
-	messages.Command        // poison: only its tenant, where it can be read
+	messages.Command        // poison: only its tenant, if that is readable
 	text             string // its own JSON text
 	fate             fate
 	reason           messages.Reason // "": any
@@ -93,12 +93,12 @@ type message struct {
 	tenant   string // message attribute
 	commands []command
 	whole    bool // the body can't be taken apart: one poison command stands for it
-	wrapped  bool // the only command is poison and stands in a wrapping: the letter may be of the one or the other
+	wrapped  bool // the only command is poison and inside a wrapping: the letter may hold either
 	barred   bool // a letter of it can't be sent in any form
 	redriven bool // it is a letter, sent back
 }
 
-// world is a schedule's state and history. mu guards all of it.
+// world is the state and history of a schedule. mu guards all of it.
 type world struct {
 	mu      sync.Mutex
 	draw    *draw
@@ -112,7 +112,7 @@ type world struct {
 	refuse  map[messages.Command]bool // what the table refuses
 	barred  map[string]bar            // texts of commands that the dead-letter queue refuses for good
 	changed chan struct{}             // closed and replaced when a message may have become visible
-	late    sync.WaitGroup            // writes that will take effect yet
+	late    sync.WaitGroup            // writes that have still to take effect
 }
 
 func (w *world) now() time.Duration { return time.Since(w.began) }
@@ -122,7 +122,7 @@ func (w *world) note(e event) {
 	w.history = append(w.history, e)
 }
 
-// violate notes a call that AWS would refuse or that no correct client makes.
+// violate records a call that AWS would refuse, or that no correct client makes.
 func (w *world) violate(format string, args ...any) {
 	if len(w.broken) < 20 {
 		w.broken = append(w.broken, fmt.Sprintf("%8v ", w.now())+fmt.Sprintf(format, args...))
@@ -134,7 +134,7 @@ func (w *world) wakeReceivers() {
 	w.changed = make(chan struct{})
 }
 
-// draw is where a schedule's choices come from: the fuzzer's bytes while there are any, then a seeded generator.
+// draw makes a schedule's choices: from the fuzzer's bytes while there are any, then from a seeded generator.
 type draw struct {
 	bytes []byte
 	rand  *rand.Rand
@@ -144,7 +144,7 @@ func newDraw(seed uint64, bytes []byte) *draw {
 	return &draw{bytes, rand.New(rand.NewPCG(seed, 0x7472696275746172))}
 }
 
-// below is a number from 0 to n-1.
+// below returns a number from 0 to n-1.
 func (d *draw) below(n int) int {
 	if n <= 1 {
 		return 0
@@ -157,12 +157,12 @@ func (d *draw) below(n int) int {
 	return d.rand.IntN(n)
 }
 
-// hit says whether something of so many in a thousand happens.
+// hit reports whether an event happens that has a chance of so many in a thousand.
 func (d *draw) hit(permille int) bool {
 	return permille > 0 && d.below(256) < (permille*256+999)/1000
 }
 
-// upTo is a time from 0 to longest.
+// upTo returns a time from 0 to longest.
 func (d *draw) upTo(longest time.Duration) time.Duration {
 	return longest * time.Duration(d.below(256)) / 256
 }

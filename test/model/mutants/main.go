@@ -1,5 +1,5 @@
-// Command mutants is a test of the model test: it plants bugs, one at a time, in the compiler's view of the consumer
-// and the writer (go test -overlay: no file of the tree is touched), and expects the model test to find each.
+// Command mutants tests the model test. It plants bugs in the consumer and the writer, one at a time, and expects the model test to
+// find each. It uses go test -overlay, so no file of the tree changes.
 //
 //	go run ./test/model/mutants [-for 1m] [-only NAME]
 package main
@@ -19,58 +19,58 @@ import (
 	"time"
 )
 
-// mutant is a planted bug: an edit of one file. The old text must be there exactly once.
+// mutant is a planted bug: an edit of one file. The old text must occur exactly once.
 type mutant struct{ name, file, old, new string }
 
 var mutants = []mutant{
-	{"acknowledge early", "internal/writer/scheduler.go",
+	{"acknowledge early", "internal/writer/apply.go",
 		"if g.pending--; g.pending == 0 {",
 		"if g.pending--; g.pending == len(g.Writes)-1 {"},
 	{"drop an unprocessed item", "internal/writer/writer.go",
 		"a.verdict, a.refusal = judge(err, 0)\n",
 		"a.verdict, a.refusal = judge(err, 0)\n\t\ta.left = nil\n"},
-	{"swap two writes of a key", "internal/writer/keys.go",
+	{"swap two writes of a key", "internal/writer/keyqueue.go",
 		"case tail.beats(w):",
 		"case w.beats(tail):"},
-	{"swap two writes of a key in one message", "internal/writer/keys.go",
+	{"swap two writes of a key in one message", "internal/writer/keyqueue.go",
 		"return w.submitted > other.submitted !=",
 		"return w.submitted < other.submitted !="},
-	{"write over what was received later and is written", "internal/writer/scheduler.go",
-		"w.rank < l.landed {",
-		"w.rank < -l.landed {"},
+	{"overwrite a later receive", "internal/writer/scheduler.go",
+		"w.rank < kq.writtenRank {",
+		"w.rank < -kq.writtenRank {"},
 	{"two writes of a key in flight", "internal/writer/scheduler.go",
-		"if l.first != nil && l.flying == nil && !l.resting {",
-		"if l.first != nil && !l.resting {"},
-	{"hand back a part-written message", "internal/writer/scheduler.go",
-		"if g.Hold || g.touched || g.flying > 0 {",
-		"if g.Hold || g.flying > 0 {"},
-	{"forget that a lost answer may have been a write", "internal/writer/scheduler.go",
+		"first != nil && kq.inFlight == nil && !kq.paused {",
+		"first != nil && !kq.paused {"},
+	{"hand back a part-written message", "internal/writer/handback.go",
+		"if g.Hold || g.touched || g.inFlight > 0 {",
+		"if g.Hold || g.inFlight > 0 {"},
+	{"forget that a lost answer may have been a write", "internal/writer/apply.go",
 		"w.group.touched = true // it may have been written",
 		"_ = w // it may have been written"},
-	{"hand back out of a FIFO group", "internal/writer/scheduler.go",
-		"if g.Hold || g.touched || g.flying > 0 {",
-		"if g.touched || g.flying > 0 {"},
-	{"a bad command takes its batch along", "internal/writer/scheduler.go",
-		"case half == 0:\n\t\t\ts.doubt.suspects = append(s.doubt.suspects, suspect{c.writes[0], a.refusal})\n",
-		"case true:\n\t\t\tfor _, w := range c.writes {\n\t\t\t\ts.doubt.suspects = append(s.doubt.suspects, suspect{w, a.refusal})\n\t\t\t}\n"},
+	{"hand back out of a FIFO group", "internal/writer/handback.go",
+		"if g.Hold || g.touched || g.inFlight > 0 {",
+		"if g.touched || g.inFlight > 0 {"},
+	{"a bad command takes its batch along", "internal/writer/apply.go",
+		"case half == 0:\n\t\ts.doubt.suspects = append(s.doubt.suspects, suspect{c.writes[0], refusal})\n",
+		"case true:\n\t\tfor _, w := range c.writes {\n\t\t\ts.doubt.suspects = append(s.doubt.suspects, suspect{w, refusal})\n\t\t}\n"},
 	{"believe a table that refuses everything", "internal/writer/doubt.go",
 		"\tcase invalid:\n\t\ts.limiter.succeeded()\n",
-		"\tcase invalid:\n\t\tfor _, x := range c.suspects {\n\t\t\ts.land(now, x.write, Refused, x.refusal)\n\t\t}\n\t\tc.suspects = nil\n\t\ts.limiter.succeeded()\n"},
-	{"lose what a refused command had overtaken", "internal/writer/scheduler.go",
-		"case o == Refused:\n\t\ts.disinherit(l, w)\n",
+		"\tcase invalid:\n\t\tfor _, x := range c.suspects {\n\t\t\ts.settleInFlight(now, x.write, Refused, x.refusal)\n\t\t}\n\t\tc.suspects = nil\n\t\ts.limiter.succeeded()\n"},
+	{"lose what a refused command had overtaken", "internal/writer/apply.go",
+		"case o == Refused:\n\t\tkq.promoteOvertaken(w)\n",
 		"case o == Refused:\n"},
 	{"a versioned write without its condition", "internal/writer/scheduler.go",
-		"if l.first.Versioned() {\n\t\t\tlane = laneConditional",
-		"if l.first.Command.Version > 1<<40 {\n\t\t\tlane = laneConditional"},
-	{"delete after the first dead letter of several", "internal/consumer/bury.go",
-		"case !again:\n\t\tc.sendNext(d)\n",
-		"case sent > 0:\n\t\tc.deletes.add(d)\n\tcase !again:\n\t\tc.sendNext(d)\n"},
-	{"final letters are retried", "internal/consumer/bury.go",
+		"if first.Versioned() {\n\t\t\tring = conditionalRing",
+		"if first.Command.Version > 1<<40 {\n\t\t\tring = conditionalRing"},
+	{"delete after the first dead letter of several", "internal/consumer/deadletter.go",
+		"case !again:\n\t\tc.sendRound(d)\n",
+		"case sent > 0:\n\t\tc.deletes.add(d)\n\tcase !again:\n\t\tc.sendRound(d)\n"},
+	{"final letters are retried", "internal/consumer/deadletter.go",
 		"if call != nil || !f.Final {",
 		"if call != nil || f.Index >= 0 {"},
-	{"what waits for letters is unbounded", "internal/consumer/waiting.go",
-		"if w.usedCommands > 0 && (",
-		"if w.usedCommands < 0 && ("},
+	{"unbounded messages wait for letters", "internal/consumer/letterroom.go",
+		"if r.commands > 0 && (",
+		"if r.commands < 0 && ("},
 	{"mismatch lost at redrive", "internal/consumer/letters.go",
 		"l.Attributes[tenant.Name] = tenant.Text\n",
 		"set(tenant.Name, b.tenant)\n"},
@@ -80,22 +80,22 @@ var mutants = []mutant{
 	{"let visibility lapse", "internal/consumer/held.go",
 		"d.deadline.Sub(now) < timeout/2;",
 		"d.deadline.Sub(now) < 0;"},
-	{"abandon a long poll", "internal/consumer/consumer.go",
+	{"abandon a long poll", "internal/consumer/poll.go",
 		"context.WithTimeout(c.calls, receiveTimeout)",
 		"context.WithTimeout(ctx, receiveTimeout)"},
 	{"receive without room", "internal/consumer/room.go",
-		"if r.usedCommands == 0 ||",
-		"if r.usedCommands >= 0 ||"},
-	{"leave messages invisible at shutdown", "internal/consumer/consumer.go",
-		"case c.draining.Load():\n\t\tc.handBack(d)\n",
-		"case c.draining.Load():\n\t\tc.finish(d, \"handed_back\", &c.handedBack)\n"},
+		"if r.commands == 0 ||",
+		"if r.commands >= 0 ||"},
+	{"leave messages invisible at shutdown", "internal/consumer/poll.go",
+		"case c.draining.Load():\n\t\tc.nackUnwritten(d)\n",
+		"case c.draining.Load():\n\t\tc.finish(d, nacked)\n"},
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	bound := flag.Duration("for", time.Minute, "how long the model may look for one bug")
-	only := flag.String("only", "", "plant only the bugs whose names have this in them")
+	bound := flag.Duration("for", time.Minute, "time limit of the model test for each bug")
+	only := flag.String("only", "", "plant only bugs whose names contain this")
 	flag.Parse()
 	missed, err := run(ctx, *bound, *only)
 	if err != nil {
@@ -136,10 +136,10 @@ func run(ctx context.Context, bound time.Duration, only string) (missed int, err
 	return missed, nil
 }
 
-// symptom is the line that says how a bug shows itself.
+// symptom matches the line of the output that describes the failure.
 var symptom = regexp.MustCompile(`(?m)^.*(?:_test\.go:\d+: +[0-9.]+\S*s .*|panic: .*|deadlock: .*)$`)
 
-// try plants one bug and says whether the model test fails.
+// try plants one bug and reports whether the model test fails.
 func try(ctx context.Context, root, dir string, m mutant, bound time.Duration) (found bool, err error) {
 	original := filepath.Join(root, filepath.FromSlash(m.file))
 	source, err := os.ReadFile(original)
@@ -147,7 +147,7 @@ func try(ctx context.Context, root, dir string, m mutant, bound time.Duration) (
 		return false, fmt.Errorf("read source: %w", err)
 	}
 	if n := strings.Count(string(source), m.old); n != 1 {
-		return false, fmt.Errorf("%s has %d places that read %q, want 1: change the mutant as the source has changed", m.file, n, m.old)
+		return false, fmt.Errorf("%s contains %q %d times, want 1: the source has changed, so adapt the mutant", m.file, m.old, n)
 	}
 	mutated, overlay := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json")
 	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{original: mutated}})

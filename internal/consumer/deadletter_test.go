@@ -19,7 +19,7 @@ import (
 	"tributary/internal/writer"
 )
 
-// refuseFinally refuses the letters that it is told to, for good.
+// refuseFinally refuses the letters that which selects, for good.
 func refuseFinally(which func(*Letter) bool) func([]Letter) ([]Failure, error) {
 	return func(letters []Letter) (failures []Failure, _ error) {
 		for i := range letters {
@@ -71,8 +71,8 @@ func TestAMessageWhoseLetterIsRefusedInEveryFormIsLeft(t *testing.T) {
 	})
 }
 
-// An answer may be an error although every letter of the call was taken; one letter of a stranger's must not make that so for all others, again
-// and again.
+// A call may end with an error although all its letters were accepted. One message must not cause that for the letters of others
+// again and again.
 func TestOneMessageDoesNotMakeOthersLettersGoAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := startWorld(t, Config{}, 0)
@@ -136,7 +136,7 @@ func TestMessagesThatWaitForLettersDoNotStopOthers(t *testing.T) {
 	})
 }
 
-// What has not begun when the time for draining is over is dropped, and counted.
+// Calls that have not begun when the time for draining is over are dropped, and their messages counted.
 func TestDrainDropsWhatHasNotBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := startWorld(t, Config{DrainTimeout: 10 * time.Second}, 0)
@@ -190,14 +190,14 @@ func TestDeadLettersCountWhenTheyAreSent(t *testing.T) {
 	})
 }
 
-// unchanging is a queue that changes no visibility.
+// unchanging is a queue on which no visibility can be changed.
 type unchanging struct{ *fakeQueue }
 
 func (unchanging) ChangeVisibility(context.Context, []Visibility) ([]Failure, error) {
 	return nil, errors.New("SQS is out of reach")
 }
 
-func TestOnlyWhatIsAwayIsParked(t *testing.T) {
+func TestOnlyNackedMessagesCountAsDelayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := unchanging{newFakeQueue(t, time.Minute)}
 		m := metrics.New(prometheus.NewRegistry(), 10)
@@ -209,22 +209,22 @@ func TestOnlyWhatIsAwayIsParked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.take(received, 0, reservation{}, nil)
+		c.admit(time.Now(), received, 0, reservation{}, nil)
 		time.Sleep(20 * time.Second)
 		c.mu.Lock()
-		if n := c.parked.at(time.Now()); n != 0 {
-			t.Errorf("%d messages are parked, none could be handed back", n)
+		if n := c.delayed.at(time.Now()); n != 0 {
+			t.Errorf("%d messages count as delayed, none could be nacked", n)
 		}
 		c.mu.Unlock()
 		stop()
-		c.handBacks.close()
+		c.nacks.close()
 	})
 }
 
 func TestTheClockOfOneMessage(t *testing.T) {
 	base := time.UnixMilli(1_700_000_000_000)
 	at := func(d time.Duration) int64 { return base.Add(d).UnixMilli() }
-	k := clock{base: base}
+	k := queueClock{base: base}
 	for i, step := range []struct {
 		now, at time.Duration
 		fresh   bool
@@ -241,8 +241,8 @@ func TestTheClockOfOneMessage(t *testing.T) {
 			t.Errorf("step %d: %v, want %v", i, time.Duration(got-at(0))*time.Millisecond, step.want)
 		}
 	}
-	// A clock of ours that is 45 days slow is found out.
-	k = clock{base: base}
+	// A clock of this machine that is 45 days slow is noticed.
+	k = queueClock{base: base}
 	const days = 45 * 24 * time.Hour
 	for i := range believeAfter {
 		k.plausible(at(days+time.Duration(i)*time.Second), base.Add(time.Duration(i)*time.Second), true)
@@ -259,7 +259,7 @@ func TestAMessageFromTheFutureDoesNotMakeOthersOld(t *testing.T) {
 	c.calls = t.Context()
 	now := time.Now()
 	for i, at := range []time.Time{now.Add(time.Hour), now.Add(time.Second)} {
-		c.take([]Message{{ID: fmt.Sprint(i), Body: good, ReceiveCount: 1, FirstReceivedAt: at}}, c.latest, reservation{}, nil)
+		c.admit(time.Now(), []Message{{ID: fmt.Sprint(i), Body: good, ReceiveCount: 1, FirstReceivedAt: at}}, c.latestFirstReceive, reservation{}, nil)
 	}
 	c.deletes.close()
 	if k.received[1] != now.Add(time.Second).UnixMilli() || k.received[0] > k.received[1] {
