@@ -34,6 +34,7 @@ import (
 	"tributary/internal/operate/status"
 	"tributary/internal/operate/telemetry"
 	"tributary/internal/query"
+	"tributary/internal/schema"
 	"tributary/internal/writer"
 )
 
@@ -170,7 +171,7 @@ type worker struct {
 func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log) (*worker, error) {
 	w := &worker{log: log.Logger, drainTimeout: c.DrainTimeout, lameDuck: c.LameDuck}
 	registry := metrics.NewRegistry()
-	m := metrics.New(registry, c.MetricsTenants)
+	m := metrics.New(registry, schema.Builtin(), c.MetricsTenants)
 	w.metrics = m
 	ddb := dynamodb.NewFromConfig(cfg)
 	if err := setup.CheckTable(ctx, ddb, c.Table); err != nil {
@@ -214,7 +215,7 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 		}
 		transport := awsclient.Transport(cfg)
 		w.writer = writer.New(c.writerConfig(),
-			awsjson.NewTable(ddb, transport, c.Table, awsjson.TombstoneAge, m.Request, m.ConsumedUnits.Add), &m.Writer, log.Logger)
+			awsjson.NewTable(ddb, transport, schema.Builtin(), c.Table, awsjson.TombstoneAge, m.Request, m.ConsumedUnits.Add), &m.Writer, log.Logger)
 		w.consumer = consumer.New(settings,
 			awsjson.NewQueue(client, transport, queue.URL, m.Request, func(id string, why error) {
 				m.Unreadable.Inc()

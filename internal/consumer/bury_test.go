@@ -16,6 +16,7 @@ import (
 
 	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
+	"tributary/internal/schema"
 	"tributary/internal/writer"
 )
 
@@ -200,7 +201,7 @@ func (unchanging) ChangeVisibility(context.Context, []Visibility) ([]Failure, er
 func TestOnlyWhatIsAwayIsParked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := unchanging{newFakeQueue(t, time.Minute)}
-		m := metrics.New(prometheus.NewRegistry(), 10)
+		m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
 		c := New(Config{}.Defaults(), q, &fakeLetters{}, &picky{}, &m.Consumer, slog.New(slog.DiscardHandler))
 		calls, stop := context.WithCancel(t.Context())
 		c.calls = calls
@@ -253,7 +254,7 @@ func TestTheClockOfOneMessage(t *testing.T) {
 }
 
 func TestAMessageFromTheFutureDoesNotMakeOthersOld(t *testing.T) {
-	m := metrics.New(prometheus.NewRegistry(), 10)
+	m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
 	k := &keeps{}
 	c := New(Config{}.Defaults(), newFakeQueue(t, time.Minute), &fakeLetters{}, k, &m.Consumer, slog.New(slog.DiscardHandler))
 	c.calls = t.Context()

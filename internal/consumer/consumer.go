@@ -19,6 +19,7 @@ import (
 	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
 	"tributary/internal/operate/telemetry"
+	"tributary/internal/schema"
 	"tributary/internal/writer"
 )
 
@@ -49,6 +50,8 @@ type Config struct {
 	DrainTimeout time.Duration
 	// RequireVersion refuses commands without a version.
 	RequireVersion bool
+	// Types are the types of the commands.
+	Types *schema.Set
 }
 
 // DefaultDrainTimeout is longer than two long polls.
@@ -70,6 +73,9 @@ func (c Config) Defaults() Config {
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = DefaultDrainTimeout
+	}
+	if c.Types == nil {
+		c.Types = schema.Builtin()
 	}
 	return c
 }
@@ -132,8 +138,8 @@ type Consumer struct {
 	log     *slog.Logger
 	tracing *telemetry.Tracing // nil: off
 
-	// outcomes are the counters of metrics.Commands, found once: looking a label up costs more than counting.
-	outcomes [messages.DeleteOrder + 1][writer.HandedBack + 1]prometheus.Counter
+	// outcomes are the counters of metrics.Commands by kindOf, found once: looking a label up costs more than counting.
+	outcomes [][writer.HandedBack + 1]prometheus.Counter
 
 	room      *room
 	waiting   *waiting
@@ -162,14 +168,26 @@ type Consumer struct {
 	received, deleted, handedBack, left, deadLetters, commands atomic.Int64
 }
 
+// kindOf returns the place of a command's counters in outcomes.
+func kindOf(c *messages.Command) int {
+	switch {
+	case c.Type == nil:
+		return 0
+	case c.Delete:
+		return 2*c.Type.Position + 2
+	}
+	return 2*c.Type.Position + 1
+}
+
 // New makes a consumer. Nothing happens before Run.
 func New(cfg Config, q Queue, dlq DeadLetterQueue, w Writer, m *metrics.Consumer, log *slog.Logger) *Consumer {
 	c := &Consumer{cfg: cfg, queue: q, dlq: dlq, writer: w, metrics: m, log: log, room: newRoom(cfg.MaxInFlight, cfg.MaxInFlightBytes), waiting: newWaiting(cfg.MaxInFlight, cfg.MaxInFlightBytes)}
-	for kind := range c.outcomes {
-		name := messages.Kind(kind).String()
-		if name == "" {
-			name = "unknown" // what could not be decoded
-		}
+	names := []string{"unknown"} // what could not be decoded
+	for _, t := range cfg.Types.Types {
+		names = append(names, t.Put, t.Delete) // as kindOf counts them
+	}
+	c.outcomes = make([][writer.HandedBack + 1]prometheus.Counter, len(names))
+	for kind, name := range names {
 		for outcome := writer.Written; outcome <= writer.HandedBack; outcome++ {
 			c.outcomes[kind][outcome] = m.Commands.WithLabelValues(name, outcome.String())
 		}

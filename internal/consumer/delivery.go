@@ -42,8 +42,8 @@ type delivery struct {
 
 // badCommand is a command that can never be written.
 type badCommand struct {
-	position int           // -1: the whole body
-	kind     messages.Kind // 0 where it could not be read
+	position int // -1: the whole body
+	kind     int // see kindOf
 	tenant   string
 	text     string
 	why      *messages.Error
@@ -57,7 +57,7 @@ func (c *Consumer) decode(d *delivery, m *Message, scratch []messages.Decoded) [
 	for i := range m.Others {
 		d.bytes += m.Others[i].size()
 	}
-	decoded, err := messages.Decode(scratch, m.Body, &d.message.Attributes)
+	decoded, err := messages.Decode(c.cfg.Types, scratch, m.Body, &d.message.Attributes)
 	if err != nil {
 		d.commands = 1
 		d.bad = []badCommand{{position: -1, text: m.Body, why: err}}
@@ -74,7 +74,7 @@ func (c *Consumer) decode(d *delivery, m *Message, scratch []messages.Decoded) [
 			good++
 			continue
 		}
-		d.bad = append(d.bad, badCommand{position: i, kind: e.Command.Kind, tenant: e.Command.TenantID, text: e.Text, why: e.Err})
+		d.bad = append(d.bad, badCommand{position: i, kind: kindOf(&e.Command), tenant: e.Command.TenantID, text: e.Text, why: e.Err})
 	}
 	if good == 0 {
 		return decoded
@@ -136,7 +136,7 @@ func (c *Consumer) settle(d *delivery) {
 
 func (d *delivery) refused(i int) badCommand {
 	w := &d.Writes[i]
-	b := badCommand{kind: w.Command.Kind, tenant: w.Command.TenantID, text: d.text, why: w.Refusal}
+	b := badCommand{kind: kindOf(&w.Command), tenant: w.Command.TenantID, text: d.text, why: w.Refusal}
 	if d.texts != nil {
 		b.position, b.text = d.positions[i], d.texts[i]
 	}
@@ -159,7 +159,7 @@ func (c *Consumer) count(d *delivery) {
 		if outcome != writer.HandedBack {
 			settled++
 		}
-		c.outcomes[w.Command.Kind][outcome].Inc()
+		c.outcomes[kindOf(&w.Command)][outcome].Inc()
 		c.metrics.TenantCommands(w.Command.TenantID, outcome.String(), 1)
 		if outcome < writer.Refused && !d.message.SentAt.IsZero() {
 			c.metrics.CommandDuration.Observe(w.SettledAt.Sub(d.message.SentAt).Seconds())

@@ -36,7 +36,7 @@ func put(s *Set, body string) (Values, *ValueError) {
 			if err != nil {
 				fail(err)
 			} else if given {
-				v.Set(t, int(slot), text)
+				v.Set(int(slot), text)
 			}
 		default:
 			scan.Skip()
@@ -422,7 +422,7 @@ func readCommand(t *Type, text string, v *Values) (size int, ok bool) {
 				return 0, false
 			}
 			if given {
-				v.Set(t, int(slot), text)
+				v.Set(int(slot), text)
 				size += n
 			}
 		} else {

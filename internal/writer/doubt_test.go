@@ -17,6 +17,7 @@ import (
 
 	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
+	"tributary/internal/schema"
 )
 
 var refusedAlone = answer{verdict: invalid, refusal: &messages.Error{Reason: messages.ReasonRefused, Detail: "no"}}
@@ -229,7 +230,7 @@ func (f *otherTable) answer(count *int, bad bool) error {
 func TestATableWithOtherKeysEmptiesNoQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &otherTable{until: time.Now().Add(5 * time.Minute)}
-		m := metrics.New(prometheus.NewRegistry(), 10)
+		m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
 		var log bytes.Buffer
 		w := New(Config{}.Defaults(), f, &m.Writer, slog.New(slog.NewTextHandler(&log, nil)))
 		done := make(chan struct{})
@@ -271,7 +272,7 @@ func TestABadCommandOfAnIdleWorkerIsRefusedAtOnce(t *testing.T) {
 	for _, bad := range []string{"a/bad", "a/bad@1"} {
 		synctest.Test(t, func(t *testing.T) {
 			f := &otherTable{}
-			m := metrics.New(prometheus.NewRegistry(), 10)
+			m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
 			w := New(Config{}.Defaults(), f, &m.Writer, slog.New(slog.DiscardHandler))
 			done := make(chan struct{})
 			go func() { w.Run(t.Context()); close(done) }()

@@ -283,7 +283,7 @@ func (w *Writer) send(ctx context.Context, c *call) {
 	switch {
 	case refusing && !before.refusing:
 		w.log.Error("DynamoDB refuses every write like one that is known to be good; all writes are held until it takes one: "+
-			"compare the keys and indexes of the table, for example with worker doctor", "type", c.probe.Kind.String(), "error", err)
+			"compare the keys and indexes of the table, for example with worker doctor", "type", c.probe.Name(), "error", err)
 		w.metrics.Refusing.Set(1)
 	case before.refusing && !refusing:
 		w.log.Info("DynamoDB takes writes again", "after", now.Sub(before.since))
