@@ -18,6 +18,7 @@ import (
 	"tributary/internal/operate/metrics"
 	"tributary/internal/schema"
 	"tributary/internal/writer"
+	"tributary/test/support/commands"
 )
 
 // refuseFinally refuses the letters that it is told to, for good.
@@ -42,7 +43,7 @@ func TestALetterRefusedForGoodGoesInAnEnvelope(t *testing.T) {
 		if s := <-w.ended; s != (Summary{Received: 1, Deleted: 1, Commands: 2, DeadLetters: 1}) {
 			t.Errorf("%v", s)
 		}
-		decoded, err := messages.Decode(nil, w.letters.letters[0].Body, nil)
+		decoded, err := messages.Decode(commands.Types, nil, w.letters.letters[0].Body, nil)
 		if err != nil || len(decoded) != 1 || decoded[0].Text != bad {
 			t.Errorf("the letter %q decodes to %v, %v", w.letters.letters[0].Body, decoded, err)
 		}
@@ -175,7 +176,9 @@ func TestDeadLettersCountWhenTheyAreSent(t *testing.T) {
 		w.letters.down = true
 		w.send("bad", bad)
 		time.Sleep(time.Minute)
-		counted := func() float64 { return testutil.ToFloat64(w.c.outcomes[messages.DeleteUser][writer.Refused]) }
+		counted := func() float64 {
+			return testutil.ToFloat64(w.c.outcomes[kindOf(&messages.Command{Type: commands.User, Delete: true})][writer.Refused])
+		}
 		if n, s := counted(), w.c.Summary(); n != 0 || s.Commands != 0 {
 			t.Errorf("%v commands count as dead-lettered: %v", n, s)
 		}

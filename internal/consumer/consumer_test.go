@@ -202,7 +202,7 @@ func (f *fakeTable) BatchWrite(ctx context.Context, writes []*writer.Write) (lef
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, w := range writes {
-		if f.stuck != "" && w.Command.UserID == f.stuck {
+		if f.stuck != "" && w.Command.Get("user_id") == f.stuck {
 			left = append(left, i)
 		}
 	}

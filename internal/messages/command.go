@@ -49,8 +49,11 @@ func (c *Command) Name() string {
 	return c.Type.Put
 }
 
-// Get returns the value of a field, or "" where the command has none.
+// Get returns the value of a field, or the id by its name; "" where the command has none.
 func (c *Command) Get(field string) string {
+	if field == c.Type.ID {
+		return c.ID
+	}
 	if f := c.Type.Field(field); f != nil {
 		text, _ := c.Values.Get(f.Position)
 		return text

@@ -31,7 +31,7 @@ func userIDs(q *sqstest.Queue) []string {
 	var list []string
 	for _, m := range q.Messages() {
 		for _, c := range m.Commands() {
-			list = append(list, c.UserID)
+			list = append(list, c.Get("user_id"))
 		}
 	}
 	slices.Sort(list)
@@ -42,7 +42,7 @@ func orderIDs(q *sqstest.Queue) []string {
 	var list []string
 	for _, m := range q.Messages() {
 		for _, c := range m.Commands() {
-			list = append(list, c.OrderID)
+			list = append(list, c.Get("order_id"))
 		}
 	}
 	slices.Sort(list)

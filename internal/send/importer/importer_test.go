@@ -77,6 +77,8 @@ func importText(t testing.TB, name, content string, m Mapping, change ...func(*O
 	return q, result, rejected, err
 }
 
+var userType, orderType = types.Type("user"), types.Type("order")
+
 var putOrder = Mapping{Kind: PutOrder}
 
 func with(m Mapping, change func(*Mapping)) Mapping {
@@ -582,7 +584,7 @@ func TestTPCH(t *testing.T) {
 	for _, m := range q.Messages() {
 		for _, c := range m.Commands() {
 			var whole, part int64
-			if _, err := fmt.Sscanf(c.OrderAmount, "%d.%02d", &whole, &part); err != nil {
+			if _, err := fmt.Sscanf(c.Get("order_amount"), "%d.%02d", &whole, &part); err != nil {
 				t.Fatal(err)
 			}
 			cents += 100*whole + part
@@ -787,11 +789,11 @@ func TestResume(t *testing.T) {
 			id := map[string]string{}
 			for _, m := range q.Messages() {
 				for _, c := range m.Commands() {
-					times[c.OrderAmount]++
-					if before := id[c.OrderAmount]; before != "" && before != c.OrderID {
-						t.Fatalf("row %s had the id %s and then %s", c.OrderAmount, before, c.OrderID)
+					times[c.Get("order_amount")]++
+					if before := id[c.Get("order_amount")]; before != "" && before != c.Get("order_id") {
+						t.Fatalf("row %s had the id %s and then %s", c.Get("order_amount"), before, c.Get("order_id"))
 					}
-					id[c.OrderAmount] = c.OrderID
+					id[c.Get("order_amount")] = c.Get("order_id")
 				}
 			}
 			if len(times) != rows*9/10 {
@@ -1060,15 +1062,15 @@ func TestAFileIsImportedOnce(t *testing.T) {
 }
 
 func TestWriteUnits(t *testing.T) {
-	order := messages.Command{Kind: PutOrder, TenantID: "t", OrderID: "o", UserID: "u", OrderAmount: "1"}
+	order := messages.Put(orderType, "t", "o", "u", "1")
 	large := order
 	large.Attributes = `{"x":"` + strings.Repeat("x", 1024) + `"}`
-	user := messages.Command{Kind: PutUser, TenantID: "t", UserID: "u"}
-	gone := messages.Command{Kind: DeleteUser, TenantID: "t", UserID: "u"}
+	user := messages.Put(userType, "t", "u", "", "")
+	gone := messages.Delete(userType, "t", "u")
 	for want, list := range map[int64][]messages.Command{2: {order, user, gone}, 4: {large}} {
 		for _, c := range list {
 			if got := writeUnits(&c); got != want {
-				t.Errorf("%v: %d units, want %d", c.Kind, got, want)
+				t.Errorf("%v: %d units, want %d", c.Name(), got, want)
 			}
 		}
 	}
