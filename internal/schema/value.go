@@ -105,7 +105,7 @@ func (f *Field) Read(s *rawjson.Scanner) (text string, size int, given bool, err
 		}
 		text = s.String()
 		if s.NotText() {
-			return "", 0, false, notUnicode(f.Name, text)
+			return "", 0, false, invalid(f.Name, quote(text)+" is not valid Unicode (half of a surrogate pair, or broken UTF-8)")
 		}
 	case Number, Integer:
 		switch {
@@ -436,7 +436,7 @@ func (w *walk) nested(level int) {
 func invalid(field, detail string) *ValueError { return &ValueError{Invalid, field, detail} }
 
 func notUnicode(field, text string) *ValueError {
-	return invalid(field, quote(text)+" is not valid Unicode (half of a surrogate pair, or broken UTF-8)")
+	return invalid(field, quote(text)+" is not valid Unicode")
 }
 
 func tooLong(field, value string, limit int) *ValueError {
