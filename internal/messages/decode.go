@@ -460,12 +460,7 @@ func (r *commandReader) attributes(s *rawjson.Scanner, c *Command) {
 		r.wrongType(s, schema.AttributesName, "an object")
 		return
 	}
-	text := s.Skip()
-	s.NotText() // CheckAttributes looks into it
-	if s.Err() != nil {
-		return
-	}
-	size, err := schema.CheckAttributes(text)
+	text, size, err := schema.ReadAttributes(s)
 	if err != nil {
 		r.fail(valueError(err))
 		return

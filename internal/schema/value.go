@@ -124,18 +124,15 @@ func (f *Field) Read(s *rawjson.Scanner) (text string, size int, given bool, err
 			return "", 0, false, f.wrongType(s, "true or false")
 		}
 		text = s.Skip()
-	case Object:
-		if c != '{' {
+	case Object, Array:
+		if f.Type == Object && c != '{' {
 			return "", 0, false, f.wrongType(s, "an object")
 		}
-		text = s.Skip()
-		s.NotText() // Check looks into it
-	case Array:
-		if c != '[' {
+		if f.Type == Array && c != '[' {
 			return "", 0, false, f.wrongType(s, "an array")
 		}
-		text = s.Skip()
-		s.NotText()
+		text, size, err = readDocument(f.Name, s)
+		return text, len(f.Name) + size, err == nil && s.Err() == nil, err
 	}
 	if s.Err() != nil {
 		return "", 0, false, nil
@@ -328,24 +325,49 @@ func CheckAttributes(text string) (int, *ValueError) {
 // element at any depth. Values cost more than their bytes: on the wire to DynamoDB and in every program that reads them.
 const MaxDocumentValues = 10_000
 
+// ReadAttributes reads the value of `attributes`, an object, from a command, and returns it as text, and the bytes that name and
+// value take in an item. On an error the value is skipped. Syntax errors are the scanner's affair.
+func ReadAttributes(s *rawjson.Scanner) (text string, size int, err *ValueError) {
+	text, size, err = readDocument(AttributesName, s)
+	return text, len(AttributesName) + size, err
+}
+
+// readDocument reads an object or array.
+func readDocument(field string, s *rawjson.Scanner) (text string, size int, err *ValueError) {
+	s.Peek()
+	s.NotText() // what came before is another's affair
+	start := *s
+	w := walk{field: field}
+	size = w.value(s, 1)
+	switch {
+	case w.err != nil:
+		*s = start
+		s.Skip() // the walk has ended before its end
+		s.NotText()
+		return "", 0, w.err
+	case s.Err() != nil:
+		return "", 0, nil
+	case s.NotText():
+		return "", 0, invalid(field, "it has a string that is not valid Unicode (half of a surrogate pair, or broken UTF-8)")
+	}
+	return s.Since(start.Offset()), size, nil
+}
+
 // checkDocument checks the JSON of an object or array, and returns the bytes that it takes in an item.
 func checkDocument(field, text string, want FieldType) (int, *ValueError) {
-	w := walk{field: field, scan: rawjson.New(text)}
-	switch c := w.scan.Peek(); {
+	s := rawjson.New(text)
+	switch c := s.Peek(); {
 	case want == Object && c != '{':
 		return 0, invalid(field, cut(text)+" is not an object")
 	case want == Array && c != '[':
 		return 0, invalid(field, cut(text)+" is not an array")
 	}
-	size := w.value(1)
-	if w.err != nil {
-		return 0, w.err
+	_, size, wrong := readDocument(field, &s)
+	if wrong != nil {
+		return 0, wrong
 	}
-	if err := w.scan.End(); err != nil {
+	if err := s.End(); err != nil {
 		return 0, invalid(field, "it is not JSON: "+err.Error())
-	}
-	if w.scan.NotText() {
-		return 0, invalid(field, "it has a string that is not valid Unicode (half of a surrogate pair, or broken UTF-8)")
 	}
 	return size, nil
 }
@@ -353,7 +375,6 @@ func checkDocument(field, text string, want FieldType) (int, *ValueError) {
 // walk goes through an object or array once, up to the first error: it checks it and counts its bytes.
 type walk struct {
 	field  string
-	scan   rawjson.Scanner
 	values int
 	err    *ValueError
 }
@@ -371,8 +392,7 @@ const (
 
 // value returns the bytes of a value at a level of nesting. A list or map takes 3 bytes and 1 for each element, beside
 // the elements and their names.
-func (w *walk) value(level int) int {
-	s := &w.scan
+func (w *walk) value(s *rawjson.Scanner, level int) int {
 	switch s.Peek() {
 	case '{':
 		w.nested(level)
@@ -390,7 +410,7 @@ func (w *walk) value(level int) int {
 			case !names.Add(name):
 				w.fail(&ValueError{Duplicate, w.field, quote(name) + " is there twice"})
 			default:
-				size += 1 + len(name) + w.value(level+1)
+				size += 1 + len(name) + w.value(s, level+1)
 			}
 		}
 		return size
@@ -399,7 +419,7 @@ func (w *walk) value(level int) int {
 		size := 3
 		for s.Open('['); w.err == nil && s.More(']'); {
 			w.count()
-			size += 1 + w.value(level+1)
+			size += 1 + w.value(s, level+1)
 		}
 		return size
 	case '"':
