@@ -34,7 +34,8 @@ func (e *ValueError) Error() string { return e.Field + ": " + e.Detail }
 // Values are the values of a command's fields, by position. A value is a text: a string's own, a number's as it was sent,
 // true or false, or the JSON of an object or array.
 //
-// The first few are in place, so that a command of a small type allocates nothing; see BenchmarkRead.
+// The first few are in place, so that a command of a small type allocates nothing; see BenchmarkRead. Values that are all in
+// place can be compared by ==; of others it compares the place.
 type Values struct {
 	given uint32
 	near  [nearValues]string
