@@ -72,7 +72,7 @@ func (i *importCmd) options(s *cli.Streams) (*importer.Options, error) {
 		Format: i.Format, Header: i.Columns, Rate: i.Rate, Resume: i.Resume, Rejected: i.Rejected, Stdin: s.In,
 		Publish: publish.Config{PackBytes: i.PackBytes, PackCommands: i.Pack, Concurrency: i.Concurrency},
 		Mapping: importer.Mapping{
-			Kind: messages.KindOf(i.Type), Tenant: i.Tenant, Columns: map[string]string{}, IDs: i.ID,
+			Kind: importer.KindOf(i.Type), Tenant: i.Tenant, Columns: map[string]string{}, IDs: i.ID,
 			Attributes: i.Attributes, AllAttributes: len(i.Attributes) == 1 && i.Attributes[0] == "all",
 		},
 	}

@@ -29,6 +29,7 @@ import (
 	"tributary/internal/messages"
 	"tributary/internal/send/publish"
 	"tributary/localstack/queue"
+	"tributary/test/support/commands"
 )
 
 // asProducer makes the test's own binary the producer, for tests that need a process to kill.
@@ -292,7 +293,7 @@ func TestImportOfTheExamples(t *testing.T) {
 
 func decode(t *testing.T, m *types.Message) []messages.Decoded {
 	t.Helper()
-	list, bad := messages.Decode(nil, *m.Body, &messages.Attributes{TenantID: *m.MessageAttributes["tenant_id"].StringValue})
+	list, bad := messages.Decode(commands.Types, nil, *m.Body, &messages.Attributes{TenantID: *m.MessageAttributes["tenant_id"].StringValue})
 	if bad != nil {
 		t.Fatal(bad)
 	}
@@ -462,7 +463,7 @@ func TestKilledImportIsResumed(t *testing.T) {
 	times := map[string]int{}
 	for _, m := range s.receiveAll(t, "tributary-commands") {
 		for _, d := range decode(t, &m) {
-			times[d.Command.OrderID]++
+			times[d.Command.Get("order_id")]++
 		}
 	}
 	twice := 0
@@ -502,7 +503,7 @@ func (s *stack) amounts(t *testing.T) map[string]int {
 	times := map[string]int{}
 	for _, m := range s.receiveAll(t, "tributary-commands") {
 		for _, d := range decode(t, &m) {
-			times[d.Command.OrderAmount]++
+			times[d.Command.Get("order_amount")]++
 		}
 	}
 	return times

@@ -10,6 +10,7 @@ import (
 
 	"tributary/internal/base/cli"
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 	"tributary/internal/send/ids"
 	"tributary/internal/send/publish"
 )
@@ -21,6 +22,8 @@ type common struct {
 	Tenant      string `required:"" placeholder:"ID" help:"Tenant that it belongs to."`
 	ItemVersion *int64 `placeholder:"N" help:"Version, 1 or more: an older one never overwrites a newer one."`
 }
+
+var userType, orderType = schema.Builtin().Type("user"), schema.Builtin().Type("order")
 
 // newID are the flags of commands that may make an id.
 type newID struct {
@@ -42,9 +45,9 @@ func (p *putUserCmd) Run(ctx context.Context, s *cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	return p.send(ctx, s, &messages.Command{
-		Kind: messages.PutUser, UserID: id, UserName: p.UserName, UserEmail: p.UserEmail, Attributes: p.Attributes,
-	}, id)
+	c := messages.Put(userType, p.Tenant, id, p.UserName, p.UserEmail)
+	c.Attributes = p.Attributes
+	return p.send(ctx, s, &c)
 }
 
 type putOrderCmd struct {
@@ -79,9 +82,9 @@ func (p *putOrderCmd) Run(ctx context.Context, s *cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	return p.send(ctx, s, &messages.Command{
-		Kind: messages.PutOrder, OrderID: id, UserID: p.UserID, OrderAmount: string(p.OrderAmount), Attributes: p.Attributes,
-	}, id)
+	c := messages.Put(orderType, p.Tenant, id, p.UserID, string(p.OrderAmount))
+	c.Attributes = p.Attributes
+	return p.send(ctx, s, &c)
 }
 
 type deleteUserCmd struct {
@@ -91,7 +94,8 @@ type deleteUserCmd struct {
 
 // Run sends a delete_user.
 func (d *deleteUserCmd) Run(ctx context.Context, s *cli.Streams) error {
-	return d.send(ctx, s, &messages.Command{Kind: messages.DeleteUser, UserID: d.ID}, d.ID)
+	c := messages.Delete(userType, d.Tenant, d.ID)
+	return d.send(ctx, s, &c)
 }
 
 type deleteOrderCmd struct {
@@ -101,7 +105,8 @@ type deleteOrderCmd struct {
 
 // Run sends a delete_order.
 func (d *deleteOrderCmd) Run(ctx context.Context, s *cli.Streams) error {
-	return d.send(ctx, s, &messages.Command{Kind: messages.DeleteOrder, OrderID: d.ID}, d.ID)
+	c := messages.Delete(orderType, d.Tenant, d.ID)
+	return d.send(ctx, s, &c)
 }
 
 func (n *newID) id() (string, error) {
@@ -112,8 +117,7 @@ func (n *newID) id() (string, error) {
 }
 
 // send checks a command, sends it, and prints the id.
-func (c *common) send(ctx context.Context, s *cli.Streams, command *messages.Command, id string) error {
-	command.TenantID = c.Tenant
+func (c *common) send(ctx context.Context, s *cli.Streams, command *messages.Command) error {
 	if c.ItemVersion != nil {
 		if *c.ItemVersion < 1 {
 			return cli.Usage("--item-version: %d is not 1 or more", *c.ItemVersion)
@@ -128,7 +132,7 @@ func (c *common) send(ctx context.Context, s *cli.Streams, command *messages.Com
 		return err
 	}
 	defer to.close(ctx)
-	ctx, span := to.tracing.Command(ctx, "producer "+command.Kind.String())
+	ctx, span := to.tracing.Command(ctx, "producer "+command.Name())
 	defer span.End()
 	// Its own scope: the same command sent twice on purpose is two commands, also to a FIFO queue.
 	p := publish.New(ctx, to.send, to.queue, publish.Config{Concurrency: 1, Scope: uuid.NewString(), Trace: to.traced()})
@@ -144,9 +148,9 @@ func (c *common) send(ctx context.Context, s *cli.Streams, command *messages.Com
 			ID      string          `json:"id"`
 			Queue   string          `json:"queue"`
 			Command json.RawMessage `json:"command"`
-		}{id, to.queue.URL, messages.Append(nil, command)})
+		}{command.ID, to.queue.URL, messages.Append(nil, command)})
 	}
-	if _, err := fmt.Fprintln(s.Out, id); err != nil {
+	if _, err := fmt.Fprintln(s.Out, command.ID); err != nil {
 		return fmt.Errorf("print id: %w", err)
 	}
 	return nil
@@ -154,15 +158,11 @@ func (c *common) send(ctx context.Context, s *cli.Streams, command *messages.Com
 
 // flagError names the flag that a field was given by.
 func flagError(command *messages.Command, bad *messages.Error) error {
-	id := "order_id"
-	if command.Kind == messages.PutUser || command.Kind == messages.DeleteUser {
-		id = "user_id"
-	}
 	flag := map[string]string{
 		"tenant_id": "--tenant", "user_id": "--user-id", "user_name": "--user-name", "user_email": "--user-email",
 		"order_amount": "--order-amount", "version": "--item-version", "attributes": "--attributes",
 	}
-	flag[id] = "--id"
+	flag[command.Type.ID] = "--id"
 	if name, ok := flag[bad.Field]; ok {
 		return fmt.Errorf("%s: %s", name, bad.Detail)
 	}

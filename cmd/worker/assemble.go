@@ -23,6 +23,7 @@ import (
 	"tributary/internal/operate/metrics"
 	"tributary/internal/operate/setup"
 	"tributary/internal/query"
+	"tributary/internal/schema"
 	"tributary/internal/writer"
 )
 
@@ -45,8 +46,9 @@ type worker struct {
 // assemble checks what the worker depends on and makes its parts: those of the consuming role, those of the query role, and then
 // those that observe them. Nothing runs yet.
 func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log) (*worker, error) {
+	types := schema.Builtin()
 	registry := metrics.NewRegistry()
-	w := &worker{log: log.Logger, metrics: metrics.New(registry, c.MetricsTenants), drainTimeout: c.DrainTimeout, lameDuck: c.LameDuck}
+	w := &worker{log: log.Logger, metrics: metrics.New(registry, types, c.MetricsTenants), drainTimeout: c.DrainTimeout, lameDuck: c.LameDuck}
 	ddb := dynamodb.NewFromConfig(cfg)
 	if err := setup.CheckTable(ctx, ddb, c.Table); err != nil {
 		return nil, suggestSetup(err)
@@ -56,7 +58,7 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 		Table: func(ctx context.Context) error { return setup.Reach(ctx, ddb, c.Table) },
 	}
 	if c.Role != "query" {
-		if err := c.assembleConsumer(ctx, w, cfg, ddb, &vitals); err != nil {
+		if err := c.assembleConsumer(ctx, w, types, cfg, ddb, &vitals); err != nil {
 			return nil, err
 		}
 	}
@@ -79,7 +81,7 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 }
 
 // assembleConsumer makes the writer and the consumer, and adds what vitals observe of them.
-func (c *runCmd) assembleConsumer(ctx context.Context, w *worker, cfg aws.Config, ddb *dynamodb.Client, vitals *admin.VitalsConfig) error {
+func (c *runCmd) assembleConsumer(ctx context.Context, w *worker, types *schema.Set, cfg aws.Config, ddb *dynamodb.Client, vitals *admin.VitalsConfig) error {
 	client := queues.Client(cfg, c.located())
 	queue, err := queues.Read(ctx, client, c.Queue)
 	if err != nil {
@@ -89,7 +91,7 @@ func (c *runCmd) assembleConsumer(ctx context.Context, w *worker, cfg aws.Config
 	if err != nil {
 		return suggestSetup(err)
 	}
-	settings, err := c.consumerConfig(queue, letters)
+	settings, err := c.consumerConfig(types, queue, letters)
 	if err != nil {
 		return err
 	}
@@ -106,7 +108,7 @@ func (c *runCmd) assembleConsumer(ctx context.Context, w *worker, cfg aws.Config
 		w.log.Error("message can't be read and is left on the queue", "queue", c.Queue, "message_id", id, "error", why)
 	}
 	w.writer = writer.New(c.writerConfig(),
-		awsjson.NewTable(ddb, transport, c.Table, tombstoneAge, m.Request, m.ConsumedUnits.Add), &m.Writer, w.log)
+		awsjson.NewTable(ddb, transport, types, c.Table, tombstoneAge, m.Request, m.ConsumedUnits.Add), &m.Writer, w.log)
 	w.consumer = consumer.New(settings,
 		awsjson.NewQueue(client, transport, queue.URL, m.Request, unreadable),
 		&awsjson.DeadLetters{Client: client, URL: letters.URL, FIFO: queues.IsFIFO(c.DLQ)}, w.writer, &m.Consumer, w.log)
@@ -120,7 +122,7 @@ func (c *runCmd) assembleConsumer(ctx context.Context, w *worker, cfg aws.Config
 }
 
 // consumerConfig is the consumer's configuration: the flags, and what the queues' attributes say.
-func (c *runCmd) consumerConfig(queue, letters *queues.Attributes) (consumer.Config, error) {
+func (c *runCmd) consumerConfig(types *schema.Set, queue, letters *queues.Attributes) (consumer.Config, error) {
 	maxReceives := 0
 	if policy, err := queue.Redrive(); err == nil && policy != nil {
 		maxReceives = policy.MaxReceives()

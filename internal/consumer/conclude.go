@@ -56,7 +56,7 @@ func (c *Consumer) count(d *delivery) {
 		if outcome != writer.HandedBack {
 			settled++
 		}
-		c.outcomes[w.Command.Kind][outcome].Inc()
+		c.outcomes[kindOf(&w.Command)][outcome].Inc()
 		c.metrics.TenantCommands(w.Command.TenantID, outcome.String(), 1)
 		if outcome < writer.Refused && !d.message.SentAt.IsZero() {
 			c.metrics.CommandDuration.Observe(w.SettledAt.Sub(d.message.SentAt).Seconds())

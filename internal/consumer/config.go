@@ -7,6 +7,7 @@ import (
 
 	"tributary/internal/aws/limits"
 	"tributary/internal/aws/queues"
+	"tributary/internal/schema"
 	"tributary/internal/writer"
 )
 
@@ -29,6 +30,8 @@ type Config struct {
 	DrainTimeout time.Duration
 	// RequireVersion refuses commands without a version.
 	RequireVersion bool
+	// Types are the types of the commands.
+	Types *schema.Set
 }
 
 // DefaultDrainTimeout is longer than two long polls.
@@ -50,6 +53,9 @@ func (c Config) Defaults() Config {
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = DefaultDrainTimeout
+	}
+	if c.Types == nil {
+		c.Types = schema.Builtin()
 	}
 	return c
 }

@@ -58,7 +58,7 @@ type Consumer struct {
 	tracing *telemetry.Tracing // nil: off
 
 	// outcomes are the counters of metrics.Commands. They are looked up once, because a look-up costs more than counting.
-	outcomes [messages.DeleteOrder + 1][writer.HandedBack + 1]prometheus.Counter
+	outcomes [][writer.HandedBack + 1]prometheus.Counter // by kindOf
 
 	room          *room
 	letterRoom    *letterRoom
@@ -91,17 +91,29 @@ type Consumer struct {
 	finished                        [ends]atomic.Int64 // messages
 }
 
+// kindOf returns the index of a command's counters in outcomes.
+func kindOf(c *messages.Command) int {
+	switch {
+	case c.Type == nil:
+		return 0
+	case c.Delete:
+		return 2*c.Type.Position + 2
+	}
+	return 2*c.Type.Position + 1
+}
+
 // New makes a consumer. Nothing happens before Run.
 func New(cfg Config, q Queue, dlq DeadLetterQueue, w Writer, m *metrics.Consumer, log *slog.Logger) *Consumer {
 	c := &Consumer{
 		cfg: cfg, queue: q, dlq: dlq, writer: w, metrics: m, log: log,
 		room: newRoom(cfg.MaxInFlight, cfg.MaxInFlightBytes), letterRoom: newLetterRoom(cfg.MaxInFlight, cfg.MaxInFlightBytes),
 	}
-	for kind := range c.outcomes {
-		name := messages.Kind(kind).String()
-		if name == "" {
-			name = "unknown" // what could not be decoded
-		}
+	names := []string{"unknown"} // commands that could not be decoded
+	for _, t := range cfg.Types.Types {
+		names = append(names, t.Put, t.Delete) // in the order of kindOf
+	}
+	c.outcomes = make([][writer.HandedBack + 1]prometheus.Counter, len(names))
+	for kind, name := range names {
 		for outcome := writer.Written; outcome <= writer.HandedBack; outcome++ {
 			c.outcomes[kind][outcome] = m.Commands.WithLabelValues(name, outcome.String())
 		}

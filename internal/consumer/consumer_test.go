@@ -17,6 +17,7 @@ import (
 
 	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
+	"tributary/internal/schema"
 	"tributary/internal/writer"
 )
 
@@ -201,7 +202,7 @@ func (f *fakeTable) BatchWrite(ctx context.Context, writes []*writer.Write) (lef
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, w := range writes {
-		if f.stuck != "" && w.Command.UserID == f.stuck {
+		if f.stuck != "" && w.Command.Get("user_id") == f.stuck {
 			left = append(left, i)
 		}
 	}
@@ -226,7 +227,7 @@ func startWorld(t *testing.T, cfg Config, latency time.Duration) *world {
 	cfg = cfg.Defaults()
 	w := &world{fakeQueue: newFakeQueue(t, cfg.VisibilityTimeout), ended: make(chan Summary, 1)}
 	w.table.latency = latency
-	m := metrics.New(prometheus.NewRegistry(), 10)
+	m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
 	log := slog.New(slog.DiscardHandler)
 	wr := writer.New(writer.Config{Linger: time.Millisecond, CallTimeout: 10 * time.Minute}.Defaults(), &w.table, &m.Writer, log)
 	w.c = New(cfg, w.fakeQueue, &w.letters, wr, &m.Consumer, log)
@@ -452,7 +453,7 @@ func TestNothingIsNackedNearSQSsLimit(t *testing.T) {
 			{"all workers have", 0, maxQueueInFlight, 0},
 		} {
 			q, w := newFakeQueue(t, time.Minute), &picky{}
-			m := metrics.New(prometheus.NewRegistry(), 10)
+			m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
 			c := New(Config{}.Defaults(), q, &fakeLetters{}, w, &m.Consumer, slog.New(slog.DiscardHandler))
 			c.calls = t.Context()
 			for range test.delayed {
@@ -505,7 +506,7 @@ func TestOrderOfReceives(t *testing.T) {
 		{"the queue doesn't tell", false, Message{ReceiveCount: 1, FirstReceivedAt: at(5)}, Message{ReceiveCount: 1}, true, -1_700_000_000_000},
 		{"a FIFO queue", true, Message{ReceiveCount: 1, FirstReceivedAt: at(5)}, Message{ReceiveCount: 1, FirstReceivedAt: at(9)}, true, -1_700_000_000_000},
 	} {
-		m := metrics.New(prometheus.NewRegistry(), 10)
+		m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
 		k := &keeps{}
 		c := New(Config{FIFO: test.fifo}.Defaults(), newFakeQueue(t, time.Minute), &fakeLetters{}, k, &m.Consumer, slog.New(slog.DiscardHandler))
 		c.calls = t.Context()
@@ -526,7 +527,7 @@ func TestOrderOfReceives(t *testing.T) {
 // What the writer remembers of keys must not keep messages in memory. Their bodies may be a thousand times larger than a key, and
 // no longer count against the room.
 func TestWhatIsDoneLeavesNoBodiesBehind(t *testing.T) {
-	m := metrics.New(prometheus.NewRegistry(), 10)
+	m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
 	log := slog.New(slog.DiscardHandler)
 	wr := writer.New(writer.Config{}.Defaults(), &fakeTable{}, &m.Writer, log)
 	var writing sync.WaitGroup

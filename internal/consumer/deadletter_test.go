@@ -16,7 +16,9 @@ import (
 
 	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
+	"tributary/internal/schema"
 	"tributary/internal/writer"
+	"tributary/test/support/commands"
 )
 
 // refuseFinally refuses the letters that which selects, for good.
@@ -41,7 +43,7 @@ func TestALetterRefusedForGoodGoesInAnEnvelope(t *testing.T) {
 		if s := <-w.ended; s != (Summary{Received: 1, Deleted: 1, Commands: 2, DeadLetters: 1}) {
 			t.Errorf("%v", s)
 		}
-		decoded, err := messages.Decode(nil, w.letters.letters[0].Body, nil)
+		decoded, err := messages.Decode(commands.Types, nil, w.letters.letters[0].Body, nil)
 		if err != nil || len(decoded) != 1 || decoded[0].Text != bad {
 			t.Errorf("the letter %q decodes to %v, %v", w.letters.letters[0].Body, decoded, err)
 		}
@@ -174,7 +176,9 @@ func TestDeadLettersCountWhenTheyAreSent(t *testing.T) {
 		w.letters.down = true
 		w.send("bad", bad)
 		time.Sleep(time.Minute)
-		counted := func() float64 { return testutil.ToFloat64(w.c.outcomes[messages.DeleteUser][writer.Refused]) }
+		counted := func() float64 {
+			return testutil.ToFloat64(w.c.outcomes[kindOf(&messages.Command{Type: commands.User, Delete: true})][writer.Refused])
+		}
 		if n, s := counted(), w.c.Summary(); n != 0 || s.Commands != 0 {
 			t.Errorf("%v commands count as dead-lettered: %v", n, s)
 		}
@@ -200,7 +204,7 @@ func (unchanging) ChangeVisibility(context.Context, []Visibility) ([]Failure, er
 func TestOnlyNackedMessagesCountAsDelayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := unchanging{newFakeQueue(t, time.Minute)}
-		m := metrics.New(prometheus.NewRegistry(), 10)
+		m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
 		c := New(Config{}.Defaults(), q, &fakeLetters{}, &picky{}, &m.Consumer, slog.New(slog.DiscardHandler))
 		calls, stop := context.WithCancel(t.Context())
 		c.calls = calls
@@ -253,7 +257,7 @@ func TestTheClockOfOneMessage(t *testing.T) {
 }
 
 func TestAMessageFromTheFutureDoesNotMakeOthersOld(t *testing.T) {
-	m := metrics.New(prometheus.NewRegistry(), 10)
+	m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
 	k := &keeps{}
 	c := New(Config{}.Defaults(), newFakeQueue(t, time.Minute), &fakeLetters{}, k, &m.Consumer, slog.New(slog.DiscardHandler))
 	c.calls = t.Context()

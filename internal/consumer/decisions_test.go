@@ -2,12 +2,18 @@ package consumer
 
 import (
 	"context"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"tributary/internal/messages"
+	"tributary/internal/operate/metrics"
+	"tributary/internal/schema"
+	"tributary/internal/writer"
 )
 
 func TestNackDelayCannotBurnReceives(t *testing.T) {
@@ -197,5 +203,30 @@ func TestLetters(t *testing.T) {
 	}
 	if _, ok := newLetter(m, "q", &badCommand{tenant: "acme", text: body, why: why}, 1000); ok {
 		t.Error("a letter over the limit")
+	}
+}
+
+// TestOutcomesAreCountedByCommand: each command of a declaration has counters of its own, and so has what could not be decoded.
+func TestOutcomesAreCountedByCommand(t *testing.T) {
+	types, err := schema.Read("types.yaml", []byte("types:\n  site: {}\n  device: {}\n  box: {plural: boxes}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := metrics.New(prometheus.NewRegistry(), types, 10)
+	c := New(Config{Types: types}.Defaults(), nil, nil, nil, &m.Consumer, slog.New(slog.DiscardHandler))
+	c.outcomes[kindOf(&messages.Command{})][writer.Refused].Inc()
+	if got := testutil.ToFloat64(m.Commands.WithLabelValues("unknown", writer.Refused.String())); got != 1 {
+		t.Errorf("unknown is counted %v times", got)
+	}
+	for i, name := range types.CommandNames() {
+		of, remove := types.Command(name)
+		for range i + 1 {
+			c.outcomes[kindOf(&messages.Command{Type: of, Delete: remove})][writer.Written].Inc()
+		}
+	}
+	for i, name := range types.CommandNames() {
+		if got := testutil.ToFloat64(m.Commands.WithLabelValues(name, writer.Written.String())); got != float64(i+1) {
+			t.Errorf("%s is counted %v times, want %d", name, got, i+1)
+		}
 	}
 }

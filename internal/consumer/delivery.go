@@ -52,8 +52,8 @@ const (
 
 // badCommand is a command that can never be written.
 type badCommand struct {
-	position int           // -1: the whole body
-	kind     messages.Kind // 0: unreadable
+	position int // -1: the whole body
+	kind     int // see kindOf
 	tenant   string
 	text     string
 	why      *messages.Error
@@ -67,7 +67,7 @@ func (c *Consumer) decode(d *delivery, m *Message, scratch []messages.Decoded) [
 	for i := range m.Others {
 		d.bytes += m.Others[i].size()
 	}
-	decoded, err := messages.Decode(scratch, m.Body, &d.message.Attributes)
+	decoded, err := messages.Decode(c.cfg.Types, scratch, m.Body, &d.message.Attributes)
 	if err != nil {
 		d.commands = 1
 		d.bad = []badCommand{{position: -1, text: m.Body, why: err}}
@@ -84,7 +84,7 @@ func (c *Consumer) decode(d *delivery, m *Message, scratch []messages.Decoded) [
 			good++
 			continue
 		}
-		d.bad = append(d.bad, badCommand{position: i, kind: e.Command.Kind, tenant: e.Command.TenantID, text: e.Text, why: e.Err})
+		d.bad = append(d.bad, badCommand{position: i, kind: kindOf(&e.Command), tenant: e.Command.TenantID, text: e.Text, why: e.Err})
 	}
 	if good == 0 {
 		return decoded
@@ -121,7 +121,7 @@ func (d *delivery) described(queue string, now time.Time) *telemetry.Message {
 // refused returns the bad command that a refused write becomes.
 func (d *delivery) refused(i int) badCommand {
 	w := &d.Writes[i]
-	b := badCommand{kind: w.Command.Kind, tenant: w.Command.TenantID, text: d.text, why: w.Refusal}
+	b := badCommand{kind: kindOf(&w.Command), tenant: w.Command.TenantID, text: d.text, why: w.Refusal}
 	if d.texts != nil {
 		b.position, b.text = d.positions[i], d.texts[i]
 	}

@@ -16,6 +16,7 @@ import (
 	"tributary/internal/consumer"
 	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
+	"tributary/internal/schema"
 	"tributary/internal/writer"
 )
 
@@ -99,7 +100,7 @@ func move(b *testing.B, n, pack int, whole bool) {
 		q := &fullQueue{body: body, deleted: make(chan struct{}), over: make(chan struct{})}
 		q.left.Store(int64(n))
 		q.deletes.Store(int64(n))
-		m := metrics.New(prometheus.NewRegistry(), 50)
+		m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 50)
 		var w consumer.Writer = instantWriter{}
 		running, stop := context.WithCancel(context.Background())
 		ended := make(chan struct{}, 2)

@@ -18,7 +18,7 @@ func BenchmarkDecodeSingle(b *testing.B) {
 	dst := make([]Decoded, 0, 10)
 	for b.Loop() {
 		var err *Error
-		if dst, err = Decode(dst[:0], benchOrder, nil); err != nil || dst[0].Err != nil {
+		if dst, err = Decode(types, dst[:0], benchOrder, nil); err != nil || dst[0].Err != nil {
 			b.Fatal(err, dst)
 		}
 	}
@@ -35,7 +35,7 @@ func BenchmarkDecodePacked(b *testing.B) {
 			dst := make([]Decoded, 0, n)
 			for b.Loop() {
 				var err *Error
-				if dst, err = Decode(dst[:0], body, nil); err != nil || len(dst) != n {
+				if dst, err = Decode(types, dst[:0], body, nil); err != nil || len(dst) != n {
 					b.Fatal(err, len(dst))
 				}
 			}
@@ -51,7 +51,7 @@ func BenchmarkDecodeAttributes(b *testing.B) {
 	dst := make([]Decoded, 0, 10)
 	for b.Loop() {
 		var err *Error
-		if dst, err = Decode(dst[:0], body, nil); err != nil || dst[0].Err != nil {
+		if dst, err = Decode(types, dst[:0], body, nil); err != nil || dst[0].Err != nil {
 			b.Fatal(err, dst)
 		}
 	}
@@ -59,7 +59,7 @@ func BenchmarkDecodeAttributes(b *testing.B) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	d, err := Decode(nil, benchOrder, nil)
+	d, err := Decode(types, nil, benchOrder, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -10,6 +10,15 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"tributary/internal/schema"
+)
+
+// types are those that the published documents are of, and the types of this file's commands.
+var (
+	types     = schema.Builtin()
+	userType  = types.Type("user")
+	orderType = types.Type("order")
 )
 
 // docs is where the published schema and AsyncAPI document are.
@@ -175,10 +184,10 @@ var bodies = []body{
 	{name: "attributes with an empty name", text: with(user, `"attributes":{"":1}`), reason: ReasonInvalidField, field: "attributes"},
 	{name: "attributes null", text: with(user, `"attributes":null`)},
 	{name: "attributes null on a delete", text: with(noUser, `"attributes":null`), reason: ReasonUnknownField, field: "attributes"},
-	{name: "attributes of as many values as may be", text: with(user, `"attributes":{"a":`+zeros(MaxAttributeValues-1)+`}`)},
-	{name: "attributes of a value more", text: with(user, `"attributes":{"a":`+zeros(MaxAttributeValues)+`}`), reason: ReasonTooLarge, field: "attributes", beyondSchema: counts},
-	{name: "attributes of a value more, in one list", text: with(user, `"attributes":{"a":`+zeros(MaxAttributeValues+1)+`}`), reason: ReasonTooLarge, field: "attributes"},
-	{name: "attributes of many values in members", text: with(user, `"attributes":{"a":{"b":{}},"c":`+strings.Replace(zeros(MaxAttributeValues-2), "0", `{"a":0}`, 1)+`}`), reason: ReasonTooLarge, field: "attributes", beyondSchema: counts},
+	{name: "attributes of as many values as may be", text: with(user, `"attributes":{"a":`+zeros(schema.MaxDocumentValues-1)+`}`)},
+	{name: "attributes of a value more", text: with(user, `"attributes":{"a":`+zeros(schema.MaxDocumentValues)+`}`), reason: ReasonTooLarge, field: "attributes", beyondSchema: counts},
+	{name: "attributes of a value more, in one list", text: with(user, `"attributes":{"a":`+zeros(schema.MaxDocumentValues+1)+`}`), reason: ReasonTooLarge, field: "attributes"},
+	{name: "attributes of many values in members", text: with(user, `"attributes":{"a":{"b":{}},"c":`+strings.Replace(zeros(schema.MaxDocumentValues-2), "0", `{"a":0}`, 1)+`}`), reason: ReasonTooLarge, field: "attributes", beyondSchema: counts},
 	{name: "attributes are a list", text: with(user, `"attributes":[1]`), reason: ReasonInvalidField, field: "attributes"},
 	{name: "attributes in a string", text: with(user, `"attributes":"{}"`), reason: ReasonInvalidField, field: "attributes"},
 	{name: "attributes with a number out of range", text: with(user, `"attributes":{"a":[1e126]}`), reason: ReasonInvalidField, field: "attributes"},
@@ -325,11 +334,11 @@ func firstError(decoded []Decoded, err *Error) *Error {
 }
 
 func TestBodies(t *testing.T) {
-	schema := compileSchema(t)
+	published := compileSchema(t)
 	beyond := map[string]bool{}
 	for _, b := range bodies {
 		t.Run(b.name, func(t *testing.T) {
-			decoded, err := Decode(nil, b.text, nil)
+			decoded, err := Decode(types, nil, b.text, nil)
 			if err != nil && len(decoded) != 0 {
 				t.Errorf("a body that is bad as a whole left %d commands", len(decoded))
 			}
@@ -347,7 +356,7 @@ func TestBodies(t *testing.T) {
 			}
 
 			value, jsonErr := jsonschema.UnmarshalJSON(strings.NewReader(b.text))
-			valid := jsonErr == nil && schema.Validate(value) == nil
+			valid := jsonErr == nil && published.Validate(value) == nil
 			if agrees := valid == (b.reason == ""); agrees == (b.beyondSchema != "") {
 				t.Errorf("the schema says valid=%v, beyondSchema is %q", valid, b.beyondSchema)
 			}

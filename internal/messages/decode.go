@@ -1,10 +1,13 @@
 package messages
 
 import (
+	"math/bits"
 	"strconv"
 	"strings"
 
+	"tributary/internal/base/decimal"
 	"tributary/internal/base/rawjson"
+	"tributary/internal/schema"
 )
 
 // Attributes are the attributes of an SQS message that bear on its commands. Decode fills the empty ones with what a
@@ -40,15 +43,15 @@ type Decoded struct {
 // maxWrappings is how many wrappings around one another are taken off. Two are usual (an EventBridge event by way of SNS).
 const maxWrappings = 4
 
-// Decode appends the commands of a message's body to dst, in their order. The body is a command, an array of commands or
+// Decode appends the commands of a message's body to dst, in their order. Their types are those of the set. The body is a command, an array of commands or
 // {"commands":[…]}, as it is or wrapped; so are the elements of an array. docs/messages names the wrappings. The commands
 // are validated, and share the body's memory.
 //
 // A command that is JSON but not valid has an Err of its own. The *Error is for a body that can't be taken apart
 // (nothing is appended then): broken JSON, neither object nor array, too many commands or none, or a wrapping around text
 // that SQS would not accept as a body. Such a body is dead-lettered as it was received. The attributes may be nil.
-func Decode(dst []Decoded, body string, a *Attributes) ([]Decoded, *Error) {
-	d := decoder{dst: dst, start: len(dst)}
+func Decode(types *schema.Set, dst []Decoded, body string, a *Attributes) ([]Decoded, *Error) {
+	d := decoder{types: types, dst: dst, start: len(dst)}
 	if a != nil {
 		d.attributes = *a
 	}
@@ -68,6 +71,7 @@ func Decode(dst []Decoded, body string, a *Attributes) ([]Decoded, *Error) {
 
 // decoder decodes one body. Everything in it reads its text from start to end a bounded number of times for each wrapping.
 type decoder struct {
+	types      *schema.Set
 	dst        []Decoded
 	start      int        // of this body's commands in dst
 	attributes Attributes // of the message, or of the element that is being unwrapped
@@ -79,12 +83,12 @@ func (d *decoder) demandTenant(from int, tenant string) {
 	if tenant == "" {
 		return
 	}
-	names := quote(tenant)
-	if tenant == UnreadableTenant {
-		names = "which is not text and so names no tenant"
-	}
 	for i := from; i < len(d.dst); i++ {
 		if e := &d.dst[i]; e.Err == nil && e.Command.TenantID != tenant {
+			names := quote(tenant)
+			if tenant == UnreadableTenant {
+				names = "which is not text and so names no tenant"
+			}
 			e.Err = &Error{ReasonTenantMismatch, "tenant_id",
 				quote(e.Command.TenantID) + " is not the tenant of the message's attribute tenant_id, " + names}
 		}
@@ -209,7 +213,7 @@ func (d *decoder) read(s *rawjson.Scanner) {
 	start := s.Offset()
 	e := d.add()
 	var r commandReader
-	e.Err = r.read(s, &e.Command)
+	e.Err = r.read(d.types, s, &e.Command)
 	if s.Err() == nil {
 		e.Text = s.Since(start)
 	}
@@ -245,8 +249,15 @@ func (d *decoder) unwrap(at, wrappings int) {
 // scanner is an argument, not a member, because it would be allocated then.)
 type commandReader struct {
 	err  *Error
-	seen fieldSet
+	seen uint64 // a bit (1 << slot) for each member
+	size int    // of the values, as in an item
 }
+
+const (
+	typeBit     = uint64(1) << schema.SlotType
+	tenantIDBit = uint64(1) << schema.SlotTenantID
+	idBit       = uint64(1) << schema.SlotID
+)
 
 func (r *commandReader) fail(err *Error) {
 	if r.err == nil {
@@ -254,142 +265,212 @@ func (r *commandReader) fail(err *Error) {
 	}
 }
 
-func (r *commandReader) read(s *rawjson.Scanner, c *Command) *Error {
+func (r *commandReader) read(types *schema.Set, s *rawjson.Scanner, c *Command) *Error {
 	s.NotText() // what came before is not this command's
-	kind := ""
-	for s.Open('{'); s.More('}'); {
-		name := s.Name()
-		f := fieldOf(name)
-		if f == unknownField {
-			s.Skip()
-			if r.err == nil { // the text of an error costs more than the field
-				r.err = &Error{ReasonUnknownField, cut(name), quote(name) + " is not a field of a command"}
-			}
-			continue
-		}
-		if r.seen&bit(f) != 0 {
-			s.Skip()
-			r.fail(duplicateField(name))
-			continue
-		}
-		r.seen |= bit(f)
-		switch f {
-		case fieldType:
-			kind = r.text(s, f)
-		case fieldTenantID:
-			c.TenantID = r.text(s, f)
-		case fieldUserID:
-			c.UserID = r.text(s, f)
-		case fieldOrderID:
-			c.OrderID = r.text(s, f)
-		case fieldUserName:
-			c.UserName = r.text(s, f)
-		case fieldUserEmail:
-			c.UserEmail = r.text(s, f)
-		case fieldOrderAmount:
-			c.OrderAmount = r.amount(s, f)
-		case fieldVersion:
-			c.Version = r.version(s, f)
-		case fieldAttributes:
-			c.Attributes = r.object(s, f)
-		}
+	start := *s
+	s.Open('{')
+	if s.More('}') && s.Name() == schema.TypeName && s.Peek() == '"' {
+		c.Type, c.Delete = types.Command(s.String())
 	}
+	if c.Type != nil {
+		r.seen = typeBit
+	} else {
+		*s = start
+		if err := r.find(types, s, c); c.Type == nil {
+			return err
+		}
+		*s = start
+		s.Open('{')
+	}
+	r.members(s, c)
 	if s.Err() != nil {
 		return nil // the whole body's affair
-	}
-	// Without a type nothing can be said of the fields, so that comes first.
-	if r.seen&bit(fieldType) == 0 {
-		return &Error{ReasonMissingField, "type", "the field is missing, it must be one of " + kindList}
-	}
-	if c.Kind = KindOf(kind); c.Kind == 0 && (r.err == nil || r.err.Field != "type") {
-		return &Error{ReasonUnknownType, "type", quote(kind) + " is not one of " + kindList}
 	}
 	if r.err != nil {
 		return r.err
 	}
-	if extra := r.seen &^ allowed[c.Kind]; extra != 0 {
-		return foreign(extra, c.Kind)
-	}
-	if missing := required[c.Kind] &^ r.seen; missing != 0 {
-		f := missing.lowest().String()
-		return &Error{ReasonMissingField, f, "the field is missing, a " + c.Kind.String() + " must have it"}
-	}
-	return c.Validate()
+	return r.finish(c)
 }
 
-// text reads a field that is a string.
-func (r *commandReader) text(s *rawjson.Scanner, f field) string {
-	if s.Peek() != '"' {
-		r.wrongType(s, f, "a string")
-		return ""
-	}
-	text := s.String()
-	if s.NotText() {
-		r.fail(invalid(f.String(), quote(text)+" is not valid Unicode (half of a surrogate pair, or broken UTF-8)"))
-	}
-	return text
-}
-
-// amount reads a field that is a number, or a number in a string.
-func (r *commandReader) amount(s *rawjson.Scanner, f field) string {
-	c := s.Peek()
-	if c == '"' {
-		return r.text(s, f)
-	}
-	if !isNumber(c) {
-		r.wrongType(s, f, "a decimal number, or one in a string")
-		return ""
-	}
-	return s.Number()
-}
-
-// version reads a field that is an integer, or one in a string. null is the same as no version.
-func (r *commandReader) version(s *rawjson.Scanner, f field) int64 {
-	var text string
-	switch c := s.Peek(); {
-	case c == 'n':
-		s.Null()
-		return 0
-	case c == '"':
-		if text = r.text(s, f); !isDigits(text) {
-			r.fail(invalid(f.String(), quote(text)+versionRange))
-			return 0
+// find reads a command up to its type, without which nothing can be said of its other members. Of a command of no type it
+// keeps the tenant.
+func (r *commandReader) find(types *schema.Set, s *rawjson.Scanner, c *Command) *Error {
+	var bad *Error
+	for s.Open('{'); s.More('}'); {
+		switch name := s.Name(); {
+		case name == schema.TypeName && bad == nil:
+			text, ok := r.text(s, schema.TypeName)
+			if c.Type, c.Delete = types.Command(text); c.Type != nil {
+				return nil
+			}
+			if bad = r.err; ok {
+				bad = &Error{ReasonUnknownType, schema.TypeName, quote(text) + " is not one of " + types.CommandList()}
+			}
+		case name == schema.TenantIDName && c.TenantID == "" && s.Peek() == '"':
+			c.TenantID = s.String()
+		default:
+			s.Skip()
 		}
-	case isNumber(c):
+	}
+	switch {
+	case s.Err() != nil:
+		return nil
+	case bad == nil:
+		return &Error{ReasonMissingField, schema.TypeName, "the field is missing, it must be one of " + types.CommandList()}
+	}
+	return bad
+}
+
+// members reads the members of a command whose type is known. After an error it keeps only the tenant.
+func (r *commandReader) members(s *rawjson.Scanner, c *Command) {
+	t := c.Type
+	for s.More('}') {
+		name := s.Name()
+		slot := t.Slot(name)
+		if slot == schema.SlotUnknown || r.err != nil && slot != schema.SlotTenantID {
+			s.Skip()
+			if r.err == nil { // the text of an error costs more than the field
+				r.err = &Error{ReasonUnknownField, cut(name), quote(name) + " is not a field of a " + c.Name()}
+			}
+			continue
+		}
+		bit := uint64(1) << slot
+		if r.seen&bit != 0 {
+			s.Skip()
+			r.fail(duplicateField(name))
+			continue
+		}
+		r.seen |= bit
+		switch {
+		case slot.IsField() && !c.Delete:
+			text, size, given, err := t.Fields[slot].Read(s)
+			if err != nil {
+				r.fail(valueError(err))
+			} else if given {
+				c.Values.Set(int(slot), text)
+				r.size += size
+			}
+		case slot == schema.SlotType: // find read it
+			s.Skip()
+		case slot == schema.SlotTenantID:
+			var ok bool
+			if c.TenantID, ok = r.text(s, name); ok {
+				if err := CheckTenantID(c.TenantID); err != nil {
+					r.fail(err)
+				}
+			}
+		case slot == schema.SlotID:
+			var ok bool
+			if c.ID, ok = r.text(s, name); ok {
+				if err := schema.CheckID(name, c.ID); err != nil {
+					r.fail(valueError(err))
+				}
+			}
+		case slot == schema.SlotVersion:
+			r.version(s, c)
+		case slot == schema.SlotAttributes && !c.Delete:
+			r.attributes(s, c)
+		default:
+			s.Skip()
+			r.fail(foreign(c, name))
+		}
+	}
+}
+
+// finish demands that nothing is missing, and completes a command.
+func (r *commandReader) finish(c *Command) *Error {
+	needed := tenantIDBit | idBit
+	if !c.Delete {
+		needed |= uint64(c.Type.Needed)
+	}
+	if absent := needed &^ r.seen; absent != 0 {
+		slot := schema.Slot(bits.TrailingZeros64(absent))
+		if head := absent & (tenantIDBit | idBit); head != 0 {
+			slot = schema.Slot(bits.TrailingZeros64(head))
+		}
+		return missing(c, c.Type.SlotName(slot))
+	}
+	if c.Delete {
+		c.bytes = int32(c.Type.KeyBytes(c.TenantID, c.ID))
+		return nil
+	}
+	r.size += c.Type.HeadBytes(c.TenantID, c.ID)
+	r.size += c.Type.ApplyDefaults(&c.Values)
+	return c.setBytes(r.size)
+}
+
+// text reads a string.
+func (r *commandReader) text(s *rawjson.Scanner, name string) (text string, ok bool) {
+	if s.Peek() != '"' {
+		r.wrongType(s, name, "a string")
+		return "", false
+	}
+	text = s.String()
+	if s.NotText() {
+		r.fail(invalid(name, quote(text)+" is not valid Unicode (half of a surrogate pair, or broken UTF-8)"))
+		return text, false
+	}
+	return text, true
+}
+
+// version reads an integer, or one in a string. null is the same as no version.
+func (r *commandReader) version(s *rawjson.Scanner, c *Command) {
+	var text string
+	switch first := s.Peek(); {
+	case first == 'n':
+		s.Null()
+		return
+	case first == '"':
+		var ok bool
+		if text, ok = r.text(s, schema.VersionName); !ok {
+			return
+		}
+		if !isDigits(text) {
+			r.fail(invalid(schema.VersionName, quote(text)+versionRange))
+			return
+		}
+	case isNumber(first):
 		text = s.Number()
 	default:
-		r.wrongType(s, f, "an integer, or one in a string")
-		return 0
+		r.wrongType(s, schema.VersionName, "an integer, or one in a string")
+		return
 	}
-	n, _ := parseNumber(text)
-	v, ok := n.int64()
+	n, _ := decimal.Parse(text)
+	v, ok := n.Int64()
 	if !ok {
-		r.fail(invalid(f.String(), quote(text)+versionRange))
+		r.fail(invalid(schema.VersionName, quote(text)+versionRange))
+		return
 	}
-	return v
+	c.Version = v
+	r.size += len(schema.VersionName) + n.Bytes()
 }
 
 func isDigits(text string) bool {
 	return text != "" && strings.Trim(text, "0123456789") == ""
 }
 
-// object reads a field that is an object, as text. Validate looks into it. null is the same as no object.
-func (r *commandReader) object(s *rawjson.Scanner, f field) string {
+// attributes reads an object, as text. null is the same as no object.
+func (r *commandReader) attributes(s *rawjson.Scanner, c *Command) {
 	switch s.Peek() {
 	case 'n':
 		s.Null()
-		return ""
+		return
 	case '{':
-		text := s.Skip()
-		s.NotText()
-		return text
+	default:
+		r.wrongType(s, schema.AttributesName, "an object")
+		return
 	}
-	r.wrongType(s, f, "an object")
-	return ""
+	text, size, err := schema.ReadAttributes(s)
+	if err != nil {
+		r.fail(valueError(err))
+		return
+	}
+	c.Attributes = text
+	r.size += size
 }
 
-func (r *commandReader) wrongType(s *rawjson.Scanner, f field, wanted string) {
-	r.fail(invalid(f.String(), "it is "+cut(s.Skip())+", it must be "+wanted))
+func (r *commandReader) wrongType(s *rawjson.Scanner, name, wanted string) {
+	r.fail(invalid(name, "it is "+cut(s.Skip())+", it must be "+wanted))
 }
 
 // isNumber says whether a number starts with c.

@@ -18,7 +18,7 @@ import (
 // decodeOne decodes a body that carries one valid command.
 func decodeOne(t *testing.T, text string, a *Attributes) Decoded {
 	t.Helper()
-	decoded, err := Decode(nil, text, a)
+	decoded, err := Decode(types, nil, text, a)
 	if err != nil || len(decoded) != 1 || decoded[0].Err != nil {
 		t.Fatalf("%.300q decodes to %v, %v", text, decoded, err)
 	}
@@ -27,12 +27,14 @@ func decodeOne(t *testing.T, text string, a *Attributes) Decoded {
 
 func TestDecodeFields(t *testing.T) {
 	got := decodeOne(t, with(with(order, `"version":7`), `"attributes": {"a" : 1.50}`), nil).Command
-	want := Command{Kind: PutOrder, TenantID: "tenantA", OrderID: "o1", UserID: "u1", OrderAmount: "150.00", Version: 7, Attributes: `{"a" : 1.50}`, bytes: 87}
+	want := Put(orderType, "tenantA", "o1", "u1", "150.00")
+	want.Version, want.Attributes, want.bytes = 7, `{"a" : 1.50}`, 87
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	got = decodeOne(t, but(user, "Alice", `A\u006cice \ud83d\ude00`), nil).Command
-	want = Command{Kind: PutUser, TenantID: "tenantA", UserID: "u1", UserName: "Alice 😀", UserEmail: "alice@example.com", bytes: 80}
+	want = Put(userType, "tenantA", "u1", "Alice 😀", "alice@example.com")
+	want.bytes = 80
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -44,7 +46,7 @@ func TestDecodeNeighbours(t *testing.T) {
 	bad := []bool{false, true, false, true, true, true, false}
 	for _, form := range [][2]string{{"[", "]"}, {`{"commands":[`, "]}"}, {` { "commands" : [`, "]\n}\n"}} {
 		before := []Decoded{{Text: "what was there"}}
-		decoded, err := Decode(before, form[0]+strings.Join(texts, ",")+form[1], nil)
+		decoded, err := Decode(types, before, form[0]+strings.Join(texts, ",")+form[1], nil)
 		if err != nil || len(decoded) != 1+len(texts) || decoded[0].Text != "what was there" {
 			t.Fatalf("decoded %v, %v", decoded, err)
 		}
@@ -105,7 +107,7 @@ func TestDecodeWrappings(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var a Attributes
-			decoded, err := Decode(nil, test.text, &a)
+			decoded, err := Decode(types, nil, test.text, &a)
 			if err != nil || len(decoded) != len(test.want) {
 				t.Fatalf("decoded %v, %v", decoded, err)
 			}
@@ -161,13 +163,13 @@ func TestDecodeTextWithin(t *testing.T) {
 			"body":        strings.Replace(pipesRecord("?", ""), `"?"`, quoted, 1),
 		} {
 			t.Run(within.name+" in "+name, func(t *testing.T) {
-				decoded, err := Decode(nil, body, nil)
+				decoded, err := Decode(types, nil, body, nil)
 				if err == nil || len(decoded) != 0 || err.Reason != ReasonInvalidField || err.Field != name {
 					t.Fatalf("decoded %v, %v", decoded, err)
 				}
 				checkDetail(t, err)
 				// In an array it is the element's fault, and its letter is the element.
-				decoded, err = Decode(nil, "["+order+","+body+"]", nil)
+				decoded, err = Decode(types, nil, "["+order+","+body+"]", nil)
 				if err != nil || len(decoded) != 2 || decoded[0].Err != nil || decoded[1].Err == nil || decoded[1].Text != body {
 					t.Errorf("in an array it decodes to %v, %v", decoded, err)
 				}
@@ -197,7 +199,7 @@ func TestDecodeElements(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := Attributes{TenantID: test.tenantID}
-			decoded, err := Decode(nil, test.body, &a)
+			decoded, err := Decode(types, nil, test.body, &a)
 			if err != nil || len(decoded) != len(test.texts) {
 				t.Fatalf("decoded %v, %v", decoded, err)
 			}
@@ -230,7 +232,7 @@ func TestDecodeUnreadableTenant(t *testing.T) {
 		"Pipes, another":     pipesRecord(order, `"tenant_id":{"stringValue":"tenantB","dataType":"String"}`),
 		"an element":         "[" + sns(order, `,"MessageAttributes":{"tenant_id":{"Type":"Binary","Value":"dGVuYW50QQ=="}}`) + "]",
 	} {
-		if got := firstError(Decode(nil, body, nil)); got == nil || got.Reason != ReasonTenantMismatch {
+		if got := firstError(Decode(types, nil, body, nil)); got == nil || got.Reason != ReasonTenantMismatch {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -260,7 +262,7 @@ func TestDecodeNamesWhatItIs(t *testing.T) {
 		"-Infinity":               {with(user, `"attributes":{"a":-Infinity}`), "-Infinity, which is not a number in JSON"},
 		"version NaN":             {with(user, `"version":NaN`), "NaN, which is not a number in JSON"},
 	} {
-		decoded, err := Decode(nil, test.body, nil)
+		decoded, err := Decode(types, nil, test.body, nil)
 		if len(decoded) != 0 || err == nil || !strings.Contains(err.Detail, test.want) {
 			t.Errorf("%s: %v, %v, wanted %q", name, decoded, err, test.want)
 		}
@@ -286,7 +288,7 @@ func TestDecodeCounts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := []Decoded{{Text: "what was there"}}
-			decoded, err := Decode(before, test.body, nil)
+			decoded, err := Decode(types, before, test.body, nil)
 			switch {
 			case len(decoded) != 1+test.want:
 				t.Errorf("%d commands, want %d", len(decoded)-1, test.want)
@@ -350,7 +352,7 @@ func TestDecodeHostile(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			began := time.Now()
-			_, _ = Decode(nil, body, nil)
+			_, _ = Decode(types, nil, body, nil)
 			took := time.Since(began)
 			runtime.ReadMemStats(&after)
 			allocated := after.TotalAlloc - before.TotalAlloc
@@ -383,7 +385,7 @@ func TestDecodeNoWrapping(t *testing.T) {
 		{"a command with Message", with(order, `"Message":"x"`), ReasonUnknownField},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if err := firstError(Decode(nil, test.text, nil)); err == nil || err.Reason != test.reason {
+			if err := firstError(Decode(types, nil, test.text, nil)); err == nil || err.Reason != test.reason {
 				t.Errorf("error is %v, wanted %s", err, test.reason)
 			}
 		})
@@ -392,7 +394,7 @@ func TestDecodeNoWrapping(t *testing.T) {
 
 func TestDecodeTenantAttribute(t *testing.T) {
 	other := but(order, "tenantA", "tenantB")
-	decoded, err := Decode(nil, "["+user+","+other+","+but(other, "o1", "")+"]", &Attributes{TenantID: "tenantA"})
+	decoded, err := Decode(types, nil, "["+user+","+other+","+but(other, "o1", "")+"]", &Attributes{TenantID: "tenantA"})
 	if err != nil || decoded[0].Err != nil || decoded[1].Err == nil || decoded[1].Err.Reason != ReasonTenantMismatch || decoded[2].Err.Reason != ReasonInvalidField {
 		t.Errorf("decoded %v, %v", decoded, err)
 	}
@@ -402,7 +404,7 @@ func TestDecodeTenantAttribute(t *testing.T) {
 	if a.TenantID != "tenantA" || a.TraceParent != "00-own" {
 		t.Errorf("attributes became %+v", a)
 	}
-	decoded, err = Decode(nil, sns(order, `,"MessageAttributes":{"tenant_id":{"Type":"String","Value":"tenantB"}}`), nil)
+	decoded, err = Decode(types, nil, sns(order, `,"MessageAttributes":{"tenant_id":{"Type":"String","Value":"tenantB"}}`), nil)
 	if got := firstError(decoded, err); got == nil || got.Reason != ReasonTenantMismatch {
 		t.Errorf("a wrapped tenant_id attribute is not held against the command: %v", got)
 	}
@@ -410,7 +412,7 @@ func TestDecodeTenantAttribute(t *testing.T) {
 
 // TestDecodeInvalidUTF8: SQS delivers none, a file of commands may.
 func TestDecodeInvalidUTF8(t *testing.T) {
-	decoded, err := Decode(nil, "["+but(user, "Alice", "\xff")+","+with(user, "\"attributes\":{\"a\":\"\xc3\"}")+","+order+"]", nil)
+	decoded, err := Decode(types, nil, "["+but(user, "Alice", "\xff")+","+with(user, "\"attributes\":{\"a\":\"\xc3\"}")+","+order+"]", nil)
 	if err != nil || decoded[0].Err == nil || decoded[1].Err == nil || decoded[2].Err != nil {
 		t.Errorf("decoded %v, %v", decoded, err)
 	}
@@ -421,7 +423,7 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 	dst := make([]Decoded, 0, 3)
 	a := Attributes{TenantID: "tenantA"}
 	if n := testing.AllocsPerRun(100, func() {
-		if decoded, err := Decode(dst, body, &a); firstError(decoded, err) != nil {
+		if decoded, err := Decode(types, dst, body, &a); firstError(decoded, err) != nil {
 			t.Fail()
 		}
 	}); n != 0 {
@@ -431,17 +433,16 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 
 // TestValidate has what Decode can't bring: commands that were made in Go.
 func TestValidate(t *testing.T) {
-	good := Command{Kind: PutOrder, TenantID: "t", OrderID: "o", UserID: "u", OrderAmount: "1"}
+	good := Put(orderType, "t", "o", "u", "1")
 	if err := good.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*Command){
-		"type":         func(c *Command) { c.Kind = 0 },
+		"type":         func(c *Command) { c.Type = nil },
 		"tenant_id":    func(c *Command) { c.TenantID = "" },
-		"order_id":     func(c *Command) { c.OrderID = "\xff" },
-		"user_id":      func(c *Command) { c.UserID = "" },
-		"order_amount": func(c *Command) { c.OrderAmount = "" },
-		"user_name":    func(c *Command) { c.UserName = "x" },
+		"order_id":     func(c *Command) { c.ID = "\xff" },
+		"user_id":      func(c *Command) { c.Values.Set(0, "") },
+		"order_amount": func(c *Command) { c.Values.Set(1, "") },
 		"version":      func(c *Command) { c.Version = -1 },
 		"attributes":   func(c *Command) { c.Attributes = `{"a":1} x` },
 	} {
@@ -451,12 +452,21 @@ func TestValidate(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	for name, c := range map[string]Command{
+		"order_amount": Put(orderType, "t", "o", "u"),
+		"user_id":      {Type: orderType, TenantID: "t", ID: "o", Delete: true, Values: good.Values},
+		"attributes":   {Type: orderType, TenantID: "t", ID: "o", Delete: true, Attributes: "{}"},
+	} {
+		if err := c.Validate(); err == nil || err.Field != name {
+			t.Errorf("without %s, or with it on a delete: %v", name, err)
+		}
+	}
 }
 
 // TestItemBytes: the size that Validate keeps is the one that is computed, and goes with changes that are validated.
 func TestItemBytes(t *testing.T) {
 	for _, b := range bodies {
-		decoded, _ := Decode(nil, b.text, nil)
+		decoded, _ := Decode(types, nil, b.text, nil)
 		for i := range decoded {
 			c := decoded[i].Command
 			if decoded[i].Err != nil {
@@ -469,55 +479,32 @@ func TestItemBytes(t *testing.T) {
 			}
 		}
 	}
-	c := Command{Kind: PutUser, TenantID: "t", UserID: "u"}
+	c := Put(userType, "t", "u", "", "")
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	before := c.ItemBytes()
-	c.UserName = "x"
+	c.Values.Set(0, "x")
 	if err := c.Validate(); err != nil || c.ItemBytes() != before+1 {
 		t.Errorf("a byte more makes %d bytes of %d", c.ItemBytes(), before)
 	}
 }
 
 func TestItemLimit(t *testing.T) {
-	c := Command{Kind: PutUser, TenantID: "t", UserID: "u"}
-	c.UserName = strings.Repeat("x", limits.DynamoDBItemBytes-c.ItemBytes())
+	c := Put(userType, "t", "u", "", "")
+	name := strings.Repeat("x", limits.DynamoDBItemBytes-c.ItemBytes())
+	c.Values.Set(0, name)
 	if err := c.Validate(); err != nil || c.ItemBytes() != 400<<10 {
 		t.Errorf("an item of exactly 400 KB is refused: %v", err)
 	}
-	c.UserName += "x"
+	c.Values.Set(0, name+"x")
 	if err := c.Validate(); err == nil || err.Reason != ReasonTooLarge || !strings.Contains(err.Detail, "409601") {
 		t.Errorf("error is %v", err)
 	}
 }
 
-func TestNumbers(t *testing.T) {
-	for text, want := range map[string]string{
-		"150.00": "150", "007.50": "7.5", "-0": "0", "0E999": "0", "0.000": "0", "1e3": "1000", "-1.5E-2": "-0.015",
-		"12345.6789e-3": "12.3456789", "1.5" + strings.Repeat("0", 40): "1.5", "1E125": "1" + strings.Repeat("0", 125),
-		"1E-130": "0." + strings.Repeat("0", 129) + "1", "100": "100", "0.1e1": "1", "120e-1": "12", "-987e-2": "-9.87",
-		"1E126": "", "9E-131": "", "": "", "-": "", "x": "", "1x": "", "1e+": "", "1.e1": "", ".1": "", "--1": "",
-	} {
-		got, ok := AppendNumber(nil, text)
-		if string(got) != want || ok != (want != "") {
-			t.Errorf("%q became %q, want %q", text, got, want)
-		}
-	}
-	// As DynamoDB Local 3.3.1 counts them, found by filling items up to the limit.
-	for text, want := range map[string]int{
-		"0": 1, "1": 2, "-1": 3, "12": 2, "123": 3, "1234": 3, "12345": 4, "-12345": 5, "0.5": 2, "0.05": 2, "0.005": 2, "1.5": 3,
-		"15.5": 3, "100": 2, "1000": 2, "10000": 2, "1E125": 2, "1E-130": 2, strings.Repeat("1", 38): 20, "123456789.123456789": 11,
-		"12.34": 3, "1.234": 4,
-	} {
-		if n, ok := parseNumber(text); !ok || n.bytes() != want {
-			t.Errorf("%s takes %d bytes, want %d", text, n.bytes(), want)
-		}
-	}
-}
-
 func TestGroupID(t *testing.T) {
-	c := Command{Kind: PutOrder, TenantID: "tenantA", OrderID: "o1", UserID: "u1"}
+	c := Put(orderType, "tenantA", "o1", "u1")
 	if got := GroupID(&c, false); got != "tenantA" {
 		t.Errorf("standard: %q", got)
 	}
@@ -525,13 +512,13 @@ func TestGroupID(t *testing.T) {
 	if got := GroupID(&c, true); got != "tenantA#28" {
 		t.Errorf("FIFO: %q", got)
 	}
-	del := Command{Kind: DeleteOrder, TenantID: "tenantA", OrderID: "o1"}
+	del := Delete(orderType, "tenantA", "o1")
 	if GroupID(&del, true) != GroupID(&c, true) {
 		t.Error("put and delete of one key are in two groups")
 	}
 	seen := map[string]bool{}
 	for i := range 1000 {
-		c.OrderID = strings.Repeat("o", i%256+1) + string(rune('a'+i/256))
+		c.ID = strings.Repeat("o", i%256+1) + string(rune('a'+i/256))
 		seen[GroupID(&c, true)] = true
 	}
 	if len(seen) != groupBuckets {
@@ -557,7 +544,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add("[" + cloudEvent(`"data":`+text("["+user+",0]")) + "," + pipesRecord(eventBridge(order), "") + "]")
 	f.Add(cloudEvent(`"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(but(user, "Alice", "\xff"))) + `"`))
 	f.Fuzz(func(t *testing.T, text string) {
-		decoded, err := Decode(nil, text, nil)
+		decoded, err := Decode(types, nil, text, nil)
 		if err != nil {
 			if err.Reason == ReasonMalformed && len(text) > 0 && (text[0] == '[') && json.Valid([]byte(text)) {
 				t.Fatalf("%q is JSON, refused with %v", text, err)
@@ -586,7 +573,7 @@ func FuzzDecode(f *testing.F) {
 		if commands == nil {
 			return
 		}
-		again, err := Decode(nil, string(packed), nil)
+		again, err := Decode(types, nil, string(packed), nil)
 		if firstError(again, err) != nil || !utf8.Valid(packed) {
 			t.Fatalf("%q was encoded as %q, which is refused: %v", text, packed, firstError(again, err))
 		}
@@ -618,13 +605,24 @@ func sameAsStandard(t *testing.T, d *Decoded) {
 	if err := decoder.Decode(&std); err != nil {
 		t.Fatalf("%q: encoding/json says %v", d.Text, err)
 	}
-	want := Command{Kind: KindOf(std.Type), TenantID: std.TenantID, UserID: std.UserID, OrderID: std.OrderID, UserName: std.UserName,
-		UserEmail: std.UserEmail, Attributes: string(std.Attributes), Version: d.Command.Version}
-	switch amount := std.OrderAmount.(type) {
+	of, remove := types.Command(std.Type)
+	want := Command{Type: of, TenantID: std.TenantID, Attributes: string(std.Attributes), Version: d.Command.Version, Delete: remove}
+	amount := ""
+	switch v := std.OrderAmount.(type) {
 	case string:
-		want.OrderAmount = amount
+		amount = v
 	case json.Number:
-		want.OrderAmount = string(amount)
+		amount = string(v)
+	}
+	if want.ID = std.UserID; of == orderType {
+		want.ID = std.OrderID
+	}
+	if !remove && of == userType {
+		want.Values.Set(0, std.UserName)
+		want.Values.Set(1, std.UserEmail)
+	} else if !remove {
+		want.Values.Set(0, std.UserID)
+		want.Values.Set(1, amount)
 	}
 	if want.Attributes == "null" {
 		want.Attributes = ""

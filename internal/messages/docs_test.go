@@ -10,6 +10,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+
+	"tributary/internal/schema"
 )
 
 var reasons = []Reason{ReasonMalformed, ReasonEmpty, ReasonNotACommand, ReasonUnknownType, ReasonUnknownField, ReasonDuplicateField, ReasonMissingField,
@@ -51,8 +53,8 @@ func TestAsyncAPI(t *testing.T) {
 	if command.Payload["$ref"] != "./command.schema.json" {
 		t.Errorf("the payload is %v", command.Payload)
 	}
-	schema := compileSchema(t)
-	kinds := map[Kind]bool{}
+	published := compileSchema(t)
+	kinds := map[string]bool{}
 	for _, example := range command.Examples {
 		body, err := json.Marshal(example.Payload)
 		if err != nil {
@@ -62,18 +64,18 @@ func TestAsyncAPI(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := schema.Validate(value); err != nil {
+		if err := published.Validate(value); err != nil {
 			t.Errorf("example %s is not valid by the schema: %v", example.Name, err)
 		}
-		decoded, bad := Decode(nil, string(body), &Attributes{TenantID: example.Headers["tenant_id"]})
+		decoded, bad := Decode(types, nil, string(body), &Attributes{TenantID: example.Headers["tenant_id"]})
 		if err := firstError(decoded, bad); err != nil {
 			t.Errorf("example %s is refused: %v", example.Name, err)
 		}
 		for _, d := range decoded {
-			kinds[d.Command.Kind] = true
+			kinds[d.Command.Name()] = true
 		}
 	}
-	if len(kinds) != len(kindNames)-1 {
+	if len(kinds) != len(types.CommandNames()) {
 		t.Errorf("the examples have only the kinds %v", kinds)
 	}
 
@@ -100,7 +102,13 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := slices.Concat(kindNames[1:], fieldNames[:])
+	names := append(types.CommandNames(), schema.TypeName, schema.TenantIDName, schema.VersionName, schema.AttributesName)
+	for _, t := range types.Types {
+		names = append(names, t.ID)
+		for _, f := range t.Fields {
+			names = append(names, f.Name)
+		}
+	}
 	for _, r := range reasons {
 		names = append(names, string(r))
 	}

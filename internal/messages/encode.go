@@ -13,21 +13,13 @@ func Append(dst []byte, c *Command) []byte {
 		dst = append(dst, name...)
 		dst = rawjson.AppendString(dst, value)
 	}
-	text(`{"type":`, c.Kind.String())
+	text(`{"type":`, c.Name())
 	text(`,"tenant_id":`, c.TenantID)
-	switch c.Kind {
-	case PutUser:
-		text(`,"user_id":`, c.UserID)
-		text(`,"user_name":`, c.UserName)
-		text(`,"user_email":`, c.UserEmail)
-	case PutOrder:
-		text(`,"order_id":`, c.OrderID)
-		text(`,"user_id":`, c.UserID)
-		text(`,"order_amount":`, c.OrderAmount)
-	case DeleteUser:
-		text(`,"user_id":`, c.UserID)
-	case DeleteOrder:
-		text(`,"order_id":`, c.OrderID)
+	dst = c.Type.AppendIDMember(dst, c.ID)
+	for position, f := range c.Type.Fields {
+		if value, ok := c.Values.Get(position); ok {
+			dst = f.AppendMember(dst, value)
+		}
 	}
 	if c.Version > 0 {
 		dst = append(dst, `,"version":`...)
@@ -65,11 +57,7 @@ func GroupID(c *Command, fifo bool) string {
 		return c.TenantID
 	}
 	const hexDigits = "0123456789abcdef"
-	entity, id := "order#", c.OrderID
-	if c.Kind == PutUser || c.Kind == DeleteUser {
-		entity, id = "user#", c.UserID
-	}
-	bucket := hash(hash(fnvOffset, entity), id) % groupBuckets
+	bucket := hash(hash(fnvOffset, c.Type.Prefix), c.ID) % groupBuckets
 	tenant := c.TenantID
 	if room := limits.SQSGroupIDBytes - len("#00"); len(tenant) > room {
 		h := hash(fnvOffset, tenant)

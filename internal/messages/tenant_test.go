@@ -24,7 +24,7 @@ func TestATenantThatIsNoTextIsAMismatch(t *testing.T) {
 		"SNS, right":              {sns(`{"Type":"String","Value":"victim"}`), Attributes{}, false},
 		"the message's own first": {sns(`{"Type":"Binary","Value":"eA=="}`), Attributes{TenantID: "victim"}, false},
 	} {
-		decoded, err := Decode(nil, test.body, &test.attributes)
+		decoded, err := Decode(types, nil, test.body, &test.attributes)
 		if err != nil || len(decoded) != 1 {
 			t.Errorf("%s: %v, %v", name, decoded, err)
 			continue

@@ -2,77 +2,75 @@ package messages
 
 import (
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"tributary/internal/aws/limits"
-	"tributary/internal/base/rawjson"
+	"tributary/internal/base/decimal"
+	"tributary/internal/schema"
 )
 
-const (
-	// MaxTenantIDBytes is the longest tenant id: it is SQS's MessageGroupId.
-	MaxTenantIDBytes = limits.SQSGroupIDBytes
-	// MaxIDBytes is the longest user or order id.
-	MaxIDBytes = 256
-	// maxNameBytes is the longest attribute name ("Supported data types and naming rules in Amazon DynamoDB": less than 64 KB).
-	maxNameBytes = 64<<10 - 1
-)
+// MaxTenantIDBytes is the longest tenant id: it is SQS's MessageGroupId.
+const MaxTenantIDBytes = limits.SQSGroupIDBytes
 
-// MaxAttributeValues is the most values in `attributes`: every member and every element at any depth. Values cost more
-// than their bytes: on the wire to DynamoDB and in every program that reads them.
-const MaxAttributeValues = 10_000
-
-// Validate returns why the command can't be written, or nil. What a decoded command was not given is not its affair:
-// Decode reports missing fields. It keeps the item's size in the command, which must not be changed afterwards.
+// Validate returns why the command can't be written, or nil. It is for commands that were made in Go: Decode has
+// validated its own. It keeps the item's size in the command, which must not be changed afterwards. Defaults are left to
+// Decode.
 func (c *Command) Validate() *Error {
-	if c.Kind < PutUser || c.Kind > DeleteOrder {
-		return &Error{ReasonUnknownType, "type", "the command has none of the types " + kindList}
+	t := c.Type
+	if t == nil {
+		return &Error{ReasonUnknownType, schema.TypeName, "the command has no type"}
 	}
 	if err := CheckTenantID(c.TenantID); err != nil {
 		return err
 	}
-	size := 0
-	if extra := c.given() &^ allowed[c.Kind]; extra != 0 {
-		return foreign(extra, c.Kind)
-	}
-	if required[c.Kind]&bit(fieldUserID) != 0 {
-		if err := CheckID("user_id", c.UserID); err != nil {
-			return err
-		}
-	}
-	if required[c.Kind]&bit(fieldOrderID) != 0 {
-		if err := CheckID("order_id", c.OrderID); err != nil {
-			return err
-		}
+	if err := schema.CheckID(t.ID, c.ID); err != nil {
+		return valueError(err)
 	}
 	if c.Version < 0 {
-		return invalid("version", strconv.FormatInt(c.Version, 10)+versionRange)
+		return invalid(schema.VersionName, strconv.FormatInt(c.Version, 10)+versionRange)
 	}
-	switch c.Kind {
-	case PutUser:
-		if err := checkText("user_name", c.UserName); err != nil {
-			return err
+	given := c.Values.Given()
+	if c.Delete {
+		switch {
+		case given != 0:
+			return foreign(c, t.Fields[bits.TrailingZeros32(given)].Name)
+		case c.Attributes != "":
+			return foreign(c, schema.AttributesName)
 		}
-		if err := checkText("user_email", c.UserEmail); err != nil {
-			return err
+		c.bytes = int32(t.KeyBytes(c.TenantID, c.ID))
+		return nil
+	}
+	size := t.HeadBytes(c.TenantID, c.ID) + versionBytes(c.Version)
+	for position, f := range t.Fields {
+		text, ok := c.Values.Get(position)
+		if !ok {
+			if f.Needed() {
+				return missing(c, f.Name)
+			}
+			continue
 		}
-	case PutOrder:
-		n, err := checkNumber("order_amount", c.OrderAmount)
+		n, err := f.Check(text)
 		if err != nil {
-			return err
+			return valueError(err)
 		}
 		size += n
 	}
 	if c.Attributes != "" {
-		n, err := checkAttributes(c.Attributes)
+		n, err := schema.CheckAttributes(c.Attributes)
 		if err != nil {
-			return err
+			return valueError(err)
 		}
 		size += n
 	}
-	if size += c.fixedBytes(); size > limits.DynamoDBItemBytes {
+	return c.setBytes(size)
+}
+
+// setBytes keeps the size of the command's item, if DynamoDB takes an item of this size.
+func (c *Command) setBytes(size int) *Error {
+	if size > limits.DynamoDBItemBytes {
 		return &Error{ReasonTooLarge, "", fmt.Sprintf("the item takes %d bytes, DynamoDB keeps at most %d", size, limits.DynamoDBItemBytes)}
 	}
 	c.bytes = int32(size) // at most DynamoDBItemBytes
@@ -81,47 +79,45 @@ func (c *Command) Validate() *Error {
 
 // ItemBytes returns the size of the item that a valid command writes, as DynamoDB counts it ("DynamoDB item sizes and
 // formats"): every attribute's name and value, strings by their bytes of UTF-8. For a delete it is the size of the key.
-// Validate has computed it: only for a command that was not validated is it computed here.
+// Decode and Validate have computed it: only for a command that was not validated is it computed here.
 func (c *Command) ItemBytes() int {
 	if c.bytes > 0 {
 		return int(c.bytes)
 	}
-	size := c.fixedBytes()
-	if c.Kind == PutOrder {
-		n, _ := checkNumber("", c.OrderAmount)
-		size += n
+	t := c.Type
+	if c.Delete {
+		return t.KeyBytes(c.TenantID, c.ID)
+	}
+	size := t.HeadBytes(c.TenantID, c.ID) + versionBytes(c.Version)
+	for position, f := range t.Fields {
+		if text, ok := c.Values.Get(position); ok {
+			size += f.Bytes(text)
+		}
 	}
 	if c.Attributes != "" {
-		n, _ := checkAttributes(c.Attributes)
+		n, _ := schema.CheckAttributes(c.Attributes)
 		size += n
 	}
 	return size
 }
 
-// fixedBytes is ItemBytes without the values of order_amount and attributes.
-func (c *Command) fixedBytes() int {
-	const keys = len("PK") + len("tenant#") + len("SK")
-	size := keys + len(c.TenantID)
-	switch c.Kind {
-	case PutUser:
-		size += len("user#") + len(c.UserID) + len("user_id") + len(c.UserID) +
-			len("user_name") + len(c.UserName) + len("user_email") + len(c.UserEmail)
-	case PutOrder:
-		size += len("order#") + len(c.OrderID) + len("order_id") + len(c.OrderID) + len("user_id") + len(c.UserID) + len("order_amount")
-	case DeleteUser:
-		return size + len("user#") + len(c.UserID)
-	case DeleteOrder:
-		return size + len("order#") + len(c.OrderID)
+// versionBytes returns what a version takes in an item.
+func versionBytes(version int64) int {
+	if version == 0 {
+		return 0
 	}
-	if c.Version > 0 {
-		var buf [20]byte
-		n, _ := parseNumber(string(strconv.AppendInt(buf[:0], c.Version, 10)))
-		size += len("version") + n.bytes()
+	var buf [20]byte
+	n, _ := decimal.Parse(string(strconv.AppendInt(buf[:0], version, 10)))
+	return len(schema.VersionName) + n.Bytes()
+}
+
+// ParseVersion reads a version: an integer from 1 to 2^63-1, however it is written (7, 7.0 or 7e0).
+func ParseVersion(text string) (version int64, ok bool) {
+	n, ok := decimal.Parse(text)
+	if !ok {
+		return 0, false
 	}
-	if c.Attributes != "" {
-		size += len("attributes")
-	}
-	return size
+	return n.Int64()
 }
 
 // CheckTenantID returns why id is no tenant id, or nil: 1 to 128 of A-Z a-z 0-9 . _ : @ = + -, not "." or "..", and not
@@ -154,172 +150,30 @@ var tenantByte = func() (t [256]bool) {
 	return t
 }()
 
-// CheckID returns why id is no user or order id, or nil: 1 to 256 bytes of UTF-8 without control characters and
-// without '#', which separates the parts of a key.
-func CheckID(field, id string) *Error {
-	if id == "" {
-		return invalid(field, "it is empty")
-	}
-	if len(id) > MaxIDBytes {
-		return tooLong(field, id, MaxIDBytes)
-	}
-	ascii := true
-	for i := range len(id) {
-		switch c := id[i]; {
-		case c == '#':
-			return invalid(field, quote(id)+" has '#', which separates the parts of a key")
-		case c < ' ' || c == 0x7f:
-			return invalid(field, quote(id)+" has a control character")
-		case c >= utf8.RuneSelf:
-			ascii = false
-		}
-	}
-	if ascii {
-		return nil
-	}
-	if strings.ContainsFunc(id, unicode.IsControl) {
-		return invalid(field, quote(id)+" has a control character")
-	}
-	return checkText(field, id)
-}
-
-func checkText(field, text string) *Error {
-	if !utf8.ValidString(text) {
-		return invalid(field, quote(text)+" is not valid Unicode")
-	}
-	return nil
-}
-
-// checkAttributes returns the bytes that the value of `attributes` takes in an item.
-func checkAttributes(text string) (int, *Error) {
-	w := attributesWalk{scan: rawjson.New(text)}
-	if w.scan.Peek() != '{' {
-		return 0, invalid("attributes", cut(text)+" is not an object")
-	}
-	size := w.value(1)
-	if w.err != nil {
-		return 0, w.err
-	}
-	if err := w.scan.End(); err != nil {
-		return 0, invalid("attributes", "it is not JSON: "+err.Error())
-	}
-	if w.scan.NotText() {
-		return 0, invalid("attributes", "it has a string that is not valid Unicode (half of a surrogate pair, or broken UTF-8)")
-	}
-	return size, nil
-}
-
-// attributesWalk goes through the value of `attributes` once, up to the first error: it checks it and counts its bytes.
-type attributesWalk struct {
-	scan   rawjson.Scanner
-	values int
-	err    *Error
-}
-
-// fail keeps an error, after which the walk ends.
-func (w *attributesWalk) fail(err *Error) { w.err = err }
-
-// value returns the bytes of a value at a level of nesting. A list or map takes 3 bytes and 1 for each element, beside
-// the elements and their names.
-func (w *attributesWalk) value(level int) int {
-	const field = "attributes"
-	s := &w.scan
-	switch s.Peek() {
-	case '{':
-		w.nested(level)
-		size := 3
-		var names nameSet
-		for s.Open('{'); w.err == nil && s.More('}'); {
-			name := s.Name()
-			w.count()
-			switch {
-			case s.Err() != nil: // the walk's end
-			case name == "":
-				w.fail(invalid(field, "it has an empty name, DynamoDB wants at least one character"))
-			case len(name) > maxNameBytes:
-				w.fail(tooLong(field, name, maxNameBytes))
-			case !names.add(name):
-				w.fail(&Error{ReasonDuplicateField, field, quote(name) + " is there twice"})
-			default:
-				size += 1 + len(name) + w.value(level+1)
-			}
-		}
-		return size
-	case '[':
-		w.nested(level)
-		size := 3
-		for s.Open('['); w.err == nil && s.More(']'); {
-			w.count()
-			size += 1 + w.value(level+1)
-		}
-		return size
-	case '"':
-		return len(s.String())
-	case 't', 'f', 'n':
-		s.Skip()
-		return 1
-	}
-	text := s.Number()
-	if s.Err() != nil {
-		return 0
-	}
-	size, err := checkNumber(field, text)
-	if err != nil {
-		w.fail(err)
-	}
-	return size
-}
-
-// count counts one value.
-func (w *attributesWalk) count() {
-	if w.values++; w.values > MaxAttributeValues {
-		w.fail(&Error{ReasonTooLarge, "attributes", fmt.Sprintf("it has more than %d values", MaxAttributeValues)})
-	}
-}
-
-func (w *attributesWalk) nested(level int) {
-	if level > maxAttributeLevels {
-		w.fail(&Error{ReasonTooLarge, "attributes", fmt.Sprintf("it is nested more than %d levels deep", maxAttributeLevels)})
-	}
-}
-
-// maxAttributeLevels is how many lists and maps may stand in each other, `attributes` itself included. The item is the
-// first of DynamoDB's levels.
-const maxAttributeLevels = limits.DynamoDBNesting - 1
-
-// nameSet notices names that come twice. Few names, as they usually are, cost no allocation.
-type nameSet struct {
-	few  [16]string
-	n    int
-	many map[string]struct{}
-}
-
-// add reports whether name is new.
-func (s *nameSet) add(name string) bool {
-	if s.many == nil {
-		for _, known := range s.few[:s.n] {
-			if known == name {
-				return false
-			}
-		}
-		if s.n < len(s.few) {
-			s.few[s.n] = name
-			s.n++
-			return true
-		}
-		s.many = make(map[string]struct{}, 2*s.n)
-		for _, known := range s.few {
-			s.many[known] = struct{}{}
-		}
-	}
-	before := len(s.many)
-	s.many[name] = struct{}{}
-	return len(s.many) > before
-}
-
 const versionRange = ", it must be an integer from 1 to 9223372036854775807"
 
 func invalid(field, detail string) *Error { return &Error{ReasonInvalidField, field, detail} }
+
+// valueError is the error for a value that its field can't have.
+func valueError(err *schema.ValueError) *Error {
+	reason := ReasonInvalidField
+	switch err.Cause {
+	case schema.TooLarge:
+		reason = ReasonTooLarge
+	case schema.Duplicate:
+		reason = ReasonDuplicateField
+	}
+	return &Error{reason, err.Field, err.Detail}
+}
+
+// foreign is the error for a member that commands of this name don't have.
+func foreign(c *Command, name string) *Error {
+	return &Error{ReasonUnknownField, name, "a " + c.Name() + " has no field " + name}
+}
+
+func missing(c *Command, name string) *Error {
+	return &Error{ReasonMissingField, name, "the field is missing, a " + c.Name() + " must have it"}
+}
 
 func duplicateField(name string) *Error {
 	return &Error{ReasonDuplicateField, name, "the field is there twice"}

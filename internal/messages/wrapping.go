@@ -130,11 +130,11 @@ func checkBody(member, text string) *Error {
 // readWrapping reads the members of an object, and its commands if it is {"commands":[…]}.
 func (d *decoder) readWrapping(text string, wrappings int, packable bool) (w wrapping, err *Error) {
 	s := rawjson.New(text)
-	var seen nameSet
+	var seen rawjson.NameSet
 	at, typed := len(d.dst), false
 	for s.Open('{'); !d.tooMany && s.More('}'); {
 		name := s.Name()
-		if !seen.add(name) && w.duplicate == "" {
+		if !seen.Add(name) && w.duplicate == "" {
 			w.duplicate = cut(name)
 		}
 		isText := s.Peek() == '"'

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"tributary/internal/messages"
+	"tributary/internal/schema"
 	"tributary/internal/table"
 )
 
@@ -49,7 +49,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, o *operation, in in
 	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
 	defer cancel()
 	reader := current.reader
-	found, err := reader.get(ctx, table.Key{TenantID: reader.tenant, Entity: o.entity.kind, ID: id}, in.consistent)
+	found, err := reader.get(ctx, table.Key{TenantID: reader.tenant, Type: o.entity.kind, ID: id}, in.consistent)
 	if err != nil {
 		return err
 	}
@@ -72,14 +72,14 @@ func writeJSON(w http.ResponseWriter, text []byte) {
 
 // pathID returns the entity's id in the path, and refuses an invalid one.
 func pathID(r *http.Request, e *entity) (string, error) {
-	name := e.kind.IDName()
+	name := e.kind.ID
 	id := r.PathValue(name)
 	return id, checkID("path."+name, name, id)
 }
 
 // checkID refuses an invalid id.
 func checkID(where, name, id string) error {
-	if invalid := messages.CheckID(name, id); invalid != nil {
+	if invalid := schema.CheckID(name, id); invalid != nil {
 		return badParameter(where, id, invalid.Detail)
 	}
 	return nil

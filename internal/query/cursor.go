@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 
 	"tributary/internal/aws/limits"
-	"tributary/internal/table"
+	"tributary/internal/schema"
 )
 
 // A cursor is base64url of
@@ -38,7 +38,7 @@ func (q *listQuery) fingerprint(tenant string) fingerprint {
 	h := sha256.New()
 	// Lengths keep one value's end from passing as the next one's begin.
 	for _, part := range []string{
-		tenant, q.entity.String(), strconv.FormatBool(q.userID != ""), q.userID, strconv.FormatBool(q.descending),
+		tenant, q.entity.Name, strconv.FormatBool(q.userID != ""), q.userID, strconv.FormatBool(q.descending),
 		q.ids.since, q.ids.until,
 	} {
 		var n [8]byte
@@ -58,7 +58,7 @@ func encodeCursor(f fingerprint, position string) string {
 }
 
 // decodeCursor returns the position in a cursor that encodeCursor made with the same fingerprint, or errCursor.
-func decodeCursor(f fingerprint, entity table.Entity, text string) (position string, _ error) {
+func decodeCursor(f fingerprint, entity *schema.Type, text string) (position string, _ error) {
 	if len(text) > base64.RawURLEncoding.EncodedLen(cursorHead+maxPosition) {
 		return "", errCursor
 	}
@@ -67,7 +67,7 @@ func decodeCursor(f fingerprint, entity table.Entity, text string) (position str
 		return "", errCursor
 	}
 	position = string(b[cursorHead:])
-	if len(entity.Prefix())+len(position) > maxPosition || !utf8.ValidString(position) {
+	if len(entity.Prefix)+len(position) > maxPosition || !utf8.ValidString(position) {
 		return "", errCursor
 	}
 	return position, nil

@@ -3,6 +3,7 @@ package query
 import (
 	"strings"
 
+	"tributary/internal/schema"
 	"tributary/internal/table"
 )
 
@@ -10,10 +11,10 @@ import (
 
 // entity describes how the API serves one kind of item.
 type entity struct {
-	kind    table.Entity
+	kind    *schema.Type
 	plural  string     // in paths
 	example string     // of an id
-	fields  []property // its own, as table.Entity.Fields has them
+	fields  []property // its own
 	parents []parent   // what it refers to: each has a list of those that refer to it
 }
 
@@ -24,7 +25,7 @@ type property struct{ name, doc string }
 type parent struct{ of *entity }
 
 var users = entity{
-	kind: table.UserEntity, plural: "users", example: "u1",
+	kind: schema.Builtin().Type("user"), plural: "users", example: "u1",
 	fields: []property{
 		{table.UserNameAttribute, "The user's name, as sent."},
 		{table.UserEmailAttribute, "The user's address, as sent."},
@@ -32,7 +33,7 @@ var users = entity{
 }
 
 var orders = entity{
-	kind: table.OrderEntity, plural: "orders", example: "o1",
+	kind: schema.Builtin().Type("order"), plural: "orders", example: "o1",
 	fields: []property{
 		{table.UserIDAttribute, "The user whose order it is."},
 		{table.AmountAttribute, "A decimal number of up to 38 digits, as text so that none is lost; without exponent and superfluous zeros."},
@@ -42,9 +43,9 @@ var orders = entity{
 
 var entities = []*entity{&users, &orders}
 
-func (e *entity) name() string { return e.kind.String() }
+func (e *entity) name() string { return e.kind.Name }
 
-func (e *entity) schema() string { return capital(e.name()) }
+func (e *entity) schemaName() string { return capital(e.name()) }
 
 // operation is one route with data.
 type operation struct {
@@ -62,7 +63,7 @@ func operations(entities []*entity) (all []operation) {
 		name := e.name()
 		collection := tenantPath + "/" + e.plural
 		all = append(all, operation{
-			id: "get-" + name, path: collection + "/{" + e.kind.IDName() + "}", entity: e,
+			id: "get-" + name, path: collection + "/{" + e.kind.ID + "}", entity: e,
 			summary: "One " + name,
 			doc:     "Answers 404 where there is no such " + name + ", also where it was deleted.",
 		}, operation{
@@ -73,7 +74,7 @@ func operations(entities []*entity) (all []operation) {
 		for _, p := range e.parents {
 			owner := p.of.name()
 			all = append(all, operation{
-				id: "list-" + owner + "-" + e.plural, path: tenantPath + "/" + p.of.plural + "/{" + p.of.kind.IDName() + "}/" + e.plural, entity: e, list: true, parent: p.of,
+				id: "list-" + owner + "-" + e.plural, path: tenantPath + "/" + p.of.plural + "/{" + p.of.kind.ID + "}/" + e.plural, entity: e, list: true, parent: p.of,
 				summary: "One " + owner + "'s " + e.plural + ", by id",
 				doc: "Read through an index: " + article(name) + " that was written just now may be missing for a moment, and consistent=true is refused. " +
 					capital(article(owner)) + " without " + e.plural + " and " + article(owner) + " that does not exist look the same: an empty list.",

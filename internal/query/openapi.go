@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 )
 
 const apiDescription = `Reads what Tributary has written to its table: users and orders, each tenant's own. Nothing can be changed here.
@@ -82,9 +83,9 @@ func describe(entities []*entity) dict {
 	}
 	var tags []dict
 	for _, e := range entities {
-		schemas[e.schema()] = e.describe()
-		schemas[e.schema()+"Page"] = record(dict{
-			"items":       dict{"type": "array", "items": ref(e.schema()), "description": "The " + e.plural + " of this page."},
+		schemas[e.schemaName()] = e.describe()
+		schemas[e.schemaName()+"Page"] = record(dict{
+			"items":       dict{"type": "array", "items": ref(e.schemaName()), "description": "The " + e.plural + " of this page."},
 			"next_cursor": text("Where to go on. Absent at the end."),
 		}, "items")
 		tags = append(tags, dict{"name": e.plural})
@@ -110,7 +111,7 @@ func describe(entities []*entity) dict {
 
 // describe returns the schema of the entity's items.
 func (e *entity) describe() dict {
-	name, id := e.name(), e.kind.IDName()
+	name, id := e.name(), e.kind.ID
 	properties := dict{
 		"tenant_id": text("The tenant whose " + name + " it is."),
 		id:          text("The " + name + "'s id, unique within the tenant."),
@@ -153,20 +154,20 @@ func (o *operation) describe() dict {
 		"patternDescription": "1 to 128 of A-Z a-z 0-9 . _ : @ = + -, not starting with _, and not . or ..",
 	})}
 	if named := o.named(); named != nil {
-		parameters = append(parameters, pathParameter(named.kind.IDName(), "The "+named.name()+", 1 to 256 bytes of UTF-8, percent-encoded (a slash is %2F).", dict{
-			"maxLength": messages.MaxIDBytes, "examples": []string{named.example},
+		parameters = append(parameters, pathParameter(named.kind.ID, "The "+named.name()+", 1 to 256 bytes of UTF-8, percent-encoded (a slash is %2F).", dict{
+			"maxLength": schema.MaxIDBytes, "examples": []string{named.example},
 			"pattern": `^[^#\x00-\x1f\x7f-\x9f]+$`, "patternDescription": "text without # and control characters",
 		}))
 	}
 	for _, p := range o.params() {
 		parameters = append(parameters, dict{"name": p.name, "in": "query", "explode": false, "description": p.doc, "schema": described(p.schema, p.doc)})
 	}
-	ok := dict{"description": "OK", "content": dict{jsonType: dict{"schema": ref(o.entity.schema())}}, "headers": dict{}}
+	ok := dict{"description": "OK", "content": dict{jsonType: dict{"schema": ref(o.entity.schemaName())}}, "headers": dict{}}
 	if o.list {
 		ok = dict{
 			"description": "A page; or, with Accept: application/x-ndjson, the whole list, one item a line.",
 			"content": dict{
-				jsonType:   dict{"schema": ref(o.entity.schema() + "Page")},
+				jsonType:   dict{"schema": ref(o.entity.schemaName() + "Page")},
 				ndjsonType: dict{"schema": text("One item a line. Where the export had to stop before the end, the last line is an ExportEnd.")},
 			},
 			"headers": dict{"Link": dict{"schema": text(`The next page, where there is one: <…>; rel="next".`)}},

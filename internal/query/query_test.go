@@ -16,10 +16,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tributary/internal/messages"
 	"tributary/internal/query"
 	"tributary/internal/query/auth"
 	"tributary/internal/table"
+	"tributary/test/support/commands"
 )
 
 func defaults() query.Config {
@@ -87,15 +87,19 @@ func get(t testing.TB, url string, headers ...string) answer {
 }
 
 func user(tenant, id string) table.Attributes {
-	return table.Item(&messages.Command{Kind: messages.PutUser, TenantID: tenant, UserID: id, UserName: "name of " + id, UserEmail: id + "@example.com"})
+	c := commands.PutUser(tenant, id, "name of "+id, id+"@example.com")
+	return table.Item(&c)
 }
 
 func order(tenant, id, userID string) table.Attributes {
-	return table.Item(&messages.Command{Kind: messages.PutOrder, TenantID: tenant, OrderID: id, UserID: userID, OrderAmount: "150.00", Version: 7, Attributes: `{"b":1.50,"a":[true]}`})
+	c := commands.Version(commands.PutOrder(tenant, id, userID, "150.00"), 7)
+	c.Attributes = `{"b":1.50,"a":[true]}`
+	return table.Item(&c)
 }
 
 func tombstone(tenant, id string) table.Attributes {
-	return table.Tombstone(&messages.Command{Kind: messages.DeleteOrder, TenantID: tenant, OrderID: id, Version: 8}, time.Unix(2e9, 0))
+	c := commands.Version(commands.DeleteOrder(tenant, id), 8)
+	return table.Tombstone(&c, time.Unix(2e9, 0))
 }
 
 type shownOrder struct {

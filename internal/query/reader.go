@@ -21,6 +21,7 @@ import (
 
 	"tributary/internal/base/rawjson"
 	"tributary/internal/query/auth"
+	"tributary/internal/schema"
 	"tributary/internal/table"
 )
 
@@ -59,7 +60,7 @@ type reader struct {
 
 // reader makes a reader. The caller ends the lease.
 func (t *tables) reader(tenant auth.Tenant, l *lease, b *buckets) *reader {
-	r := &reader{tables: t, tenant: tenant.ID(), lease: l, buckets: b, item: table.Stored{}}
+	r := &reader{tables: t, tenant: tenant.ID(), lease: l, buckets: b, item: table.NewStored(schema.Builtin())}
 	if t.credentials != nil {
 		r.options = append(r.options, t.credentials.option(tenant))
 	}
@@ -142,14 +143,14 @@ func (r *reader) get(ctx context.Context, key table.Key, consistent bool) (found
 		ConsistentRead:         aws.Bool(consistent),
 		ReturnConsumedCapacity: types.ReturnConsumedCapacityTotal,
 	}, r.textInto(&text)...); err != nil {
-		return false, fmt.Errorf("get %s: %w", key.Entity, err)
+		return false, fmt.Errorf("get %s: %w", key.Type.Name, err)
 	}
 	s := rawjson.New(text)
 	for s.Open('{'); s.More('}'); {
 		switch s.Name() {
 		case "Item":
 			r.item.Read(&s)
-			found = len(r.item) > 0 && !r.item.IsTombstone()
+			found = !r.item.IsEmpty() && !r.item.IsTombstone()
 		case "ConsumedCapacity":
 			r.charge(&s)
 		default:
@@ -157,7 +158,7 @@ func (r *reader) get(ctx context.Context, key table.Key, consistent bool) (found
 		}
 	}
 	if err := s.End(); err != nil {
-		return false, fmt.Errorf("get %s: decode answer: %w", key.Entity, err)
+		return false, fmt.Errorf("get %s: decode answer: %w", key.Type.Name, err)
 	}
 	return found, nil
 }
@@ -177,7 +178,7 @@ func (r *reader) charge(s *rawjson.Scanner) {
 
 // listQuery selects the items of a tenant to list.
 type listQuery struct {
-	entity     table.Entity
+	entity     *schema.Type
 	userID     string // with OrderEntity: only this user's orders, through the index
 	descending bool
 	consistent bool
@@ -200,7 +201,7 @@ func (r *reader) read(ctx context.Context, q *listQuery, limit int, show func(id
 	if q.started && q.ids.set() && (!q.descending && q.after >= q.ids.until || q.descending && q.after <= q.ids.since) {
 		return batch{}, nil // nothing can follow, and DynamoDB refuses to start at the range's end
 	}
-	prefix := q.entity.Prefix()
+	prefix := q.entity.Prefix
 	in := &dynamodb.QueryInput{
 		TableName:              &r.tables.name,
 		KeyConditionExpression: aws.String("PK = :pk AND begins_with(SK, :prefix)"),
@@ -238,20 +239,20 @@ func (r *reader) read(ctx context.Context, q *listQuery, limit int, show func(id
 	defer func() { r.lease.keep(int64(cap(r.out))) }()
 	var text string
 	if _, err := r.tables.client.Query(ctx, in, r.textInto(&text)...); err != nil {
-		return batch{}, fmt.Errorf("query %ss: %w", q.entity, err)
+		return batch{}, fmt.Errorf("query %s: %w", q.entity.Plural, err)
 	}
 	b, err := r.scan(text, q, limit, show)
 	if err != nil {
-		return batch{}, fmt.Errorf("query %ss: %w", q.entity, err)
+		return batch{}, fmt.Errorf("query %s: %w", q.entity.Plural, err)
 	}
 	return b, nil
 }
 
 // scan reads the answer to a Query.
 func (r *reader) scan(text string, q *listQuery, limit int, show func(id string)) (b batch, _ error) {
-	prefix := q.entity.Prefix()
+	prefix := q.entity.Prefix
 	items, odd := 0, false
-	last := table.Stored{}
+	last := table.NewStored(schema.Builtin())
 	s := rawjson.New(text)
 	for s.Open('{'); s.More('}'); {
 		switch s.Name() {
@@ -279,7 +280,7 @@ func (r *reader) scan(text string, q *listQuery, limit int, show func(id string)
 	if err := s.End(); err != nil {
 		return batch{}, fmt.Errorf("decode answer: %w", err)
 	}
-	if len(last) > 0 {
+	if !last.IsEmpty() {
 		b.more, b.full = true, items < limit
 		var ok bool
 		b.after, ok = strings.CutPrefix(last.SortKey(), prefix)

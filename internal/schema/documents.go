@@ -88,7 +88,7 @@ func (t *Type) openAPI() map[string]any {
 		TenantIDName: map[string]any{"type": "string", "description": "The tenant whose " + name + " it is."},
 		t.ID:         map[string]any{"type": "string", "description": "The " + name + "'s id, unique within the tenant."},
 		VersionName: map[string]any{"type": "integer", "format": "int64", "minimum": 1,
-			"description": "The version that the upstream gave, where it gave one."},
+			"description": "The version that the upstream gave, where it gave one. Readers that make doubles of numbers round those beyond 2^53."},
 		AttributesName: map[string]any{"type": "object", "additionalProperties": true, "description": "The upstream's own fields, as sent."},
 	}
 	required := []string{TenantIDName, t.ID}

@@ -39,6 +39,12 @@ func (t *Type) AppendID(dst []byte, id string) []byte {
 	return append(dst, '}')
 }
 
+// AppendIDMember appends the id as a member of a command: `,"order_id":"o1"`.
+func (t *Type) AppendIDMember(dst []byte, id string) []byte {
+	dst = append(dst, t.idFragment[:len(`,"":`)+len(t.ID)]...)
+	return rawjson.AppendString(dst, id)
+}
+
 // AppendValues appends the values that there are as members of an item in DynamoDB's JSON, each with a comma before it.
 func (t *Type) AppendValues(dst []byte, v *Values) []byte {
 	for position, f := range t.Fields {

@@ -129,10 +129,14 @@ func (f *Field) jsonSchema() string {
 		f.typed(&m, "boolean")
 		f.enumSchema(&m)
 	case Object:
-		f.referTo(&m, "#/$defs/attributes")
+		m.add("$ref", `"#/$defs/attributes"`) // which takes null
+		if f.Needed() {
+			m.add("type", `"object"`)
+		}
 	case Array:
 		f.typed(&m, "array")
 		m.add("items", `{ "$ref": "#/$defs/value" }`)
+		m.add("maxItems", strconv.Itoa(MaxDocumentValues))
 	}
 	if f.HasDefault {
 		m.add("default", f.literal(f.Default))
@@ -265,7 +269,7 @@ const schemaHead = `{
   "$schema": "https://json-schema.org/draft/2020-12/schema",
   "$id": "urn:tributary:command",
   "title": "Body of a Tributary message",
-  "description": "One command, an array of commands, or {\"commands\":[…]}. Beyond what a schema can say: no field may come twice; ids are limited in bytes of UTF-8; numbers have at most 38 significant digits (zeros at either end don't count); a number in a string has the limits of one without; ` + "`attributes`, objects and arrays nest at most 31 levels" + `, itself included; an item takes at most 400 KB; strings are valid Unicode; all commands of a message are of the tenant that its attribute tenant_id names.",
+  "description": "One command, an array of commands, or {\"commands\":[…]}. A message may wrap a body, or an element of an array, as README.md tells; the schema is of what is in the wrapping. Beyond what a schema can say: no field may come twice; ids are limited in bytes of UTF-8; numbers have at most 38 significant digits (zeros at either end don't count); a number in a string has the limits of one without; ` + "`attributes`, objects and arrays nest at most 31 levels" + `, itself included, and have at most 10000 values in all; an item takes at most 400 KB; strings are valid Unicode; all commands of a message are of the tenant that its attribute tenant_id names.",
   "oneOf": [
     { "$ref": "#/$defs/command" },
     { "$ref": "#/$defs/commands" },
@@ -281,7 +285,8 @@ const schemaHead = `{
     "commands": {
       "type": "array",
       "items": { "$ref": "#/$defs/command" },
-      "minItems": 1
+      "minItems": 1,
+      "maxItems": 20000
     },
 `
 
@@ -322,14 +327,17 @@ const schemaEnd = `    "number": {
       "maximum": 9.9999999999999999999999999999999999999e125
     },
     "version": {
-      "description": "Of two versioned commands for one key the one with the higher version wins, in whatever order they come. A key is written either always with versions or never.",
-      "type": "integer",
-      "minimum": 1,
-      "maximum": 9223372036854775807
+      "description": "Of two versioned commands for one key the one with the higher version wins, in whatever order they come. A key is written either always with versions or never. In a string it is digits alone, from 1 to 9223372036854775807. null is the same as no version.",
+      "anyOf": [
+        { "type": "integer", "minimum": 1, "maximum": 9223372036854775807 },
+        { "type": "string", "pattern": "^0*[1-9][0-9]{0,18}$" },
+        { "type": "null" }
+      ]
     },
     "attributes": {
-      "description": "The upstream system's own fields, kept as sent.",
-      "type": "object",
+      "description": "The upstream system's own fields, kept as sent. At most 10000 values, counting every member and element at any depth. null is the same as no attributes.",
+      "type": ["object", "null"],
+      "maxProperties": 10000,
       "propertyNames": { "minLength": 1 },
       "additionalProperties": { "$ref": "#/$defs/value" }
     },
@@ -337,7 +345,7 @@ const schemaEnd = `    "number": {
       "anyOf": [
         { "type": ["string", "boolean", "null"] },
         { "$ref": "#/$defs/number" },
-        { "type": "array", "items": { "$ref": "#/$defs/value" } },
+        { "type": "array", "items": { "$ref": "#/$defs/value" }, "maxItems": 10000 },
         { "$ref": "#/$defs/attributes" }
       ]
     }

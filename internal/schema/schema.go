@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -74,10 +75,14 @@ type Field struct {
 	minimum, maximum decimal.Number
 	enumNumbers      []decimal.Number // of Enum, for Number and Integer
 	defaultBytes     int
+	storedDefault    string
 }
 
 // Needed says whether a put without the field is refused: it is required, and has no default.
 func (f *Field) Needed() bool { return f.Required && !f.HasDefault }
+
+// StoredDefault returns the default as an item has it, as DynamoDB's JSON: {"S":"new"}. It is empty where there is none.
+func (f *Field) StoredDefault() string { return f.storedDefault }
 
 // Type is a type of entity. It is not changed once Read returned it.
 type Type struct {
@@ -123,7 +128,9 @@ type Set struct {
 	// Fingerprint is equal for declarations that mean the same, whatever their formatting, order and descriptions.
 	Fingerprint string
 
-	names nameTable // of types
+	names       nameTable // of types
+	fields      map[string]struct{}
+	commandList string
 }
 
 //go:embed builtin.yaml
@@ -170,6 +177,15 @@ func (s *Set) CommandNames() []string {
 		names = append(names, t.Delete)
 	}
 	return names
+}
+
+// CommandList returns the names of all commands as text for people; of many it shows the first.
+func (s *Set) CommandList() string { return s.commandList }
+
+// HasField says whether a type has a field of this name.
+func (s *Set) HasField(name string) bool {
+	_, ok := s.fields[name]
+	return ok
 }
 
 // SplitSK returns the type and id of a sort key, or nil where it is of no type.
@@ -249,6 +265,7 @@ func (t *Type) SlotName(s Slot) string {
 // link derives from a checked declaration all that follows from it.
 func (s *Set) link() {
 	names := make([]string, 0, len(s.Types))
+	s.fields = map[string]struct{}{}
 	for i, t := range s.Types {
 		names = append(names, t.Name)
 		t.Position = i
@@ -258,6 +275,7 @@ func (s *Set) link() {
 		members := make([]string, slots)
 		for position, f := range t.Fields {
 			f.Position = position
+			s.fields[f.Name] = struct{}{}
 			f.link()
 			members[position] = f.Name
 			bit := uint32(1) << position
@@ -281,6 +299,17 @@ func (s *Set) link() {
 	}
 	s.names = newNameTable(names)
 	s.Fingerprint = s.fingerprint()
+	s.commandList = list(s.CommandNames())
+}
+
+// shownNames is how many names of commands a message for people has.
+const shownNames = 8
+
+func list(names []string) string {
+	if more := len(names) - shownNames; more > 0 {
+		return strings.Join(names[:shownNames], ", ") + " and " + strconv.Itoa(more) + " more"
+	}
+	return strings.Join(names, ", ")
 }
 
 func indexName(from, to *Type) string { return from.Plural + "_by_" + to.Name }
@@ -306,6 +335,7 @@ func (f *Field) link() {
 	}
 	if f.HasDefault {
 		f.defaultBytes = f.Bytes(f.Default)
+		f.storedDefault = string(f.AppendItem(nil, f.Default)[len(`,"":`)+len(f.Name):])
 	}
 }
 

@@ -18,7 +18,7 @@ type Cause uint8
 // The causes.
 const (
 	Invalid   Cause = iota + 1 // of the wrong type, form or range
-	TooLarge                   // an id, a name or nesting over its limit
+	TooLarge                   // an id, a name, nesting or a count over its limit
 	Duplicate                  // a name twice in an object
 )
 
@@ -34,25 +34,27 @@ func (e *ValueError) Error() string { return e.Field + ": " + e.Detail }
 // Values are the values of a command's fields, by position. A value is a text: a string's own, a number's as it was sent,
 // true or false, or the JSON of an object or array.
 //
-// The first few are in place, so that a command of a small type allocates nothing; see BenchmarkRead.
+// The first few are in place, so that a command of a small type allocates nothing; see BenchmarkRead. Values that are all in
+// place can be compared by ==; of others it compares the place.
 type Values struct {
 	given uint32
 	near  [nearValues]string
-	far   []string // those from position nearValues on; made by the first Set of one
+	// far are those from position nearValues on; made by the first Set of one.
+	far *[maxFields - nearValues]string
 }
 
 // nearValues is how many values are in place. Today's types have two fields; most have at most four.
 const nearValues = 4
 
-// Set gives the field at a position of a type a value.
-func (v *Values) Set(t *Type, position int, text string) {
+// Set gives the field at a position a value.
+func (v *Values) Set(position int, text string) {
 	v.given |= 1 << position
 	if position < nearValues {
 		v.near[position] = text
 		return
 	}
 	if v.far == nil {
-		v.far = make([]string, len(t.Fields)-nearValues)
+		v.far = new([maxFields - nearValues]string)
 	}
 	v.far[position-nearValues] = text
 }
@@ -78,7 +80,7 @@ func (t *Type) ApplyDefaults(v *Values) int {
 	for position := 0; absent != 0; position++ {
 		if bit := uint32(1) << position; absent&bit != 0 {
 			f := t.Fields[position]
-			v.Set(t, position, f.Default)
+			v.Set(position, f.Default)
 			size += f.defaultBytes
 			absent &^= bit
 		}
@@ -104,7 +106,7 @@ func (f *Field) Read(s *rawjson.Scanner) (text string, size int, given bool, err
 		}
 		text = s.String()
 		if s.NotText() {
-			return "", 0, false, notUnicode(f.Name, text)
+			return "", 0, false, invalid(f.Name, quote(text)+" is not valid Unicode (half of a surrogate pair, or broken UTF-8)")
 		}
 	case Number, Integer:
 		switch {
@@ -123,18 +125,15 @@ func (f *Field) Read(s *rawjson.Scanner) (text string, size int, given bool, err
 			return "", 0, false, f.wrongType(s, "true or false")
 		}
 		text = s.Skip()
-	case Object:
-		if c != '{' {
+	case Object, Array:
+		if f.Type == Object && c != '{' {
 			return "", 0, false, f.wrongType(s, "an object")
 		}
-		text = s.Skip()
-		s.NotText() // Check looks into it
-	case Array:
-		if c != '[' {
+		if f.Type == Array && c != '[' {
 			return "", 0, false, f.wrongType(s, "an array")
 		}
-		text = s.Skip()
-		s.NotText()
+		text, size, err = readDocument(f.Name, s)
+		return text, len(f.Name) + size, err == nil && s.Err() == nil, err
 	}
 	if s.Err() != nil {
 		return "", 0, false, nil
@@ -323,37 +322,66 @@ func CheckAttributes(text string) (int, *ValueError) {
 	return len(AttributesName) + size, err
 }
 
+// MaxDocumentValues is the most values in `attributes`, and in a field that is an object or array: every member and every
+// element at any depth. Values cost more than their bytes: on the wire to DynamoDB and in every program that reads them.
+const MaxDocumentValues = 10_000
+
+// ReadAttributes reads the value of `attributes`, an object, from a command, and returns it as text, and the bytes that name and
+// value take in an item. On an error the value is skipped. Syntax errors are the scanner's affair.
+func ReadAttributes(s *rawjson.Scanner) (text string, size int, err *ValueError) {
+	text, size, err = readDocument(AttributesName, s)
+	return text, len(AttributesName) + size, err
+}
+
+// readDocument reads an object or array.
+func readDocument(field string, s *rawjson.Scanner) (text string, size int, err *ValueError) {
+	s.Peek()
+	s.NotText() // what came before is another's affair
+	start := *s
+	w := walk{field: field}
+	size = w.value(s, 1)
+	switch {
+	case w.err != nil:
+		*s = start
+		s.Skip() // the walk has ended before its end
+		s.NotText()
+		return "", 0, w.err
+	case s.Err() != nil:
+		return "", 0, nil
+	case s.NotText():
+		return "", 0, invalid(field, "it has a string that is not valid Unicode (half of a surrogate pair, or broken UTF-8)")
+	}
+	return s.Since(start.Offset()), size, nil
+}
+
 // checkDocument checks the JSON of an object or array, and returns the bytes that it takes in an item.
 func checkDocument(field, text string, want FieldType) (int, *ValueError) {
-	w := walk{field: field, scan: rawjson.New(text)}
-	switch c := w.scan.Peek(); {
+	s := rawjson.New(text)
+	switch c := s.Peek(); {
 	case want == Object && c != '{':
 		return 0, invalid(field, cut(text)+" is not an object")
 	case want == Array && c != '[':
 		return 0, invalid(field, cut(text)+" is not an array")
 	}
-	size := w.value(1)
-	if err := w.scan.End(); err != nil {
+	_, size, wrong := readDocument(field, &s)
+	if wrong != nil {
+		return 0, wrong
+	}
+	if err := s.End(); err != nil {
 		return 0, invalid(field, "it is not JSON: "+err.Error())
 	}
-	if w.scan.NotText() {
-		w.fail(invalid(field, "it has a string that is not valid Unicode (half of a surrogate pair, or broken UTF-8)"))
-	}
-	return size, w.err
+	return size, nil
 }
 
-// walk goes through an object or array once: it checks it and counts its bytes.
+// walk goes through an object or array once, up to the first error: it checks it and counts its bytes.
 type walk struct {
-	field string
-	scan  rawjson.Scanner
-	err   *ValueError // the first
+	field  string
+	values int
+	err    *ValueError
 }
 
-func (w *walk) fail(err *ValueError) {
-	if w.err == nil {
-		w.err = err
-	}
-}
+// fail keeps an error, after which the walk ends.
+func (w *walk) fail(err *ValueError) { w.err = err }
 
 const (
 	// maxLevels is how many lists and maps may stand in each other, the field's own included. The item is the first of
@@ -365,31 +393,34 @@ const (
 
 // value returns the bytes of a value at a level of nesting. A list or map takes 3 bytes and 1 for each element, beside
 // the elements and their names.
-func (w *walk) value(level int) int {
-	s := &w.scan
+func (w *walk) value(s *rawjson.Scanner, level int) int {
 	switch s.Peek() {
 	case '{':
 		w.nested(level)
 		size := 3
-		var names nameSet
-		for s.Open('{'); s.More('}'); {
+		var names rawjson.NameSet
+		for s.Open('{'); w.err == nil && s.More('}'); {
 			name := s.Name()
+			w.count()
 			switch {
+			case s.Err() != nil: // the walk's end
 			case name == "":
 				w.fail(invalid(w.field, "it has an empty name, DynamoDB wants at least one character"))
 			case len(name) > maxNameBytes:
 				w.fail(tooLong(w.field, name, maxNameBytes))
-			case !names.add(name):
+			case !names.Add(name):
 				w.fail(&ValueError{Duplicate, w.field, quote(name) + " is there twice"})
+			default:
+				size += 1 + len(name) + w.value(s, level+1)
 			}
-			size += 1 + len(name) + w.value(level+1)
 		}
 		return size
 	case '[':
 		w.nested(level)
 		size := 3
-		for s.Open('['); s.More(']'); {
-			size += 1 + w.value(level+1)
+		for s.Open('['); w.err == nil && s.More(']'); {
+			w.count()
+			size += 1 + w.value(s, level+1)
 		}
 		return size
 	case '"':
@@ -405,8 +436,16 @@ func (w *walk) value(level int) int {
 	n, err := parseNumber(w.field, text)
 	if err != nil {
 		w.fail(err)
+		return 0
 	}
 	return n.Bytes()
+}
+
+// count counts one value.
+func (w *walk) count() {
+	if w.values++; w.values > MaxDocumentValues {
+		w.fail(&ValueError{TooLarge, w.field, fmt.Sprintf("it has more than %d values", MaxDocumentValues)})
+	}
 }
 
 func (w *walk) nested(level int) {
@@ -415,40 +454,10 @@ func (w *walk) nested(level int) {
 	}
 }
 
-// nameSet notices names that come twice. Few names, as they usually are, cost no allocation.
-type nameSet struct {
-	few  [16]string
-	n    int
-	many map[string]struct{}
-}
-
-// add reports whether name is new.
-func (s *nameSet) add(name string) bool {
-	if s.many == nil {
-		for _, known := range s.few[:s.n] {
-			if known == name {
-				return false
-			}
-		}
-		if s.n < len(s.few) {
-			s.few[s.n] = name
-			s.n++
-			return true
-		}
-		s.many = make(map[string]struct{}, 2*s.n)
-		for _, known := range s.few {
-			s.many[known] = struct{}{}
-		}
-	}
-	before := len(s.many)
-	s.many[name] = struct{}{}
-	return len(s.many) > before
-}
-
 func invalid(field, detail string) *ValueError { return &ValueError{Invalid, field, detail} }
 
 func notUnicode(field, text string) *ValueError {
-	return invalid(field, quote(text)+" is not valid Unicode (half of a surrogate pair, or broken UTF-8)")
+	return invalid(field, quote(text)+" is not valid Unicode")
 }
 
 func tooLong(field, value string, limit int) *ValueError {

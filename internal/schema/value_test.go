@@ -36,7 +36,7 @@ func put(s *Set, body string) (Values, *ValueError) {
 			if err != nil {
 				fail(err)
 			} else if given {
-				v.Set(t, int(slot), text)
+				v.Set(int(slot), text)
 			}
 		default:
 			scan.Skip()
@@ -422,7 +422,7 @@ func readCommand(t *Type, text string, v *Values) (size int, ok bool) {
 				return 0, false
 			}
 			if given {
-				v.Set(t, int(slot), text)
+				v.Set(int(slot), text)
 				size += n
 			}
 		} else {
@@ -566,6 +566,35 @@ func TestSamples(t *testing.T) {
 	for range 100 {
 		for _, f := range mustRead(t, declarations.Random(r, 1)).Types[0].Fields {
 			check(f)
+		}
+	}
+}
+
+// TestDocumentsAreBounded: an object or array has at most so many values, at whatever depth, and the walk ends there.
+func TestDocumentsAreBounded(t *testing.T) {
+	fields := mustRead(t, oneType("      o: {type: object}\n      a: {type: array}")).Types[0].Fields
+	zeros := func(n int) string { return "[" + strings.Repeat("0,", n-1) + "0]" }
+	for text, ok := range map[string]bool{
+		`{"a":` + zeros(MaxDocumentValues-1) + "}": true,
+		`{"a":` + zeros(MaxDocumentValues) + "}":   false,
+		`[` + zeros(MaxDocumentValues-1) + "]":     true,
+		`[[0],` + zeros(MaxDocumentValues) + "]":   false,
+	} {
+		f := fields[0]
+		if text[0] == '[' {
+			f = fields[1]
+		}
+		_, err := f.Check(text)
+		if (err == nil) != ok || err != nil && err.Cause != TooLarge {
+			t.Errorf("%.20s: %v", text, err)
+		}
+		// Read goes on behind it.
+		s := rawjson.New("[" + text + `,"next"]`)
+		s.Open('[')
+		s.More(']')
+		_, _, given, err := f.Read(&s)
+		if given != ok || (err == nil) != ok || !s.More(']') || s.String() != "next" {
+			t.Errorf("%.20s: it reads as given %v, %v, then %v", text, given, err, s.Err())
 		}
 	}
 }

@@ -7,93 +7,54 @@ import (
 
 	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 )
 
-// Names of the table's attributes and of its index.
+// Names of the table's attributes that items of every type can have.
 const (
 	PKAttribute         = "PK"
 	SKAttribute         = "SK"
-	UserIDAttribute     = "user_id"
-	UserNameAttribute   = "user_name"
-	UserEmailAttribute  = "user_email"
-	OrderIDAttribute    = "order_id"
-	AmountAttribute     = "order_amount"
-	VersionAttribute    = "version"
-	AttributesAttribute = "attributes"
+	VersionAttribute    = schema.VersionName
+	AttributesAttribute = schema.AttributesName
 	// DeletedAttribute is true in a tombstone and absent elsewhere.
 	DeletedAttribute = "deleted"
 	// TTLAttribute says when DynamoDB may remove a tombstone, in seconds since 1970.
 	TTLAttribute = "expires_at"
-	// IndexOrdersByUser is the index that finds a user's orders: hash PK, range user_id and SK.
-	IndexOrdersByUser = "orders_by_user"
 )
 
-// Prefixes of key values.
-const (
-	tenantPrefix = "tenant#"
-	userPrefix   = "user#"
-	orderPrefix  = "order#"
-)
-
-// Entity is a kind of item.
-type Entity uint8
-
-// The entities.
-const (
-	UserEntity Entity = iota + 1
-	OrderEntity
-)
-
-// String returns "user" or "order".
-func (e Entity) String() string { return strings.TrimSuffix(e.Prefix(), "#") }
-
-// Prefix returns what the sort keys of all items of the entity begin with.
-func (e Entity) Prefix() string {
-	switch e {
-	case UserEntity:
-		return userPrefix
-	case OrderEntity:
-		return orderPrefix
-	}
-	return ""
-}
+// tenantPrefix starts every partition key.
+const tenantPrefix = "tenant#"
 
 // Key is an item's primary key. Keys can be compared and used as keys of maps.
 type Key struct {
 	TenantID string
-	Entity   Entity
-	ID       string // of the user or order
+	Type     *schema.Type
+	ID       string
 }
 
 // KeyOf returns the key of the item that a command writes.
-func KeyOf(c *messages.Command) Key {
-	if c.Kind == messages.PutUser || c.Kind == messages.DeleteUser {
-		return Key{c.TenantID, UserEntity, c.UserID}
-	}
-	return Key{c.TenantID, OrderEntity, c.OrderID}
-}
+func KeyOf(c *messages.Command) Key { return Key{c.TenantID, c.Type, c.ID} }
 
 // PK returns the value of the partition key.
 func (k Key) PK() string { return PartitionKey(k.TenantID) }
 
 // SK returns the value of the sort key.
-func (k Key) SK() string { return k.Entity.Prefix() + k.ID }
+func (k Key) SK() string { return k.Type.Prefix + k.ID }
 
 // PartitionKey returns the value of the partition key of all of a tenant's items.
 func PartitionKey(tenantID string) string { return tenantPrefix + tenantID }
 
 // ParseKey is the reverse of PK and SK. Items that others put into the table may have keys that it refuses.
-func ParseKey(pk, sk string) (Key, error) {
+func ParseKey(types *schema.Set, pk, sk string) (Key, error) {
 	tenant, ok := strings.CutPrefix(pk, tenantPrefix)
 	if !ok || tenant == "" {
 		return Key{}, fmt.Errorf("parse key: PK %.200q is not %q and a tenant id", pk, tenantPrefix)
 	}
-	for _, e := range [...]Entity{UserEntity, OrderEntity} {
-		if id, ok := strings.CutPrefix(sk, e.Prefix()); ok && id != "" {
-			return Key{tenant, e, id}, nil
-		}
+	t, id := types.SplitSK(sk)
+	if t == nil {
+		return Key{}, fmt.Errorf("parse key: SK %.200q is not a type, '#' and an id", sk)
 	}
-	return Key{}, fmt.Errorf("parse key: SK %.200q is neither %q nor %q and an id", sk, userPrefix, orderPrefix)
+	return Key{tenant, t, id}, nil
 }
 
 // AppendKey appends a key as DynamoDB's JSON has it: {"PK":{"S":…},"SK":{"S":…}}.
@@ -106,7 +67,7 @@ func appendKey(dst []byte, k Key) []byte {
 	dst = append(dst, `{"PK":{"S":`...)
 	dst = appendPrefixed(dst, tenantPrefix, k.TenantID)
 	dst = append(dst, `},"SK":{"S":`...)
-	dst = appendPrefixed(dst, k.Entity.Prefix(), k.ID)
+	dst = appendPrefixed(dst, k.Type.Prefix, k.ID)
 	return append(dst, '}')
 }
 

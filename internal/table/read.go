@@ -6,52 +6,40 @@ import (
 	"strconv"
 	"strings"
 
+	"tributary/internal/base/decimal"
 	"tributary/internal/base/rawjson"
-	"tributary/internal/messages"
+	"tributary/internal/schema"
 )
 
-// Field is an attribute of an entity that is text, or a number that is shown as text.
-type Field struct{ Name string }
-
-// Fields returns the entity's own attributes beside its id, in the order in which they are shown.
-func (e Entity) Fields() []Field {
-	switch e {
-	case UserEntity:
-		return []Field{{UserNameAttribute}, {UserEmailAttribute}}
-	case OrderEntity:
-		return []Field{{UserIDAttribute}, {AmountAttribute}}
-	}
-	return nil
+// Stored is an item of the table: the texts of its attributes by name, each a value of DynamoDB's JSON such as
+// {"S":"x"}. The texts are substrings of the text that was read. Attributes that no type declares are left out.
+type Stored struct {
+	types  *schema.Set
+	values map[string]string
 }
 
-// IDName returns the name under which the entity's id is shown: user_id, order_id.
-func (e Entity) IDName() string { return e.String() + "_id" }
-
-// Stored is an item of the table: the texts of its attributes by name, each a value of DynamoDB's JSON such as
-// {"S":"x"}. The texts are substrings of the text that was read. Attributes that this package does not know are left out.
-type Stored map[string]string
-
-// known are the attributes that Read keeps.
-var known = func() map[string]bool {
-	m := map[string]bool{PKAttribute: true, SKAttribute: true, VersionAttribute: true, AttributesAttribute: true, DeletedAttribute: true}
-	for _, e := range [...]Entity{UserEntity, OrderEntity} {
-		for _, f := range e.Fields() {
-			m[f.Name] = true
-		}
-	}
-	return m
-}()
+// NewStored returns an item of no attributes, for Read.
+func NewStored(types *schema.Set) Stored { return Stored{types, map[string]string{}} }
 
 // Read makes of i the item that s has next. What is wrong with its form is in s.Err.
 func (i Stored) Read(s *rawjson.Scanner) {
-	clear(i)
+	clear(i.values)
 	for s.Open('{'); s.More('}'); {
 		name := s.Name()
-		if value := s.Skip(); known[name] {
-			i[name] = value
+		value := s.Skip()
+		switch name {
+		case PKAttribute, SKAttribute, VersionAttribute, AttributesAttribute, DeletedAttribute:
+		default:
+			if !i.types.HasField(name) {
+				continue
+			}
 		}
+		i.values[name] = value
 	}
 }
+
+// IsEmpty says whether there is nothing that this package knows: no item was read.
+func (i Stored) IsEmpty() bool { return len(i.values) == 0 }
 
 // Key returns the key of the item.
 func (i Stored) Key() (Key, error) {
@@ -60,7 +48,7 @@ func (i Stored) Key() (Key, error) {
 	if !ok || !ok2 {
 		return Key{}, errors.New("read key: the item has no PK and SK that are strings")
 	}
-	return ParseKey(pk, sk)
+	return ParseKey(i.types, pk, sk)
 }
 
 // SortKey returns the item's sort key, or "" where it has none that is a string.
@@ -71,29 +59,34 @@ func (i Stored) SortKey() string {
 
 // IsTombstone says whether the item stands for a deleted one. Readers skip it.
 func (i Stored) IsTombstone() bool {
-	s := rawjson.New(i[DeletedAttribute])
+	s := rawjson.New(i.values[DeletedAttribute])
 	return open(&s) == "BOOL" && s.Bool()
 }
 
-// AppendShown appends the item with the key as the query API shows it, whoever wrote it: ids come from the key, and what is absent is
-// empty. An attribute whose value is not of its type is shown as if it were absent; unreadable names those attributes. So
-// one odd attribute hides neither the item nor, in a list, others.
+// AppendShown appends the item with the key as the query API shows it, whoever wrote it: ids come from the key, and what is
+// absent has its default, or is empty where every answer has the field. An attribute whose value is not of its type is shown as
+// if it were absent; unreadable names those attributes. So one odd attribute hides neither the item nor, in a list, others.
 func (i Stored) AppendShown(dst []byte, key Key) (_ []byte, unreadable []string) {
-	member := func(name, value string) {
-		dst = append(rawjson.AppendString(dst, name), ':')
-		dst = append(rawjson.AppendString(dst, value), ',')
-	}
+	name := func(name string) { dst = append(rawjson.AppendString(dst, name), ':') }
 	dst = append(dst, '{')
-	member("tenant_id", key.TenantID)
-	member(key.Entity.IDName(), key.ID)
-	for _, f := range key.Entity.Fields() {
-		text, ok := i.text(f.Name)
-		if !ok {
+	name(schema.TenantIDName)
+	dst = append(rawjson.AppendString(dst, key.TenantID), ',')
+	name(key.Type.ID)
+	dst = append(rawjson.AppendString(dst, key.ID), ',')
+	for _, f := range key.Type.Fields {
+		at := len(dst)
+		name(f.Name)
+		var shown, ok bool
+		if dst, shown, ok = i.appendField(dst, f); !ok {
 			unreadable = append(unreadable, f.Name)
 		}
-		member(f.Name, text)
+		if !shown {
+			dst = dst[:at]
+			continue
+		}
+		dst = append(dst, ',')
 	}
-	if _, there := i[VersionAttribute]; there {
+	if _, there := i.values[VersionAttribute]; there {
 		n, ok := i.version()
 		if !ok {
 			unreadable = append(unreadable, VersionAttribute)
@@ -102,7 +95,7 @@ func (i Stored) AppendShown(dst []byte, key Key) (_ []byte, unreadable []string)
 			dst = append(strconv.AppendInt(dst, n, 10), ',')
 		}
 	}
-	if value, there := i[AttributesAttribute]; there {
+	if value, there := i.values[AttributesAttribute]; there {
 		s := rawjson.New(value)
 		if kind := open(&s); kind != "M" {
 			unreadable = append(unreadable, AttributesAttribute)
@@ -126,7 +119,7 @@ func open(s *rawjson.Scanner) (kind string) {
 
 // ofType returns the text of a string or number.
 func (i Stored) ofType(name, kind string) (text string, ok bool) {
-	s := rawjson.New(i[name])
+	s := rawjson.New(i.values[name])
 	if open(&s) != kind {
 		return "", false
 	}
@@ -134,22 +127,45 @@ func (i Stored) ofType(name, kind string) (text string, ok bool) {
 	return text, s.Err() == nil
 }
 
-// text returns a string, or a number as text; nothing and NULL are empty.
-func (i Stored) text(name string) (_ string, ok bool) {
-	value, there := i[name]
-	if !there {
-		return "", true
+// appendField appends a field's value. Shown says whether there is one, and ok that what is stored is of the field's type.
+func (i Stored) appendField(dst []byte, f *schema.Field) (_ []byte, shown, ok bool) {
+	value, there := i.values[f.Name]
+	if dst, shown, ok = appendShown(dst, f, value); shown {
+		return dst, true, true
 	}
+	ok = ok || !there
+	if f.HasDefault {
+		dst, shown, _ = appendShown(dst, f, f.StoredDefault())
+		return dst, shown, ok
+	}
+	if f.Shown() {
+		return append(dst, `""`...), true, ok
+	}
+	return dst, false, ok
+}
+
+// appendShown appends a stored value as the query API shows it, if it is of the field's type. NULL is right too, and not shown.
+// Numbers are text there, and numbers in place of text are.
+func appendShown(dst []byte, f *schema.Field, value string) (_ []byte, shown, ok bool) {
 	s := rawjson.New(value)
-	switch open(&s) {
-	case "S":
-		return s.String(), true
-	case "N":
-		return string(appendPlain(nil, s.String())), true
-	case "NULL":
-		return "", true
+	kind := open(&s)
+	asText := f.Type == schema.String || f.Type == schema.Number
+	switch {
+	case kind == "NULL":
+		return dst, false, true
+	case asText && kind == "S":
+		return rawjson.AppendString(dst, s.String()), true, true
+	case asText && kind == "N":
+		return rawjson.AppendString(dst, string(appendPlain(nil, s.String()))), true, true
+	case asText || kind != attributeType(f.Type):
+		return dst, false, false
+	case f.Type == schema.Integer:
+		if n, number := decimal.Parse(s.String()); !number || !n.IsInteger() {
+			return dst, false, false
+		}
 	}
-	return "", false
+	s = rawjson.New(value)
+	return AppendJSON(dst, &s), true, true
 }
 
 func (i Stored) version() (n int64, ok bool) {
@@ -252,7 +268,7 @@ func appendNumeric(dst []byte, text string) []byte {
 
 // appendPlain appends a stored number in plain form.
 func appendPlain(dst []byte, text string) []byte {
-	plain, ok := messages.AppendNumber(dst, text)
+	plain, ok := decimal.AppendPlain(dst, text)
 	if !ok { // no backend should store it
 		return rawjson.AppendString(dst, text)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 )
 
 // Attributes are an item or a key as the SDK has them.
@@ -21,13 +22,23 @@ func KeyAttributes(k Key) Attributes {
 // Item is AppendItem in the SDK's types.
 func Item(c *messages.Command) Attributes {
 	item := KeyAttributes(KeyOf(c))
-	item[UserIDAttribute] = text(c.UserID)
-	if c.Kind == messages.PutUser {
-		item[UserNameAttribute] = text(c.UserName)
-		item[UserEmailAttribute] = text(c.UserEmail)
-	} else {
-		item[OrderIDAttribute] = text(c.OrderID)
-		item[AmountAttribute] = decimal(c.OrderAmount)
+	item[c.Type.ID] = text(c.ID)
+	for position, f := range c.Type.Fields {
+		v, ok := c.Values.Get(position)
+		if !ok {
+			continue
+		}
+		switch f.Type {
+		case schema.Number, schema.Integer:
+			item[f.Name] = number(v)
+		case schema.Boolean:
+			item[f.Name] = &types.AttributeValueMemberBOOL{Value: v == "true"}
+		case schema.Object, schema.Array:
+			s := rawjson.New(v)
+			item[f.Name] = value(&s)
+		default:
+			item[f.Name] = text(v)
+		}
 	}
 	if c.Version != 0 {
 		item[VersionAttribute] = integer(c.Version)
@@ -62,8 +73,8 @@ func integer(n int64) types.AttributeValue {
 	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
 }
 
-func decimal(s string) types.AttributeValue {
-	return &types.AttributeValueMemberN{Value: string(appendNumber(nil, s))}
+func number(s string) types.AttributeValue {
+	return &types.AttributeValueMemberN{Value: string(schema.AppendNumber(nil, s))}
 }
 
 // value returns the next JSON value as a DynamoDB value.
@@ -90,5 +101,5 @@ func value(s *rawjson.Scanner) types.AttributeValue {
 		s.Null()
 		return &types.AttributeValueMemberNULL{Value: true}
 	}
-	return decimal(s.Number())
+	return number(s.Number())
 }

@@ -106,17 +106,11 @@ const probeTenant = "_probe"
 // probeLike returns a good command of the same shape as c. It has the same attributes, with values that a table with the right
 // keys takes.
 func probeLike(c *messages.Command) *messages.Command {
-	const some = "probe"
-	p := &messages.Command{Kind: c.Kind, TenantID: probeTenant, Version: min(c.Version, 1)}
-	switch c.Kind {
-	case messages.PutUser:
-		p.UserID, p.UserName, p.UserEmail = some, some, some
-	case messages.PutOrder:
-		p.OrderID, p.UserID, p.OrderAmount = some, some, "1"
-	case messages.DeleteUser:
-		p.UserID = some
-	case messages.DeleteOrder:
-		p.OrderID = some
+	p := &messages.Command{Type: c.Type, TenantID: probeTenant, ID: "probe", Delete: c.Delete, Version: min(c.Version, 1)}
+	for position, f := range c.Type.Fields {
+		if _, given := c.Values.Get(position); given {
+			p.Values.Set(position, f.Example())
+		}
 	}
 	if c.Attributes != "" {
 		p.Attributes = `{"probe":true}`

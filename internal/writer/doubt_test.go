@@ -17,6 +17,8 @@ import (
 
 	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
+	"tributary/internal/schema"
+	"tributary/test/support/commands"
 )
 
 var refusedAlone = answer{verdict: invalid, refusal: &messages.Error{Reason: messages.ReasonRefused, Detail: "no"}}
@@ -171,13 +173,15 @@ func TestProbeLike(t *testing.T) {
 	if messages.CheckTenantID(probeTenant) == nil {
 		t.Error("a command can have a probe's key")
 	}
-	for kind := messages.PutUser; kind <= messages.DeleteOrder; kind++ {
-		for _, c := range []messages.Command{{Kind: kind}, {Kind: kind, Version: 1 << 60}, {Kind: kind, Version: 1, Attributes: `{"a":1}`}} {
-			if c.IsDelete() && c.Attributes != "" {
+	for _, like := range []messages.Command{commands.PutUser("t", "u", "n", "e"), commands.PutOrder("t", "o", "u", "7"), commands.DeleteUser("t", "u"), commands.DeleteOrder("t", "o")} {
+		plain, high, more := like, commands.Version(like, 1<<60), commands.Version(like, 1)
+		more.Attributes = `{"a":1}`
+		for _, c := range []messages.Command{plain, high, more} {
+			if c.Delete && c.Attributes != "" {
 				continue
 			}
 			p := *probeLike(&c)
-			if p.Kind != kind || (p.Version > 0) != (c.Version > 0) || (p.Attributes == "") != (c.Attributes == "") {
+			if p.Type != c.Type || p.Delete != c.Delete || p.Values.Given() != c.Values.Given() || (p.Version > 0) != (c.Version > 0) || (p.Attributes == "") != (c.Attributes == "") {
 				t.Errorf("%+v is not like %+v", p, c)
 			}
 			p.TenantID = "t"
@@ -199,7 +203,7 @@ type otherTable struct {
 
 func (f *otherTable) BatchWrite(_ context.Context, writes []*Write) ([]int, error) {
 	for _, w := range writes {
-		if w.Command.OrderID == "bad" {
+		if w.Command.Get("order_id") == "bad" {
 			return nil, f.answer(&f.calls, true)
 		}
 	}
@@ -207,7 +211,7 @@ func (f *otherTable) BatchWrite(_ context.Context, writes []*Write) ([]int, erro
 }
 
 func (f *otherTable) PutVersion(_ context.Context, w *Write) error {
-	return f.answer(&f.calls, w.Command.OrderID == "bad")
+	return f.answer(&f.calls, w.Command.Get("order_id") == "bad")
 }
 
 func (f *otherTable) Probe(context.Context, *messages.Command) error {
@@ -229,7 +233,7 @@ func (f *otherTable) answer(count *int, bad bool) error {
 func TestATableWithOtherKeysEmptiesNoQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &otherTable{until: time.Now().Add(5 * time.Minute)}
-		m := metrics.New(prometheus.NewRegistry(), 10)
+		m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
 		var log bytes.Buffer
 		w := New(Config{}.Defaults(), f, &m.Writer, slog.New(slog.NewTextHandler(&log, nil)))
 		done := make(chan struct{})
@@ -271,7 +275,7 @@ func TestABadCommandOfAnIdleWorkerIsRefusedAtOnce(t *testing.T) {
 	for _, bad := range []string{"a/bad", "a/bad@1"} {
 		synctest.Test(t, func(t *testing.T) {
 			f := &otherTable{}
-			m := metrics.New(prometheus.NewRegistry(), 10)
+			m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
 			w := New(Config{}.Defaults(), f, &m.Writer, slog.New(slog.DiscardHandler))
 			done := make(chan struct{})
 			go func() { w.Run(t.Context()); close(done) }()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tributary/internal/messages"
+	"tributary/test/support/commands"
 )
 
 // rig drives a scheduler by hand. Groups are named; jitter is fixed.
@@ -32,13 +33,13 @@ func newRig(t *testing.T, cfg Config) *rig {
 
 // order makes a put of tenant/order, or a delete, with or without a version: "a/1", "a/1@7", "-a/1@8".
 func order(text string) messages.Command {
-	c := messages.Command{Kind: messages.PutOrder, UserID: "u", OrderAmount: "1"}
+	c := commands.PutOrder("", "", "u", "1")
 	if rest, ok := strings.CutPrefix(text, "-"); ok {
 		text = rest
-		c = messages.Command{Kind: messages.DeleteOrder}
+		c = commands.DeleteOrder("", "")
 	}
 	text, version, _ := strings.Cut(text, "@")
-	c.TenantID, c.OrderID, _ = strings.Cut(text, "/")
+	c.TenantID, c.ID, _ = strings.Cut(text, "/")
 	_, _ = fmt.Sscan(version, &c.Version)
 	return c
 }
@@ -127,7 +128,7 @@ func show(c *call) string {
 	}
 	var out []string
 	for _, w := range c.writes {
-		text := w.Command.TenantID + "/" + w.Command.OrderID
+		text := w.Command.TenantID + "/" + w.Command.Get("order_id")
 		if w.Command.Version > 0 {
 			text += fmt.Sprint("@", w.Command.Version)
 		}
@@ -384,7 +385,7 @@ func TestOneInvalidCommandStandsAlone(t *testing.T) {
 		calls++ // and one probe, within apply
 		a := answer{}
 		for _, w := range c.writes {
-			if w.Command.OrderID == "17" {
+			if w.Command.Get("order_id") == "17" {
 				a = answer{verdict: invalid, refusal: &messages.Error{Reason: messages.ReasonRefused, Detail: "no"}}
 			}
 		}

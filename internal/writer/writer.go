@@ -221,7 +221,7 @@ func (w *Writer) send(ctx context.Context, c *call) {
 	switch {
 	case refusing && !before.refusing:
 		w.log.Error("DynamoDB refuses even a write that is known to be good; all writes are held until it takes one. "+
-			"Compare the keys and indexes of the table, for example with worker doctor", "type", c.probe.Kind.String(), "error", err)
+			"Compare the keys and indexes of the table, for example with worker doctor", "type", c.probe.Name(), "error", err)
 		w.metrics.Refusing.Set(1)
 	case before.refusing && !refusing:
 		w.log.Info("DynamoDB takes writes again", "after", now.Sub(before.since))

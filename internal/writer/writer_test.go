@@ -14,6 +14,7 @@ import (
 
 	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
+	"tributary/internal/schema"
 	"tributary/internal/table"
 )
 
@@ -95,7 +96,7 @@ func (o *tally) Settled(g *Group) {
 
 func start(t *testing.T, cfg Config, f *slowTable) (*Writer, *tally, func()) {
 	f.t, f.inFlight = t, map[table.Key]bool{}
-	w := New(cfg.Defaults(), f, &metrics.New(prometheus.NewRegistry(), 10).Writer, slog.New(slog.DiscardHandler))
+	w := New(cfg.Defaults(), f, &metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10).Writer, slog.New(slog.DiscardHandler))
 	done := make(chan struct{})
 	go func() { w.Run(t.Context()); close(done) }()
 	return w, &tally{outcomes: map[Outcome]int{}}, func() { w.Close(); <-done }

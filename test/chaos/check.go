@@ -15,6 +15,7 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 	"tributary/internal/table"
 )
 
@@ -64,7 +65,7 @@ func (r *rig) checkTable(ctx context.Context, p *plan, f *findings) error {
 			if pk == nil || sk == nil {
 				return fmt.Errorf("scan the table: an item without keys: %v", item)
 			}
-			k, err := table.ParseKey(pk.Value, sk.Value)
+			k, err := table.ParseKey(schema.Builtin(), pk.Value, sk.Value)
 			want, sent := missing[k]
 			if err != nil || !sent {
 				f.add("the table has %s %s, which nobody sent, or twice", pk.Value, sk.Value)
@@ -89,7 +90,7 @@ func (r *rig) checkTable(ctx context.Context, p *plan, f *findings) error {
 
 // differs says how an item differs from its command, or returns "".
 func differs(item table.Attributes, c *messages.Command) string {
-	if c.IsDelete() {
+	if c.Delete {
 		n, _ := item[table.VersionAttribute].(*ddbtypes.AttributeValueMemberN)
 		if !table.IsTombstone(item) || n == nil || n.Value != strconv.FormatInt(c.Version, 10) {
 			return fmt.Sprintf("it should be the tombstone of version %d", c.Version)

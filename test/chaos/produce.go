@@ -12,6 +12,7 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 	"tributary/internal/table"
 )
 
@@ -38,6 +39,8 @@ type parcel struct {
 	body   string
 	poison map[string]string // text by index
 }
+
+var orderType = schema.Builtin().Type("order")
 
 // produce sends commands at an even rate, straight to the queue and without retries: what it is told of message ids must
 // be true, and poison that was sent twice would have an unexpected dead letter.
@@ -83,16 +86,16 @@ func (p *plan) draw(d *rand.Rand, n int) []parcel {
 	var commands []messages.Command
 	for i := range n {
 		tenant := "tenant-" + strconv.Itoa(d.IntN(tenants))
-		c := messages.Command{Kind: messages.PutOrder, TenantID: tenant, UserID: "u" + strconv.Itoa(d.IntN(50)), OrderAmount: strconv.Itoa(i) + ".5"}
+		c := messages.Put(orderType, tenant, "", "u"+strconv.Itoa(d.IntN(50)), strconv.Itoa(i)+".5")
 		if d.IntN(2) == 0 {
-			c.OrderID = "own-" + strconv.Itoa(i)
+			c.ID = "own-" + strconv.Itoa(i)
 		} else {
-			c.OrderID = "hot-" + strconv.Itoa(d.IntN(hotKeys))
+			c.ID = "hot-" + strconv.Itoa(d.IntN(hotKeys))
 			k := table.KeyOf(&c)
 			versions[k]++
 			c.Version = versions[k]
 			if d.IntN(4) == 0 {
-				c = messages.Command{Kind: messages.DeleteOrder, TenantID: tenant, OrderID: c.OrderID, Version: c.Version}
+				c = messages.Command{Type: orderType, TenantID: tenant, ID: c.ID, Version: c.Version, Delete: true}
 			}
 		}
 		commands = append(commands, c)

@@ -12,6 +12,7 @@ import (
 	"tributary/internal/aws/limits"
 	"tributary/internal/messages"
 	"tributary/internal/table"
+	"tributary/test/support/commands"
 )
 
 // TestValidationAgrees holds the product's own limits to DynamoDB's: what messages lets through is written, and what
@@ -34,7 +35,8 @@ func validationAgrees(t *testing.T, endpoint string) {
 
 	cases := map[string]*messages.Command{}
 	order := func(amount string) *messages.Command {
-		return &messages.Command{Kind: messages.PutOrder, TenantID: "t", OrderID: "o", UserID: "u", OrderAmount: amount}
+		c := commands.PutOrder("t", "o", "u", amount)
+		return &c
 	}
 	digits := strings.Repeat("1234567890", 4)
 	for _, amount := range []string{
@@ -58,22 +60,23 @@ func validationAgrees(t *testing.T, endpoint string) {
 		cases["attributes with "+n] = command
 	}
 	fill := func(attributes string) *messages.Command {
-		command := &messages.Command{Kind: messages.PutUser, TenantID: "t", UserID: "u", UserEmail: "é@x", Attributes: attributes, Version: 12345}
-		command.UserName = strings.Repeat("n", limits.DynamoDBItemBytes-command.ItemBytes())
-		return command
+		command := commands.Version(commands.PutUser("t", "u", "", "é@x"), 12345)
+		command.Attributes = attributes
+		command.Values.Set(0, strings.Repeat("n", limits.DynamoDBItemBytes-command.ItemBytes()))
+		return &command
 	}
 	for _, attributes := range []string{"", `{}`, `{"a":{"b":[1,2.5,-3,null,true,"é"]},"":"","n":12345678901234567890,"z":1200,"small":0.00012}`} {
 		exact := fill(attributes)
 		cases["400 KB "+attributes] = exact
 		over := *exact
-		over.UserName += "n"
+		over.Values.Set(0, over.Get("user_name")+"n")
 		cases["400 KB and a byte "+attributes] = &over
 	}
 
 	for name, command := range cases {
 		t.Run(name[:min(len(name), 80)], func(t *testing.T) {
 			own := command.Validate()
-			if own != nil && own.Reason == messages.ReasonInvalidField && narrower[command.OrderAmount] {
+			if own != nil && own.Reason == messages.ReasonInvalidField && narrower[command.Get("order_amount")] {
 				return
 			}
 			var item table.Attributes
@@ -82,8 +85,8 @@ func validationAgrees(t *testing.T, endpoint string) {
 			} else {
 				// What a refused command would have become, with its amount as it stands: only valid ones are normalised.
 				item = table.Item(command)
-				if command.Kind == messages.PutOrder {
-					item[table.AmountAttribute] = num(command.OrderAmount)
+				if command.Type == commands.Order {
+					item[table.AmountAttribute] = num(command.Get("order_amount"))
 				}
 			}
 			_, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &tb.name, Item: item})

@@ -20,6 +20,7 @@ import (
 	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
 	"tributary/internal/table"
+	"tributary/test/support/commands"
 	"tributary/test/support/ddbjson"
 	"tributary/test/support/pytools"
 )
@@ -77,10 +78,10 @@ func (p *program) call(v any, function string, args ...any) {
 }
 
 // putText puts the item that the worker sends for a command, in the very text that it sends.
-func putText(t *testing.T, endpoint, tableName string, c *messages.Command) {
+func putText(t *testing.T, endpoint, tableName string, c messages.Command) {
 	t.Helper()
 	body := fmt.Appendf(nil, `{"TableName":%q,"Item":`, tableName)
-	body = append(table.AppendItem(body, c), '}')
+	body = append(table.AppendItem(body, &c), '}')
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, endpoint, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -119,12 +120,12 @@ func shareTable(t *testing.T, endpoint string) {
 	})
 
 	// What Tributary writes, the program reads.
-	putText(t, endpoint, name, &messages.Command{Kind: messages.PutUser, TenantID: "tenantA", UserID: "u1", UserName: "Zoë \"Z\"", UserEmail: "z@example.com"})
+	putText(t, endpoint, name, commands.PutUser("tenantA", "u1", "Zoë \"Z\"", "z@example.com"))
 	amounts := map[string]string{"o1": "150.00", "o2": "12345678901234567890.123456789012345678", "o3": "-0.10"}
 	for id, amount := range amounts {
-		putText(t, endpoint, name, &messages.Command{Kind: messages.PutOrder, TenantID: "tenantA", OrderID: id, UserID: "u1", OrderAmount: amount, Version: 7})
+		putText(t, endpoint, name, commands.Version(commands.PutOrder("tenantA", id, "u1", amount), 7))
 	}
-	putText(t, endpoint, name, &messages.Command{Kind: messages.PutOrder, TenantID: "tenantB", OrderID: "o9", UserID: "u1", OrderAmount: "1"})
+	putText(t, endpoint, name, commands.PutOrder("tenantB", "o9", "u1", "1"))
 	var user map[string]string
 	p.call(&user, "get_user", "tenantA", "u1")
 	if want := map[string]string{"PK": "tenant#tenantA", "SK": "user#u1", "user_id": "u1", "user_name": "Zoë \"Z\"", "user_email": "z@example.com"}; !reflect.DeepEqual(user, want) {
@@ -164,7 +165,7 @@ func shareTable(t *testing.T, endpoint string) {
 	var read []string
 	for _, item := range out.Items {
 		scan := rawjson.New(ddbjson.Item(item))
-		stored := table.Stored{}
+		stored := table.NewStored(commands.Types)
 		stored.Read(&scan)
 		key, err := stored.Key()
 		if err != nil {
@@ -172,7 +173,7 @@ func shareTable(t *testing.T, endpoint string) {
 		}
 		shown, unreadable := stored.AppendShown(nil, key)
 		want := []string{fmt.Sprintf(`{"tenant_id":"tenantC","user_id":%q,"user_name":"Bob","user_email":"bob@example.com"}`, userID)}
-		if key.Entity == table.OrderEntity {
+		if key.Type == commands.Order {
 			want = want[:0]
 			for _, amount := range []string{"99.9", "100"} {
 				want = append(want, fmt.Sprintf(`{"tenant_id":"tenantC","order_id":%q,"user_id":%q,"order_amount":%q}`, key.ID, userID, amount))

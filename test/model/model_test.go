@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tributary/internal/operate/metrics"
+	"tributary/internal/schema"
 )
 
 var (
@@ -70,7 +71,7 @@ func FuzzModel(f *testing.F) {
 	})
 }
 
-func newMetrics() *metrics.Metrics { return metrics.New(prometheus.NewRegistry(), 4) }
+func newMetrics() *metrics.Metrics { return metrics.New(prometheus.NewRegistry(), schema.Builtin(), 4) }
 
 // play1 plays one schedule. It fails t if a promise is broken.
 func play1(t *testing.T, m *metrics.Metrics, seed uint64, choices []byte) {

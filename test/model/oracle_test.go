@@ -388,7 +388,7 @@ func (o *oracle) applied(e *event) {
 	k := keyOf(&c)
 	o.durable[c] = e.at
 	o.table[k] = c
-	if c.IsDelete() && c.Version == 0 {
+	if c.Delete && c.Version == 0 {
 		delete(o.table, k)
 	}
 	if t := o.touchedBy[k]; t != nil {
@@ -651,7 +651,7 @@ func (o *oracle) end() {
 			continue
 		}
 		got, exists := o.table[k]
-		if last.content.IsDelete() == exists || exists && got != last.content {
+		if last.content.Delete == exists || exists && got != last.content {
 			o.fail("%v: the table holds %+v, received last was %+v", k, got, last.content)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
 	"tributary/internal/writer"
+	"tributary/test/support/commands"
 )
 
 // faults are the chances of faults, in a thousand, and the times until which some last.
@@ -386,7 +387,6 @@ func (r *run) command(tenant string) command {
 			command{text: `{"type":"delete_user","tenant_id":"` + tenant + `","user_id":"a","user_id":"a"}`, reason: messages.ReasonDuplicateField},
 		).poisoned(tenant)
 	}
-	c := messages.Command{TenantID: tenant}
 	versioned := d.below(2) == 0
 	id := string(rune('a' + d.below(3)))
 	if versioned {
@@ -395,16 +395,16 @@ func (r *run) command(tenant string) command {
 		id = "u" + id
 	}
 	r.serial++
-	c.Kind = pick(d, messages.PutUser, messages.PutUser, messages.PutOrder, messages.PutOrder, messages.DeleteUser, messages.DeleteOrder)
-	switch c.Kind {
-	case messages.PutUser:
-		c.UserID, c.UserName, c.UserEmail = id, fmt.Sprint("n", r.serial), "e"
-	case messages.PutOrder:
-		c.OrderID, c.UserID, c.OrderAmount = id, "u", fmt.Sprint(r.serial)
-	case messages.DeleteUser:
-		c.UserID = id
-	case messages.DeleteOrder:
-		c.OrderID = id
+	var c messages.Command
+	switch d.below(6) {
+	case 0, 1:
+		c = commands.PutUser(tenant, id, fmt.Sprint("n", r.serial), "e")
+	case 2, 3:
+		c = commands.PutOrder(tenant, id, "u", fmt.Sprint(r.serial))
+	case 4:
+		c = commands.DeleteUser(tenant, id)
+	case 5:
+		c = commands.DeleteOrder(tenant, id)
 	}
 	if versioned {
 		// Versions mostly rise, and each is given once, so that equal versions are equal commands.
@@ -426,7 +426,7 @@ func (r *run) command(tenant string) command {
 	switch {
 	case r.consuming.RequireVersion && c.Version == 0:
 		out.fate, out.reason = poison, messages.ReasonVersionRequired
-	case d.below(20) == 0 && !c.IsDelete():
+	case d.below(20) == 0 && !c.Delete:
 		out.fate, out.reason = refused, messages.ReasonRefused
 		r.refuse[c] = true
 	}

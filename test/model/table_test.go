@@ -19,10 +19,7 @@ import (
 type key struct{ tenant, sort string }
 
 func keyOf(c *messages.Command) key {
-	if c.Kind == messages.PutUser || c.Kind == messages.DeleteUser {
-		return key{c.TenantID, "user#" + c.UserID}
-	}
-	return key{c.TenantID, "order#" + c.OrderID}
+	return key{c.TenantID, c.Type.Prefix + c.ID}
 }
 
 // item is an item of the table: the command that last wrote it. After a versioned delete it is a tombstone.
@@ -262,7 +259,7 @@ func (t table) apply(call int, commands []messages.Command, conditional bool, sp
 				"version": &ddbtypes.AttributeValueMemberN{Value: strconv.FormatInt(old.by.Version, 10)},
 			}}
 		}
-		if c.IsDelete() && !conditional {
+		if c.Delete && !conditional {
 			delete(t.items, k)
 		} else {
 			t.items[k] = item{c}

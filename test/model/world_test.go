@@ -184,7 +184,7 @@ func (e *event) String() string {
 	}
 	for i := range e.commands {
 		c := &e.commands[i]
-		s += fmt.Sprintf(" [%v %v @%d %s%s]", c.Kind, keyOf(c), c.Version, c.UserName, c.OrderAmount)
+		s += fmt.Sprintf(" [%v %v @%d %s%s]", c.Name(), keyOf(c), c.Version, c.Get("user_name"), c.Get("order_amount"))
 	}
 	switch e.kind {
 	case applied:

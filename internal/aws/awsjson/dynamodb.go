@@ -16,6 +16,7 @@ import (
 
 	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 	"tributary/internal/table"
 	"tributary/internal/writer"
 )
@@ -23,6 +24,7 @@ import (
 // Table makes a writer's calls to one DynamoDB table. It implements writer.Table.
 type Table struct {
 	client       client
+	types        *schema.Set
 	name         []byte // as JSON
 	tombstoneAge time.Duration
 	units        func(float64)
@@ -30,10 +32,10 @@ type Table struct {
 
 // NewTable makes a Table with the settings of an SDK client: its region, credentials and endpoint. A tombstone expires after
 // tombstoneAge. units is called with the write units that DynamoDB says a call has consumed.
-func NewTable(d *dynamodb.Client, transport http.RoundTripper, name string, tombstoneAge time.Duration, observe Observer, units func(float64)) *Table {
+func NewTable(d *dynamodb.Client, transport http.RoundTripper, types *schema.Set, name string, tombstoneAge time.Duration, observe Observer, units func(float64)) *Table {
 	o := d.Options()
 	return &Table{
-		name: rawjson.AppendString(nil, name), tombstoneAge: tombstoneAge, units: units,
+		types: types, name: rawjson.AppendString(nil, name), tombstoneAge: tombstoneAge, units: units,
 		client: client{
 			service: "dynamodb", target: "DynamoDB_20120810.", signingName: "dynamodb", region: o.Region,
 			credentials: o.Credentials, signer: v4.NewSigner(), wire: newWire(transport), observe: observe,
@@ -57,13 +59,12 @@ func NewTable(d *dynamodb.Client, transport http.RoundTripper, name string, tomb
 func (t *Table) BatchWrite(ctx context.Context, writes []*writer.Write) ([]int, error) {
 	size := 128
 	for _, w := range writes {
-		size += 192 + len(w.Command.TenantID) + len(w.Command.UserID) + 2*len(w.Command.OrderID) + len(w.Command.UserName) +
-			len(w.Command.UserEmail) + len(w.Command.OrderAmount) + 2*len(w.Command.Attributes)
+		size += 128 + w.Command.ItemBytes() + 16*len(w.Command.Type.Fields) + len(w.Command.Attributes)
 	}
 	var left []int
 	var units float64
 	err := t.client.call(ctx, "BatchWriteItem", t.appendBatch(make([]byte, 0, size), writes), func(answer string) (err error) {
-		left, units, err = scanUnprocessed(answer, writes)
+		left, units, err = t.scanUnprocessed(answer, writes)
 		return err
 	})
 	if err != nil {
@@ -81,7 +82,7 @@ func (t *Table) appendBatch(b []byte, writes []*writer.Write) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		if w.Command.IsDelete() {
+		if w.Command.Delete {
 			b = append(b, `{"DeleteRequest":{"Key":`...)
 			b = table.AppendKey(b, table.KeyOf(&w.Command))
 		} else {
@@ -95,7 +96,7 @@ func (t *Table) appendBatch(b []byte, writes []*writer.Write) []byte {
 
 // scanUnprocessed reads an answer to BatchWriteItem: the indexes of the leftovers, and the write units consumed. DynamoDB always
 // sends UnprocessedItems, even if it is empty. An answer without it comes from another program, and perhaps nothing was written.
-func scanUnprocessed(answer string, writes []*writer.Write) (left []int, units float64, err error) {
+func (t *Table) scanUnprocessed(answer string, writes []*writer.Write) (left []int, units float64, err error) {
 	listed := false
 	s := rawjson.New(answer)
 	for s.Open('{'); s.More('}'); {
@@ -106,7 +107,7 @@ func scanUnprocessed(answer string, writes []*writer.Write) (left []int, units f
 				continue
 			}
 			listed = true
-			left, err = scanLeft(&s, writes)
+			left, err = t.scanLeft(&s, writes)
 			if err != nil {
 				return nil, 0, err
 			}
@@ -125,7 +126,7 @@ func scanUnprocessed(answer string, writes []*writer.Write) (left []int, units f
 	return left, units, nil
 }
 
-func scanLeft(s *rawjson.Scanner, writes []*writer.Write) ([]int, error) {
+func (t *Table) scanLeft(s *rawjson.Scanner, writes []*writer.Write) ([]int, error) {
 	var left []int
 	var index map[table.Key]int
 	for s.Open('{'); s.More('}'); {
@@ -137,7 +138,7 @@ func scanLeft(s *rawjson.Scanner, writes []*writer.Write) ([]int, error) {
 					index[table.KeyOf(&w.Command)] = i
 				}
 			}
-			key, err := scanRequestKey(s)
+			key, err := scanRequestKey(t.types, s)
 			if err != nil {
 				return nil, err
 			}
@@ -153,7 +154,7 @@ func scanLeft(s *rawjson.Scanner, writes []*writer.Write) ([]int, error) {
 }
 
 // scanRequestKey reads the key of {"PutRequest":{"Item":{…}}} or {"DeleteRequest":{"Key":{…}}}.
-func scanRequestKey(s *rawjson.Scanner) (table.Key, error) {
+func scanRequestKey(types *schema.Set, s *rawjson.Scanner) (table.Key, error) {
 	pk, sk := "", ""
 	for s.Open('{'); s.More('}'); {
 		s.Name()
@@ -174,7 +175,7 @@ func scanRequestKey(s *rawjson.Scanner) (table.Key, error) {
 	if s.Err() != nil {
 		return table.Key{}, s.Err()
 	}
-	return table.ParseKey(pk, sk)
+	return table.ParseKey(types, pk, sk)
 }
 
 // scanValue reads the text of an attribute value that is a string or a number.
@@ -282,7 +283,7 @@ func (t *Table) appendItem(b []byte, c *messages.Command, now time.Time) []byte 
 	b = append(b, `{"TableName":`...)
 	b = append(b, t.name...)
 	b = append(b, `,"Item":`...)
-	if c.IsDelete() {
+	if c.Delete {
 		return table.AppendTombstone(b, c, now.Add(t.tombstoneAge))
 	}
 	return table.AppendItem(b, c)

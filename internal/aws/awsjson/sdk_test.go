@@ -37,6 +37,7 @@ import (
 	"tributary/internal/messages"
 	"tributary/internal/table"
 	"tributary/internal/writer"
+	"tributary/test/support/commands"
 )
 
 // These tests hold what is hand-made here against the SDK: the same call is made through both, to a server that
@@ -113,7 +114,7 @@ func newPair(t *testing.T, wrap func(http.RoundTripper) http.RoundTripper) *pair
 	}
 	p.queue = NewQueue(p.sqs, wrap(server.Client().Transport), queueURL, observe,
 		func(id string, why error) { p.unreadable = append(p.unreadable, id+": "+why.Error()) })
-	p.table = NewTable(p.ddb, wrap(server.Client().Transport), "Multi\"Tenant", 45*24*time.Hour, observe, func(u float64) { p.units += u })
+	p.table = NewTable(p.ddb, wrap(server.Client().Transport), commands.Types, "Multi\"Tenant", 45*24*time.Hour, observe, func(u float64) { p.units += u })
 	return p
 }
 
@@ -194,11 +195,19 @@ func (r random) text(max int) string {
 }
 
 func (r random) command(i int) messages.Command {
-	c := messages.Command{
-		Kind: messages.Kind(1 + r.IntN(4)), TenantID: "tenant-" + strconv.Itoa(r.IntN(3)), UserID: strings.ReplaceAll(fmt.Sprint(i, "é/\"", r.IntN(99)), "#", ""),
-		OrderID: fmt.Sprint("o", i, "漢\\", r.IntN(99)), UserName: r.text(20), UserEmail: r.text(20), OrderAmount: strconv.Itoa(r.IntN(1000)) + "." + strconv.Itoa(1+r.IntN(9)),
+	tenant, user, order := "tenant-"+strconv.Itoa(r.IntN(3)), strings.ReplaceAll(fmt.Sprint(i, "é/\"", r.IntN(99)), "#", ""), fmt.Sprint("o", i, "漢\\", r.IntN(99))
+	var c messages.Command
+	switch r.IntN(4) {
+	case 0:
+		c = commands.PutUser(tenant, user, r.text(20), r.text(20))
+	case 1:
+		c = commands.PutOrder(tenant, order, user, strconv.Itoa(r.IntN(1000))+"."+strconv.Itoa(1+r.IntN(9)))
+	case 2:
+		c = commands.DeleteUser(tenant, user)
+	case 3:
+		c = commands.DeleteOrder(tenant, order)
 	}
-	if r.IntN(2) == 0 {
+	if !c.Delete && r.IntN(2) == 0 {
 		c.Attributes = `{"a":[1.5,"x\u00e9",null,true,{"b":{}}],"n":` + strconv.Itoa(r.IntN(1e6)) + `,"` + strconv.Itoa(i) + `":"` + "漢" + `"}`
 	}
 	if r.IntN(2) == 0 {
@@ -252,7 +261,7 @@ func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 		for i := range writes {
 			writes[i] = &writer.Write{Command: r.command(i)}
 			writes[i].Command.Version = 0
-			if c := &writes[i].Command; c.IsDelete() {
+			if c := &writes[i].Command; c.Delete {
 				requests = append(requests, ddbtypes.WriteRequest{DeleteRequest: &ddbtypes.DeleteRequest{Key: table.KeyAttributes(table.KeyOf(c))}})
 			} else {
 				requests = append(requests, ddbtypes.WriteRequest{PutRequest: &ddbtypes.PutRequest{Item: table.Item(c)}})
@@ -270,7 +279,7 @@ func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 		w.Command.Version = 1 + r.Int64N(1<<62)
 		now := time.Now()
 		item := table.Item(&w.Command)
-		if w.Command.IsDelete() {
+		if w.Command.Delete {
 			item = table.Tombstone(&w.Command, now.Add(45*24*time.Hour))
 		}
 		p.r.set(200, `{"ConsumedCapacity":{"TableName":"T","CapacityUnits":1}}`)
@@ -282,7 +291,7 @@ func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 			})
 			return err
 		}, func(ctx context.Context) error {
-			if w.Command.IsDelete() { // the time is an argument below PutVersion
+			if w.Command.Delete { // the time is an argument below PutVersion
 				return p.table.client.call(ctx, "PutItem", p.table.appendPut(nil, w, now), func(string) error { return nil })
 			}
 			return p.table.PutVersion(ctx, w)
@@ -291,7 +300,7 @@ func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 			_, err := p.ddb.PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String("Multi\"Tenant"), Item: item, ConditionExpression: aws.String("attribute_exists(PK)")})
 			return err
 		}, func(ctx context.Context) error {
-			if w.Command.IsDelete() {
+			if w.Command.Delete {
 				return p.table.client.call(ctx, "PutItem", p.table.appendProbe(nil, &w.Command, now), func(string) error { return nil })
 			}
 			return p.table.Probe(ctx, &w.Command)
@@ -553,7 +562,7 @@ func testUnprocessedItemsAreTheSDKs(t *testing.T, p *pair) {
 			k := table.KeyOf(c)
 			keys[k.PK()+" "+k.SK()] = i
 			if r.IntN(5) == 0 {
-				if c.IsDelete() {
+				if c.Delete {
 					left = append(left, `{"DeleteRequest":{"Key":`+string(table.AppendKey(nil, k))+`}}`)
 				} else {
 					left = append(left, `{"PutRequest":{"Item":`+string(table.AppendItem(nil, c))+`}}`)
@@ -725,7 +734,7 @@ func TestATombstoneFollowsAWSsClock(t *testing.T) { eachWire(t, testATombstoneFo
 
 func testATombstoneFollowsAWSsClock(t *testing.T, p *pair) {
 	const ahead = 60 * 24 * time.Hour
-	w := &writer.Write{Command: messages.Command{Kind: messages.DeleteUser, TenantID: "t", UserID: "u", Version: 7}}
+	w := &writer.Write{Command: commands.Version(commands.DeleteUser("t", "u"), 7)}
 	p.r.set(403, `{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"Signature expired"}`)
 	p.r.header = map[string]string{"Date": time.Now().Add(ahead).UTC().Format(http.TimeFormat)}
 	_ = p.table.PutVersion(t.Context(), w)
@@ -762,7 +771,7 @@ func BenchmarkBatchWriteRequest(b *testing.B) {
 	t := &Table{name: []byte(`"MultiTenantTable"`)}
 	writes := make([]*writer.Write, 25)
 	for i := range writes {
-		writes[i] = &writer.Write{Command: messages.Command{Kind: messages.PutOrder, TenantID: "tenant-0001", OrderID: fmt.Sprintf("0192f0a1-7c3e-7000-8000-%012d", i), UserID: "0192f0a1-7c3e-7111-8111-000000000001", OrderAmount: "150.00"}}
+		writes[i] = &writer.Write{Command: commands.PutOrder("tenant-0001", fmt.Sprintf("0192f0a1-7c3e-7000-8000-%012d", i), "0192f0a1-7c3e-7111-8111-000000000001", "150.00")}
 	}
 	b.ReportAllocs()
 	buffer := make([]byte, 0, 64<<10)

@@ -90,3 +90,27 @@ func TestParse(t *testing.T) {
 		}
 	}
 }
+
+func TestNumbers(t *testing.T) {
+	for text, want := range map[string]string{
+		"150.00": "150", "007.50": "7.5", "-0": "0", "0E999": "0", "0.000": "0", "1e3": "1000", "-1.5E-2": "-0.015",
+		"12345.6789e-3": "12.3456789", "1.5" + strings.Repeat("0", 40): "1.5", "1E125": "1" + strings.Repeat("0", 125),
+		"1E-130": "0." + strings.Repeat("0", 129) + "1", "100": "100", "0.1e1": "1", "120e-1": "12", "-987e-2": "-9.87",
+		"1E126": "", "9E-131": "", "": "", "-": "", "x": "", "1x": "", "1e+": "", "1.e1": "", ".1": "", "--1": "",
+	} {
+		got, ok := AppendPlain(nil, text)
+		if string(got) != want || ok != (want != "") {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+	}
+	// As DynamoDB Local 3.3.1 counts them, found by filling items up to the limit.
+	for text, want := range map[string]int{
+		"0": 1, "1": 2, "-1": 3, "12": 2, "123": 3, "1234": 3, "12345": 4, "-12345": 5, "0.5": 2, "0.05": 2, "0.005": 2, "1.5": 3,
+		"15.5": 3, "100": 2, "1000": 2, "10000": 2, "1E125": 2, "1E-130": 2, strings.Repeat("1", 38): 20, "123456789.123456789": 11,
+		"12.34": 3, "1.234": 4,
+	} {
+		if n, ok := Parse(text); !ok || n.Bytes() != want {
+			t.Errorf("%s takes %d bytes, want %d", text, n.Bytes(), want)
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 
 	"tributary/internal/aws/limits"
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 )
 
 // ReasonReceivedTooOften is the reason given for letters that SQS's redrive policy moved: they carry none
@@ -126,9 +127,10 @@ func newLetter(m *types.Message) *Letter {
 	return l
 }
 
-// tenantOf is the tenant of all commands of a body, or "" where they have several or can't be read.
+// tenantOf is the tenant of all commands of a body, or "" where they have several or can't be read. The tenant of a command is read
+// whatever its type is.
 func tenantOf(body string) string {
-	commands, err := messages.Decode(nil, body, nil)
+	commands, err := messages.Decode(schema.Builtin(), nil, body, nil)
 	if err != nil {
 		return ""
 	}

@@ -14,6 +14,7 @@ import (
 	"tributary/internal/aws/queues"
 	"tributary/internal/base/version"
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 )
 
 // Metrics are all of the worker's metrics.
@@ -84,7 +85,6 @@ func (m *AWS) Request(service, operation, outcome string, took time.Duration) {
 var (
 	settledOutcomes = []string{"deleted", "handed_back", "left"}
 	commandOutcomes = []string{"written", "superseded", "stale", "dead_lettered", "handed_back"}
-	commandKinds    = []messages.Kind{messages.PutUser, messages.PutOrder, messages.DeleteUser, messages.DeleteOrder}
 	reasons         = []messages.Reason{
 		messages.ReasonMalformed, messages.ReasonEmpty, messages.ReasonNotACommand, messages.ReasonUnknownType, messages.ReasonUnknownField,
 		messages.ReasonDuplicateField, messages.ReasonMissingField, messages.ReasonInvalidField, messages.ReasonTooLarge,
@@ -116,8 +116,8 @@ func buildInfo() prometheus.GaugeFunc {
 	}, func() float64 { return 1 })
 }
 
-// New registers all metrics with reg. maxTenants bounds the values of the label tenant, _other not counted.
-func New(reg prometheus.Registerer, maxTenants int) *Metrics {
+// New registers all metrics with reg. The label type has the names of the commands of types. maxTenants bounds the values of the label tenant, _other not counted.
+func New(reg prometheus.Registerer, types *schema.Set, maxTenants int) *Metrics {
 	f := promauto.With(reg)
 	m := &Metrics{
 		Writer: Writer{
@@ -176,8 +176,8 @@ func New(reg prometheus.Registerer, maxTenants int) *Metrics {
 	}
 	for _, o := range commandOutcomes {
 		m.commands.others.add(o, 0)
-		for _, k := range commandKinds {
-			m.Commands.WithLabelValues(k.String(), o)
+		for _, name := range types.CommandNames() {
+			m.Commands.WithLabelValues(name, o)
 		}
 	}
 	for _, o := range []string{LetterRetried, LetterGivenUp} {

@@ -15,6 +15,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"tributary/internal/query"
+	"tributary/internal/schema"
 )
 
 // row is a metric as docs/metrics.md or the registry has it.
@@ -29,7 +30,7 @@ var (
 func used(t *testing.T) (*Metrics, *prometheus.Registry) {
 	t.Helper()
 	reg := NewRegistry()
-	m := New(reg, 5)
+	m := New(reg, schema.Builtin(), 5)
 	m.QueueMessages.WithLabelValues("visible").Set(1)
 	m.Request("SQS", "ReceiveMessage", "ok", time.Second)
 	m.TenantCommands("a", "written", 1)
@@ -54,7 +55,7 @@ func TestPageDescribesWhatIsRegistered(t *testing.T) {
 
 	registered := map[string]row{}
 	reg := &recorder{rows: registered}
-	New(reg, 5)
+	New(reg, schema.Builtin(), 5)
 	reg.MustRegister(buildInfo())
 	api := query.Config{Listen: "127.0.0.1:0", QueryTimeout: time.Second, QueryConcurrency: 1, QueryExports: 1, QueryRate: 1, QueryBurst: 1, QueryTenants: 1, QueryReadUnits: 1, QueryMemory: 64 << 20}
 	if _, err := query.New(t.Context(), api, query.Deps{Log: slog.New(slog.DiscardHandler), Metrics: reg}); err != nil {
@@ -166,7 +167,7 @@ func TestHistogramsAreNativeAndClassicAndWithoutTenants(t *testing.T) {
 // TestSeriesExistBeforeTheFirstEvent: an alert on an increase doesn't see a series' first value.
 func TestSeriesExistBeforeTheFirstEvent(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	New(reg, 5)
+	New(reg, schema.Builtin(), 5)
 	for name, want := range map[string]int{
 		"tributary_commands_total": 20, "tributary_messages_settled_total": 3, "tributary_dead_letters_total": 12,
 		"tributary_tenant_throttled_total": 1, "tributary_tenant_commands_total": 5,

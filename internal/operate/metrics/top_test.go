@@ -13,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+
+	"tributary/internal/schema"
 )
 
 // series are the counters of one metric, by tenant.
@@ -61,7 +63,7 @@ func TestHundredThousandTenants(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most, light, heavy = 50, 100_000, 30
 		reg := prometheus.NewRegistry()
-		m := New(reg, most)
+		m := New(reg, schema.Builtin(), most)
 		id := func(i int) string { return fmt.Sprintf("tenant-%06d", i) }
 		for range 3 { // minutes
 			for i := range light {
@@ -109,7 +111,7 @@ func TestHundredThousandTenants(t *testing.T) {
 func TestNoCountIsLostOrGoesBackwards(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := prometheus.NewRegistry()
-		m := New(reg, 5)
+		m := New(reg, schema.Builtin(), 5)
 		rnd := rand.New(rand.NewPCG(1, 2))
 		var counted, increased float64
 		last := series{}
@@ -157,7 +159,7 @@ func TestNoCountIsLostOrGoesBackwards(t *testing.T) {
 func TestBusierTenantTakesLabelOfLessBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := prometheus.NewRegistry()
-		m := New(reg, 2)
+		m := New(reg, schema.Builtin(), 2)
 		minute := func(loads map[string]int) {
 			for _, tenant := range []string{"a", "b", "c"} {
 				if n := loads[tenant]; n > 0 {
@@ -193,7 +195,7 @@ func TestBusierTenantTakesLabelOfLessBusy(t *testing.T) {
 func TestIdleTenantsLeaveNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := prometheus.NewRegistry()
-		m := New(reg, 10)
+		m := New(reg, schema.Builtin(), 10)
 		m.TenantCommands("gone", "written", 1)
 		for range 15 {
 			m.TenantCommands("stays", "written", 1)
@@ -209,7 +211,7 @@ func TestIdleTenantsLeaveNothing(t *testing.T) {
 
 func TestNoTenantLabels(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	m := New(reg, 0)
+	m := New(reg, schema.Builtin(), 0)
 	m.TenantCommands("a", "written", 3)
 	m.TenantThrottled("a")
 	if got, _ := scrape(t, reg, commandsName); len(got) != 1 || got[OtherTenants].n != 3 {
@@ -219,7 +221,7 @@ func TestNoTenantLabels(t *testing.T) {
 
 // TestTenantIsCopied: an id is a part of its message's body, up to 1 MiB, that a label must not keep in memory.
 func TestTenantIsCopied(t *testing.T) {
-	m := New(prometheus.NewRegistry(), 1)
+	m := New(prometheus.NewRegistry(), schema.Builtin(), 1)
 	body := strings.Repeat("x", 1000)
 	for i, id := range []string{body[:5], body[:6], body[:7], body[:8], body[:9], body[:10]} {
 		m.TenantCommands(id, "written", i+1)
@@ -242,7 +244,7 @@ func TestTenantIsCopied(t *testing.T) {
 func BenchmarkTenantCommands(b *testing.B) {
 	for _, tenants := range []int{50, 1000, 100_000} {
 		b.Run(fmt.Sprint(tenants), func(b *testing.B) {
-			m := New(prometheus.NewRegistry(), 50)
+			m := New(prometheus.NewRegistry(), schema.Builtin(), 50)
 			ids := make([]string, tenants)
 			for i := range ids {
 				ids[i] = fmt.Sprintf("tenant-%d", i)
@@ -261,7 +263,7 @@ func BenchmarkTenantCommands(b *testing.B) {
 
 // BenchmarkMessage is what one message of one command costs in metrics.
 func BenchmarkMessage(b *testing.B) {
-	m := New(prometheus.NewRegistry(), 50)
+	m := New(prometheus.NewRegistry(), schema.Builtin(), 50)
 	b.ReportAllocs()
 	for b.Loop() {
 		m.TenantCommands("tenant", "written", 1)

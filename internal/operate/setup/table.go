@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
 
+	"tributary/internal/schema"
 	"tributary/internal/table"
 )
 
@@ -241,9 +242,10 @@ func CompareKeys(description *types.TableDescription) *Difference {
 // write may be of any type.
 func differentTypes(definitions []types.AttributeDefinition) string {
 	text := ""
+	written := table.AttributeTypes(schema.Builtin())
 	for _, a := range definitions {
 		name := aws.ToString(a.AttributeName)
-		if want, ours := table.AttributeTypes[name]; ours && string(a.AttributeType) != want {
+		if want, ours := written[name]; ours && !slices.Equal(want, []string{string(a.AttributeType)}) {
 			text += fmt.Sprintf(", %s of type %s", name, a.AttributeType)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 	"tributary/internal/send/ids"
 )
 
@@ -64,6 +65,8 @@ func New(cfg Config) *Generator {
 	return g
 }
 
+var userType, orderType = schema.Builtin().Type("user"), schema.Builtin().Type("order")
+
 // Total is how many commands there are in all.
 func (g *Generator) Total() int { return g.cfg.Users + g.cfg.Orders }
 
@@ -83,10 +86,8 @@ func (g *Generator) Next(c *messages.Command) bool {
 func (g *Generator) putUser(c *messages.Command) {
 	n := strconv.Itoa(g.users/g.cfg.Tenants + 1)
 	tenant := tenantID(g.users % g.cfg.Tenants)
-	*c = messages.Command{
-		Kind: messages.PutUser, TenantID: tenant, UserID: g.ids.At(uint64(g.users)),
-		UserName: "User " + n + " of " + tenant, UserEmail: "user" + n + "@" + tenant + ".example",
-	}
+	*c = messages.Put(userType, tenant, g.ids.At(uint64(g.users)),
+		"User "+n+" of "+tenant, "user"+n+"@"+tenant+".example")
 	if g.cfg.Versions {
 		c.Version = 1
 	}
@@ -109,11 +110,8 @@ func (g *Generator) putOrder(c *messages.Command) {
 	known[at].version++
 	// An order keeps its user. A tenant without users, because there are fewer than tenants, has orders all the same.
 	users := max(1, (g.cfg.Users+g.cfg.Tenants-1-tenant)/g.cfg.Tenants)
-	*c = messages.Command{
-		Kind: messages.PutOrder, TenantID: tenantID(tenant), OrderAmount: amount(g.rng),
-		OrderID: g.ids.At(uint64(max(g.cfg.Users, g.cfg.Tenants) + known[at].number)),
-		UserID:  g.ids.At(uint64(at%users*g.cfg.Tenants + tenant)),
-	}
+	*c = messages.Put(orderType, tenantID(tenant), g.ids.At(uint64(max(g.cfg.Users, g.cfg.Tenants)+known[at].number)),
+		g.ids.At(uint64(at%users*g.cfg.Tenants+tenant)), amount(g.rng))
 	if g.cfg.Versions {
 		c.Version = known[at].version
 	}

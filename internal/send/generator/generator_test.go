@@ -34,7 +34,7 @@ func TestSameSeedSameCommands(t *testing.T) {
 		if first[i] != second[i] {
 			t.Fatalf("command %d: %+v and %+v", i, first[i], second[i])
 		}
-		if c.OrderID != first[i].OrderID || c.UserID != first[i].UserID {
+		if c.Get("order_id") != first[i].Get("order_id") || c.Get("user_id") != first[i].Get("user_id") {
 			differ++
 		}
 	}
@@ -52,27 +52,27 @@ func TestSkewUsersAndUpdates(t *testing.T) {
 		owner := map[string]string{}
 		updates := 0
 		for _, c := range all(t, Config{Tenants: tenants, Users: 200, Orders: orders, Skew: skew, UpdateShare: 0.25, Versions: true, Seed: 1, IDs: ids.UUIDv4}) {
-			if c.Kind == messages.PutUser {
+			if c.Type == userType {
 				if users[c.TenantID] == nil {
 					users[c.TenantID] = map[string]bool{}
 				}
-				users[c.TenantID][c.UserID] = true
+				users[c.TenantID][c.Get("user_id")] = true
 				continue
 			}
 			byTenant[c.TenantID]++
-			if !users[c.TenantID][c.UserID] {
+			if !users[c.TenantID][c.Get("user_id")] {
 				t.Fatalf("an order of %s has a user that the tenant does not have", c.TenantID)
 			}
-			if versions[c.OrderID]++; versions[c.OrderID] != c.Version {
-				t.Fatalf("order %s: version %d, written %d times", c.OrderID, c.Version, versions[c.OrderID])
+			if versions[c.Get("order_id")]++; versions[c.Get("order_id")] != c.Version {
+				t.Fatalf("order %s: version %d, written %d times", c.Get("order_id"), c.Version, versions[c.Get("order_id")])
 			}
 			if c.Version > 1 {
 				updates++
-				if owner[c.OrderID] != c.TenantID+c.UserID {
-					t.Fatalf("order %s moved", c.OrderID)
+				if owner[c.Get("order_id")] != c.TenantID+c.Get("user_id") {
+					t.Fatalf("order %s moved", c.Get("order_id"))
 				}
 			}
-			owner[c.OrderID] = c.TenantID + c.UserID
+			owner[c.Get("order_id")] = c.TenantID + c.Get("user_id")
 		}
 		if share := float64(updates) / orders; math.Abs(share-0.25) > 0.01 {
 			t.Errorf("skew %v: a share of %.3f is updates", skew, share)
@@ -87,10 +87,10 @@ func TestSkewUsersAndUpdates(t *testing.T) {
 func TestFewerUsersThanTenants(t *testing.T) {
 	orders := map[string]bool{}
 	for _, c := range all(t, Config{Tenants: 30, Users: 0, Orders: 300, Seed: 4, IDs: ids.UUIDv7}) {
-		if orders[c.OrderID] || orders[c.UserID] {
+		if orders[c.Get("order_id")] || orders[c.Get("user_id")] {
 			t.Fatalf("an id comes twice: %+v", c)
 		}
-		orders[c.OrderID] = true
+		orders[c.Get("order_id")] = true
 	}
 }
 

@@ -33,7 +33,7 @@ func CostOf(sent publish.Stats, writeUnits int64, fifo bool) Cost {
 // writeUnits is how many write units a command costs: a unit for each KiB begun, and the same again for the index
 // orders_by_user, which users are in as well ("DynamoDB read and write operations").
 func writeUnits(c *messages.Command) int64 {
-	if c.IsDelete() {
+	if c.Delete {
 		return 2
 	}
 	return 2 * int64((c.ItemBytes()+limits.DynamoDBWriteUnitBytes-1)/limits.DynamoDBWriteUnitBytes)

@@ -13,7 +13,6 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"tributary/internal/messages"
 	"tributary/internal/send/ids"
 	"tributary/internal/send/publish"
 	"tributary/test/support/sqstest"
@@ -22,9 +21,9 @@ import (
 // Files as people have them. Each of these rows was lost once, or became another.
 
 var (
-	deleteUser = Mapping{Kind: messages.DeleteUser, Tenant: "t"}
-	order      = Mapping{Kind: messages.PutOrder, Tenant: "t"}
-	user       = Mapping{Kind: messages.PutUser, Tenant: "t"}
+	deleteUser = Mapping{Kind: DeleteUser, Tenant: "t"}
+	order      = Mapping{Kind: PutOrder, Tenant: "t"}
+	user       = Mapping{Kind: PutUser, Tenant: "t"}
 )
 
 // userIDs are the ids of the users that a queue's commands are of.
@@ -32,7 +31,7 @@ func userIDs(q *sqstest.Queue) []string {
 	var list []string
 	for _, m := range q.Messages() {
 		for _, c := range m.Commands() {
-			list = append(list, c.UserID)
+			list = append(list, c.Get("user_id"))
 		}
 	}
 	slices.Sort(list)
@@ -43,7 +42,7 @@ func orderIDs(q *sqstest.Queue) []string {
 	var list []string
 	for _, m := range q.Messages() {
 		for _, c := range m.Commands() {
-			list = append(list, c.OrderID)
+			list = append(list, c.Get("order_id"))
 		}
 	}
 	slices.Sort(list)
@@ -88,7 +87,7 @@ func TestRowsOfFieldFiles(t *testing.T) {
 	} {
 		q, result, rejected, err := importText(t, test.file, test.content, test.mapping)
 		got := fmt.Sprint(userIDs(q))
-		if test.mapping.Kind == messages.PutOrder {
+		if test.mapping.Kind == PutOrder {
 			got = fmt.Sprint(orderIDs(q))
 		}
 		if err != nil || got != test.sent || result.Rejected != test.rejected || result.Rows != result.Commands+result.Rejected {

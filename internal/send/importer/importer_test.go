@@ -77,7 +77,9 @@ func importText(t testing.TB, name, content string, m Mapping, change ...func(*O
 	return q, result, rejected, err
 }
 
-var putOrder = Mapping{Kind: messages.PutOrder}
+var userType, orderType = types.Type("user"), types.Type("order")
+
+var putOrder = Mapping{Kind: PutOrder}
 
 func with(m Mapping, change func(*Mapping)) Mapping {
 	change(&m)
@@ -94,11 +96,11 @@ func TestMapping(t *testing.T) {
 		"columns with the names of fields": {"f.csv", "user_id,ignored,tenant_id,order_amount,order_id\nu1,x,t,150.00,o1\n", putOrder, nil,
 			[]string{`{"type":"put_order","tenant_id":"t","order_id":"o1","user_id":"u1","order_amount":"150.00"}`}},
 		"mapped columns, one tenant, a version": {"f.csv", "k;c;v;a\no1;u1;7;1.5\no2;u1;;2\n",
-			Mapping{Kind: messages.PutOrder, Tenant: "t", Columns: map[string]string{"order_id": "k", "user_id": "c", "order_amount": "a", "version": "v"}},
+			Mapping{Kind: PutOrder, Tenant: "t", Columns: map[string]string{"order_id": "k", "user_id": "c", "order_amount": "a", "version": "v"}},
 			func(o *Options) { o.Delimiter = ';' },
 			[]string{`{"type":"put_order","tenant_id":"t","order_id":"o1","user_id":"u1","order_amount":"1.5","version":7}`,
 				`{"type":"put_order","tenant_id":"t","order_id":"o2","user_id":"u1","order_amount":"2"}`}},
-		"no header": {"f.tsv", "t\tu1\tAda\ta@x\n", Mapping{Kind: messages.PutUser}, func(o *Options) {
+		"no header": {"f.tsv", "t\tu1\tAda\ta@x\n", Mapping{Kind: PutUser}, func(o *Options) {
 			o.Header = []string{"tenant_id", "user_id", "user_name", "user_email"}
 		}, []string{`{"type":"put_user","tenant_id":"t","user_id":"u1","user_name":"Ada","user_email":"a@x"}`}},
 		"attributes, exactly as they are": {"f.csv", "tenant_id,order_id,user_id,order_amount,b,a\nt,o1,u1,1,\" 007\r\n\",\"say \"\"hi\"\"\u2028\"\n",
@@ -117,10 +119,10 @@ func TestMapping(t *testing.T) {
 			[]string{`{"type":"delete_user","tenant_id":"t","user_id":"u1"}`,
 				`{"type":"put_order","tenant_id":"t","order_id":"o1","user_id":"u1","order_amount":"1.50","attributes":{"n":1.0}}`}},
 		"objects": {"f.ndjson", `{"id":36901,"total":173665.470,"who":"u\u0031","x":{"y":[1.0,null]},"rev":3,"left":"out"}` + "\n",
-			Mapping{Kind: messages.PutOrder, Tenant: "t", Attributes: []string{"x", "rev"},
+			Mapping{Kind: PutOrder, Tenant: "t", Attributes: []string{"x", "rev"},
 				Columns: map[string]string{"order_id": "id", "order_amount": "total", "user_id": "who", "version": "rev"}}, nil,
 			[]string{`{"type":"put_order","tenant_id":"t","order_id":"36901","user_id":"u1","order_amount":"173665.470","version":3,"attributes":{"x":{"y":[1.0,null]},"rev":3}}`}},
-		"a byte order mark": {"f.csv", "\xef\xbb\xbftenant_id,user_id\nt,u1\n", Mapping{Kind: messages.DeleteUser}, nil,
+		"a byte order mark": {"f.csv", "\xef\xbb\xbftenant_id,user_id\nt,u1\n", Mapping{Kind: DeleteUser}, nil,
 			[]string{`{"type":"delete_user","tenant_id":"t","user_id":"u1"}`}},
 	} {
 		q, result, rejected, err := importText(t, test.file, test.content, test.mapping, func(o *Options) {
@@ -429,7 +431,7 @@ func TestPipes(t *testing.T) {
 }
 
 func TestObjectsAreChecked(t *testing.T) {
-	mapping := Mapping{Kind: messages.PutOrder, Tenant: "t", AllAttributes: true}
+	mapping := Mapping{Kind: PutOrder, Tenant: "t", AllAttributes: true}
 	for line, want := range map[string]string{
 		`{"order_id":"o","user_id":"u"}`:                                 "order_amount",
 		`{"order_id":"o","user_id":"u","order_amount":null}`:             "order_amount",
@@ -506,12 +508,12 @@ func TestWrongFilesAndFlags(t *testing.T) {
 	}
 	for name, m := range map[string]Mapping{
 		"unknown field":     {Columns: map[string]string{"colour": "c"}},
-		"foreign field":     {Kind: messages.PutUser, Columns: map[string]string{"order_id": "c"}},
+		"foreign field":     {Kind: PutUser, Columns: map[string]string{"order_id": "c"}},
 		"attributes mapped": {Columns: map[string]string{"attributes": "c"}},
 		"two tenants":       {Tenant: "t", Columns: map[string]string{"tenant_id": "c"}},
 		"a wrong tenant":    {Tenant: "a b"},
-		"ids for deletes":   {Kind: messages.DeleteUser, IDs: ids.UUIDv7},
-		"deletes carry":     {Kind: messages.DeleteUser, AllAttributes: true},
+		"ids for deletes":   {Kind: DeleteUser, IDs: ids.UUIDv7},
+		"deletes carry":     {Kind: DeleteUser, AllAttributes: true},
 	} {
 		if err := m.Check(); !usage(err) {
 			t.Errorf("%s: %v", name, err)
@@ -528,7 +530,7 @@ func TestCompressed(t *testing.T) {
 	z, _ := zstd.NewWriter(&zstandard)
 	_, _ = z.Write([]byte(text))
 	_ = z.Close()
-	mapping := Mapping{Kind: messages.DeleteUser}
+	mapping := Mapping{Kind: DeleteUser}
 	for name, content := range map[string]string{"f.csv.gz": zipped.String(), "f.csv.zst": zstandard.String()} {
 		q, _, _, err := importText(t, name, content, mapping)
 		if err != nil || len(commands(q)) != 1000 {
@@ -549,9 +551,9 @@ func TestCompressed(t *testing.T) {
 
 // The layout of TPC-H's tables, as its generators write them as CSV; the rows are made up.
 func TestTPCH(t *testing.T) {
-	orders := Mapping{Kind: messages.PutOrder, Columns: map[string]string{
+	orders := Mapping{Kind: PutOrder, Columns: map[string]string{
 		"tenant_id": "o_orderstatus", "order_id": "o_orderkey", "user_id": "o_custkey", "order_amount": "o_totalprice"}}
-	customers := Mapping{Kind: messages.PutUser, Tenant: "tpch", Columns: map[string]string{
+	customers := Mapping{Kind: PutUser, Tenant: "tpch", Columns: map[string]string{
 		"user_id": "c_custkey", "user_name": "c_name", "user_email": "c_phone"}}
 	for file, test := range map[string]struct {
 		mapping Mapping
@@ -582,7 +584,7 @@ func TestTPCH(t *testing.T) {
 	for _, m := range q.Messages() {
 		for _, c := range m.Commands() {
 			var whole, part int64
-			if _, err := fmt.Sscanf(c.OrderAmount, "%d.%02d", &whole, &part); err != nil {
+			if _, err := fmt.Sscanf(c.Get("order_amount"), "%d.%02d", &whole, &part); err != nil {
 				t.Fatal(err)
 			}
 			cents += 100*whole + part
@@ -787,11 +789,11 @@ func TestResume(t *testing.T) {
 			id := map[string]string{}
 			for _, m := range q.Messages() {
 				for _, c := range m.Commands() {
-					times[c.OrderAmount]++
-					if before := id[c.OrderAmount]; before != "" && before != c.OrderID {
-						t.Fatalf("row %s had the id %s and then %s", c.OrderAmount, before, c.OrderID)
+					times[c.Get("order_amount")]++
+					if before := id[c.Get("order_amount")]; before != "" && before != c.Get("order_id") {
+						t.Fatalf("row %s had the id %s and then %s", c.Get("order_amount"), before, c.Get("order_id"))
 					}
-					id[c.OrderAmount] = c.OrderID
+					id[c.Get("order_amount")] = c.Get("order_id")
 				}
 			}
 			if len(times) != rows*9/10 {
@@ -818,7 +820,7 @@ func TestRepeatedImportToFIFO(t *testing.T) {
 	const text = "tenant_id,user_id\nt,u1\nt,u2\n"
 	path := write(t, "f.csv", text)
 	q := &sqstest.Queue{FIFO: true}
-	o := to(q, Mapping{Kind: messages.DeleteUser})
+	o := to(q, Mapping{Kind: DeleteUser})
 	for n := range 4 {
 		o.Stdin = strings.NewReader(text)
 		if _, err := Files(t.Context(), []string{path, "-"}[n%2:n%2+1], o); err != nil {
@@ -930,7 +932,7 @@ func TestNoResumeForgetsAllFiles(t *testing.T) {
 	a, b, c := path("a"), path("b"), path("c")
 	yes, no := true, false
 	q := &sqstest.Queue{}
-	o := to(q, Mapping{Kind: messages.DeleteUser})
+	o := to(q, Mapping{Kind: DeleteUser})
 	for _, step := range []struct {
 		files  []string
 		resume *bool
@@ -970,7 +972,7 @@ func TestDryRun(t *testing.T) {
 
 func TestRate(t *testing.T) {
 	started := time.Now()
-	_, result, _, err := importText(t, "f.csv", "tenant_id,user_id\n"+strings.Repeat("t,u1\n", 300), Mapping{Kind: messages.DeleteUser},
+	_, result, _, err := importText(t, "f.csv", "tenant_id,user_id\n"+strings.Repeat("t,u1\n", 300), Mapping{Kind: DeleteUser},
 		func(o *Options) { o.Rate = 1000 })
 	if took := time.Since(started); err != nil || result.Rows != 300 || took < 190*time.Millisecond {
 		t.Errorf("%d rows in %v, %v", result.Rows, took, err)
@@ -986,7 +988,7 @@ func TestInterruptedWhileWaitingForInput(t *testing.T) {
 			defer func() { _ = typed.Close() }()
 			go func() { _, _ = io.WriteString(typed, text) }()
 			q := &sqstest.Queue{}
-			o := to(q, Mapping{Kind: messages.DeleteUser})
+			o := to(q, Mapping{Kind: DeleteUser})
 			o.Stdin = in
 			time.AfterFunc(time.Minute, cancel)
 			started := time.Now()
@@ -1004,7 +1006,7 @@ func TestInterruptedWhileWaitingForInput(t *testing.T) {
 // Standard input can fail as any file can.
 func TestStandardInputThatBreaks(t *testing.T) {
 	broken := errors.New("broken")
-	o := to(&sqstest.Queue{}, Mapping{Kind: messages.DeleteUser})
+	o := to(&sqstest.Queue{}, Mapping{Kind: DeleteUser})
 	o.Stdin = io.MultiReader(strings.NewReader("tenant_id,user_id\nt,u1\nt,u"), iotest.ErrReader(broken))
 	result, err := Files(t.Context(), []string{"-"}, o)
 	if _, ok := errors.AsType[*FileError](err); !ok || !errors.Is(err, broken) || result.Rows != 1 {
@@ -1052,7 +1054,7 @@ func TestAFileIsImportedOnce(t *testing.T) {
 	}
 	for _, again := range []string{path, filepath.Dir(path) + "/./f.csv", link} {
 		q := &sqstest.Queue{}
-		_, err := Files(t.Context(), []string{path, again}, to(q, Mapping{Kind: messages.DeleteUser}))
+		_, err := Files(t.Context(), []string{path, again}, to(q, Mapping{Kind: DeleteUser}))
 		if _, usage := errors.AsType[*UsageError](err); !usage || len(commands(q)) != 0 {
 			t.Errorf("%s and %s: %v, sent %q", path, again, err, commands(q))
 		}
@@ -1060,15 +1062,15 @@ func TestAFileIsImportedOnce(t *testing.T) {
 }
 
 func TestWriteUnits(t *testing.T) {
-	order := messages.Command{Kind: messages.PutOrder, TenantID: "t", OrderID: "o", UserID: "u", OrderAmount: "1"}
+	order := messages.Put(orderType, "t", "o", "u", "1")
 	large := order
 	large.Attributes = `{"x":"` + strings.Repeat("x", 1024) + `"}`
-	user := messages.Command{Kind: messages.PutUser, TenantID: "t", UserID: "u"}
-	gone := messages.Command{Kind: messages.DeleteUser, TenantID: "t", UserID: "u"}
+	user := messages.Put(userType, "t", "u", "", "")
+	gone := messages.Delete(userType, "t", "u")
 	for want, list := range map[int64][]messages.Command{2: {order, user, gone}, 4: {large}} {
 		for _, c := range list {
 			if got := writeUnits(&c); got != want {
-				t.Errorf("%v: %d units, want %d", c.Kind, got, want)
+				t.Errorf("%v: %d units, want %d", c.Name(), got, want)
 			}
 		}
 	}

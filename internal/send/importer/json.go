@@ -306,7 +306,7 @@ func (r *valueReader) decode(dst []messages.Decoded, number uint64) ([]messages.
 		dst = append(dst, messages.Decoded{})
 		return dst, r.objects.command(&dst[len(dst)-1].Command, text, number), nil
 	}
-	dst, bad := messages.Decode(dst, text, nil)
+	dst, bad := messages.Decode(types, dst, text, nil)
 	return dst, bad, nil
 }
 

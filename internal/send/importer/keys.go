@@ -58,11 +58,7 @@ func (s *keySet) flush() (repeated int64) {
 }
 
 func (s *keySet) hash(c *messages.Command) uint64 {
-	kind, id := byte('o'), c.OrderID
-	if c.Kind == messages.PutUser || c.Kind == messages.DeleteUser {
-		kind, id = 'u', c.UserID
-	}
-	s.scratch = append(append(append(s.scratch[:0], c.TenantID...), 0, kind), id...)
+	s.scratch = append(append(append(append(s.scratch[:0], c.TenantID...), 0), c.Type.Prefix...), c.ID...)
 	return xxhash.Sum64(s.scratch)
 }
 

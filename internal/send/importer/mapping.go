@@ -12,11 +12,8 @@ import (
 	"tributary/internal/send/ids"
 )
 
-// field is a field of a command that a column can be mapped to: each but attributes.
-type field = messages.Field
-
-// fields is how many there are.
-const fields = messages.FieldAttributes
+// fields is how many fields there are that a column can be mapped to: each but attributes.
+const fields = fieldAttributes
 
 // mappable are their names.
 func mappable() string {
@@ -31,12 +28,12 @@ func mappable() string {
 type fieldSet [fields]bool
 
 // needs lists the required fields of a command, besides its type.
-var needs = func() map[messages.Kind]fieldSet {
-	all := map[messages.Kind]fieldSet{}
-	for kind := messages.PutUser; kind <= messages.DeleteOrder; kind++ {
+var needs = func() map[Kind]fieldSet {
+	all := map[Kind]fieldSet{}
+	for kind := PutUser; kind <= DeleteOrder; kind++ {
 		var set fieldSet
-		for f := messages.FieldTenantID; f < fields; f++ {
-			set[f] = messages.Requires(kind, f)
+		for f := fieldTenantID; f < fields; f++ {
+			set[f] = requires(kind, f)
 		}
 		all[kind] = set
 	}
@@ -44,16 +41,16 @@ var needs = func() map[messages.Kind]fieldSet {
 }()
 
 // idOf is the field with the id of the item that a put writes.
-func idOf(k messages.Kind) field {
-	if k == messages.PutUser || k == messages.DeleteUser {
-		return messages.FieldUserID
+func idOf(k Kind) field {
+	if k == PutUser || k == DeleteUser {
+		return fieldUserID
 	}
-	return messages.FieldOrderID
+	return fieldOrderID
 }
 
 // Mapping says how rows become commands. Its zero value takes columns that have the names of fields.
 type Mapping struct {
-	Kind          messages.Kind     // of every row; 0: a column says
+	Kind          Kind              // of every row; 0: a column says
 	Tenant        string            // of every row; "": a column says
 	Columns       map[string]string // field to column
 	Attributes    []string          // columns to carry along in `attributes`
@@ -64,17 +61,17 @@ type Mapping struct {
 // Check validates a mapping before any file is read.
 func (m *Mapping) Check() error {
 	for name := range m.Columns {
-		f, known := messages.FieldOf(name)
+		f, known := fieldOf(name)
 		switch {
-		case f == messages.FieldAttributes:
+		case f == fieldAttributes:
 			return usage("--map attributes=…: use --attributes COLUMN,COLUMN, or --attributes all")
 		case !known:
 			return usage("--map %s=…: a command has no field %s, only %s", name, name, mappable())
-		case f == messages.FieldType && m.Kind != 0:
+		case f == fieldType && m.Kind != 0:
 			return usage("--type and --map type=… exclude one another")
-		case f == messages.FieldTenantID && m.Tenant != "":
+		case f == fieldTenantID && m.Tenant != "":
 			return usage("--tenant and a column for the tenant (--tenant-column, --map tenant_id=…) exclude one another")
-		case m.Kind != 0 && f != messages.FieldType && f != messages.FieldVersion && !needs[m.Kind][f]:
+		case m.Kind != 0 && f != fieldType && f != fieldVersion && !needs[m.Kind][f]:
 			return usage("--map %s=…: a %s has no field %s", name, m.Kind, name)
 		}
 	}
@@ -83,7 +80,7 @@ func (m *Mapping) Check() error {
 			return usage("--tenant: %s", err.Detail)
 		}
 	}
-	if m.Kind == messages.DeleteUser || m.Kind == messages.DeleteOrder {
+	if m.Kind == DeleteUser || m.Kind == DeleteOrder {
 		if len(m.Attributes) > 0 || m.AllAttributes {
 			return usage("--attributes: a %s carries none", m.Kind)
 		}
@@ -105,11 +102,11 @@ func (m *Mapping) columnOf(f field) string {
 // mapped says whether rows are asked for a field at all.
 func (m *Mapping) mapped(f field) bool {
 	switch {
-	case f == messages.FieldType:
+	case f == fieldType:
 		return m.Kind == 0
-	case f == messages.FieldTenantID:
+	case f == fieldTenantID:
 		return m.Tenant == ""
-	case f == messages.FieldVersion || m.Kind == 0:
+	case f == fieldVersion || m.Kind == 0:
 		return true
 	}
 	return needs[m.Kind][f]
@@ -123,41 +120,37 @@ type values struct {
 
 // build makes a command of a row's values. Number counts rows, for ids that are made.
 func (m *Mapping) build(c *messages.Command, v *values, attributes string, made *ids.Sequence, number uint64) *messages.Error {
-	*c = messages.Command{Kind: m.Kind, TenantID: m.Tenant}
-	if c.Kind == 0 {
-		if !v.given[messages.FieldType] {
-			return missing(messages.FieldType, "the row has none, and --type was not given")
+	kind := m.Kind
+	if kind == 0 {
+		if !v.given[fieldType] {
+			return missing(fieldType, "the row has none, and --type was not given")
 		}
-		if c.Kind = messages.KindOf(v.text[messages.FieldType]); c.Kind == 0 {
+		if kind = KindOf(v.text[fieldType]); kind == 0 {
 			return &messages.Error{Reason: messages.ReasonUnknownType, Field: "type",
-				Detail: strconv.Quote(shorten(v.text[messages.FieldType])) + " is not one of put_user, put_order, delete_user, delete_order"}
+				Detail: strconv.Quote(shorten(v.text[fieldType])) + " is not one of " + types.CommandList()}
 		}
 	}
-	need := needs[c.Kind]
-	if id := idOf(c.Kind); v.text[id] == "" && m.IDs != "" && !c.IsDelete() {
+	*c = kind.command(m.Tenant)
+	need := needs[kind]
+	id := idOf(kind)
+	if v.text[id] == "" && m.IDs != "" && !c.Delete {
 		v.text[id], v.given[id] = made.At(number), true
 	}
 	for f, needed := range need {
-		if needed && !v.given[f] && (field(f) != messages.FieldTenantID || m.Tenant == "") {
+		if needed && !v.given[f] && (field(f) != fieldTenantID || m.Tenant == "") {
 			return missing(field(f), "the row has none")
 		}
 	}
-	if need[messages.FieldTenantID] && m.Tenant == "" {
-		c.TenantID = v.text[messages.FieldTenantID]
+	if need[fieldTenantID] && m.Tenant == "" {
+		c.TenantID = v.text[fieldTenantID]
 	}
-	if need[messages.FieldUserID] {
-		c.UserID = v.text[messages.FieldUserID]
+	c.ID = v.text[id]
+	for f, needed := range need {
+		if known := c.Type.Field(field(f).String()); needed && known != nil && !c.Delete {
+			c.Values.Set(known.Position, v.text[f])
+		}
 	}
-	if need[messages.FieldOrderID] {
-		c.OrderID = v.text[messages.FieldOrderID]
-	}
-	if need[messages.FieldUserName] {
-		c.UserName, c.UserEmail = v.text[messages.FieldUserName], v.text[messages.FieldUserEmail]
-	}
-	if need[messages.FieldOrderAmount] {
-		c.OrderAmount = v.text[messages.FieldOrderAmount]
-	}
-	if text := v.text[messages.FieldVersion]; text != "" {
+	if text := v.text[fieldVersion]; text != "" {
 		n, ok := messages.ParseVersion(text)
 		if !ok {
 			return &messages.Error{Reason: messages.ReasonInvalidField, Field: "version",
@@ -165,7 +158,7 @@ func (m *Mapping) build(c *messages.Command, v *values, attributes string, made 
 		}
 		c.Version = n
 	}
-	if !c.IsDelete() {
+	if !c.Delete {
 		c.Attributes = attributes
 	}
 	return c.Validate()
@@ -242,9 +235,9 @@ func (m *Mapping) forColumns(file string, header []string, made *ids.Sequence) (
 			continue
 		}
 		switch {
-		case f == messages.FieldType:
+		case f == fieldType:
 			return nil, usage("%s: say what its rows are: --type put_order (or put_user, delete_order, delete_user), or --map type=COLUMN; the file has %s", file, listed(header))
-		case f == messages.FieldTenantID:
+		case f == fieldTenantID:
 			return nil, usage("%s: say whose its rows are: --tenant ID, or --tenant-column COLUMN; the file has %s", file, listed(header))
 		case m.Kind != 0 && f == idOf(m.Kind) && m.IDs == "":
 			return nil, usage("%s: no column for %s: use --map %s=COLUMN, or --id uuid7 to make new ids; the file has %s", file, f.String(), f.String(), listed(header))

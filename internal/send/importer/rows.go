@@ -95,7 +95,7 @@ func (r *run) open() (err error) {
 }
 
 func (r *run) openJSON() error {
-	objects := r.Mapping.Kind != 0 || r.Mapping.Columns[messages.FieldType.String()] != ""
+	objects := r.Mapping.Kind != 0 || r.Mapping.Columns[fieldType.String()] != ""
 	if !objects && !r.Mapping.isPlain() {
 		return usage("%s: without --type its lines are taken as commands, to which --tenant, --map, --attributes, --version-column and --id do not apply", r.name)
 	}

@@ -259,7 +259,7 @@ func (r *run) hint(commands []messages.Decoded) {
 	}
 	for i := range commands {
 		c := &commands[i].Command
-		for _, id := range [...]string{c.OrderID, c.UserID} {
+		for _, id := range [...]string{c.ID, c.Get("user_id")} {
 			if !rounded(id) {
 				continue
 			}

@@ -15,11 +15,13 @@ import (
 	"github.com/aws/smithy-go"
 
 	"tributary/internal/messages"
+	"tributary/test/support/commands"
 	"tributary/test/support/sqstest"
 )
 
 func order(tenant, id, amount string) *messages.Command {
-	return &messages.Command{Kind: messages.PutOrder, TenantID: tenant, OrderID: id, UserID: "u1", OrderAmount: amount}
+	c := commands.PutOrder(tenant, id, "u1", amount)
+	return &c
 }
 
 // random is a stream of orders of some tenants, with keys that come again and again.
@@ -58,9 +60,9 @@ func arrived(q *sqstest.Queue) (times map[string]int, byKey map[string][]string)
 	times, byKey = map[string]int{}, map[string][]string{}
 	for _, m := range q.Messages() {
 		for _, c := range m.Commands() {
-			times[c.OrderAmount]++
-			key := c.TenantID + "/" + c.OrderID
-			byKey[key] = append(byKey[key], c.OrderAmount)
+			times[c.Get("order_amount")]++
+			key := c.TenantID + "/" + c.Get("order_id")
+			byKey[key] = append(byKey[key], c.Get("order_amount"))
 		}
 	}
 	return times, byKey
@@ -180,8 +182,8 @@ func inOrder(t *testing.T, list []*messages.Command, byKey map[string][]string) 
 	t.Helper()
 	want := map[string][]string{}
 	for _, c := range list {
-		key := c.TenantID + "/" + c.OrderID
-		want[key] = append(want[key], c.OrderAmount)
+		key := c.TenantID + "/" + c.Get("order_id")
+		want[key] = append(want[key], c.Get("order_amount"))
 	}
 	for key, amounts := range want {
 		if strings.Join(byKey[key], " ") != strings.Join(amounts, " ") {

@@ -17,6 +17,7 @@ import (
 
 	"tributary/internal/aws/limits"
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 )
 
 // Message is one that the queue accepted.
@@ -28,7 +29,7 @@ type Message struct {
 
 // Commands decodes the message as the worker does; it panics where the worker would dead-letter anything.
 func (m *Message) Commands() []messages.Command {
-	decoded, bad := messages.Decode(nil, m.Body, &messages.Attributes{TenantID: m.Attributes["tenant_id"]})
+	decoded, bad := messages.Decode(schema.Builtin(), nil, m.Body, &messages.Attributes{TenantID: m.Attributes["tenant_id"]})
 	if bad != nil {
 		panic(bad)
 	}
