@@ -137,6 +137,7 @@ func (s *scheduler) dissolve(now time.Time) {
 		s.putAllBack(now, c.writes)
 	}
 	for _, x := range suspects {
+		x.write.suspected = false
 		s.putBack(now, x.write)
 	}
 }

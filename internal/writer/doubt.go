@@ -12,8 +12,9 @@ import (
 // differ from what the worker expects. The first calls for one dead letter. The second would make one of every message on the
 // queue. Only the error's text tells the two apart, and the worker does not rely on texts. So a write that was refused alone
 // is a suspect until a probe was answered: a write of the same shape that is known to be good and takes no effect
-// (Table.Probe). If the table takes the probe, the suspect is refused. If the table refuses the probe as well, the suspect
-// goes back to its queue, and only probes are sent until the table takes one.
+// (Table.Probe). If the table takes the probe, the suspect is sent once more, because the table may have been repaired in the
+// meantime. The suspect is refused if it fails again and the table takes a second probe. If the table refuses a probe, the
+// suspect goes back to its queue, and only probes are sent until the table takes one.
 type doubt struct {
 	suspects  []suspect         // writes that were refused alone; they still count as in flight
 	probing   bool              // a probe is under way
@@ -55,8 +56,8 @@ func (d *doubt) probe() *call {
 	c := &call{probe: probeLike(&d.suspects[0].write.Command)}
 	shape := *c.probe
 	rest := d.suspects[:0]
-	for _, x := range d.suspects {
-		if *probeLike(&x.write.Command) == shape {
+	for i, x := range d.suspects {
+		if i == 0 || *probeLike(&x.write.Command) == shape {
 			c.suspects = append(c.suspects, x)
 		} else {
 			rest = append(rest, x)
@@ -82,7 +83,12 @@ func (s *scheduler) applyProbe(now time.Time, c *call, a answer) {
 		s.limiter.succeeded()
 		d.refusing, d.refused, d.tries, d.notBefore = false, nil, 0, time.Time{}
 		for _, x := range c.suspects {
-			s.settleInFlight(now, x.write, Refused, x.refusal)
+			if x.write.suspected {
+				s.settleInFlight(now, x.write, Refused, x.refusal)
+				continue
+			}
+			x.write.suspected = true
+			s.retry(now, &call{writes: []*Write{x.write}, conditional: x.write.Versioned()})
 		}
 		return
 	case invalid:

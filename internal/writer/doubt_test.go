@@ -37,6 +37,30 @@ func TestDoubt(t *testing.T) {
 			r.refuse("a/1")
 			r.check(map[string]string{"bad": "pending"})
 			r.apply(r.mustTake("probe"), answer{})
+			r.refuse("a/1")
+			r.check(map[string]string{"bad": "pending"})
+			r.apply(r.mustTake("probe"), answer{})
+		}, map[string]string{"bad": "dead_lettered"}},
+		{"the table was repaired before the probe: the write passes", func(r *rig) {
+			r.submit("good", "a/1", "a/2@1")
+			r.apply(r.mustTake("a/1"), answer{})
+			r.refuse("a/2@1")
+			r.apply(r.mustTake("probe"), answer{})
+			r.apply(r.mustTake("a/2@1"), answer{})
+		}, map[string]string{"good": "written written"}},
+		{"the table refuses the second probe: the write goes back and is doubted anew", func(r *rig) {
+			r.submit("bad", "a/1")
+			r.refuse("a/1")
+			r.apply(r.mustTake("probe"), answer{})
+			r.refuse("a/1")
+			r.apply(r.mustTake("probe"), refusedAlone)
+			r.now = r.now.Add(time.Second)
+			r.apply(r.mustTake("probe"), answer{})
+			r.refuse("a/1")
+			r.apply(r.mustTake("probe"), answer{})
+			r.check(map[string]string{"bad": "pending"})
+			r.refuse("a/1")
+			r.apply(r.mustTake("probe"), answer{})
 		}, map[string]string{"bad": "dead_lettered"}},
 		{"other writes are sent beside the probe", func(r *rig) {
 			r.submit("bad", "a/1")
@@ -48,6 +72,8 @@ func TestDoubt(t *testing.T) {
 			r.apply(r.mustTake("a/2"), answer{})
 			r.check(map[string]string{"good": "written", "bad": "pending"})
 			r.apply(probe, answer{})
+			r.refuse("a/1")
+			r.apply(r.mustTake("probe"), answer{})
 			r.apply(r.mustTake("a/1@2"), answer{})
 		}, map[string]string{"bad": "dead_lettered", "behind": "written"}},
 		{"the table refuses the probe: all are held until it takes one", func(r *rig) {
@@ -73,6 +99,8 @@ func TestDoubt(t *testing.T) {
 			r.refuse("a/1")
 			r.apply(r.mustTake("probe"), refusedAlone)
 			r.now = r.now.Add(time.Second)
+			r.apply(r.mustTake("probe"), answer{})
+			r.refuse("a/1")
 			r.apply(r.mustTake("probe"), answer{})
 			r.refuse("a/1")
 			r.apply(r.mustTake("probe"), answer{})
@@ -111,13 +139,21 @@ func TestDoubt(t *testing.T) {
 			first := r.mustTake("probe")
 			r.refuse("a/2@1")
 			r.apply(first, answer{})
+			r.apply(r.mustTake("probe"), answer{}) // the delete's
+			r.refuse("a/1@1")
+			r.apply(r.mustTake("probe"), answer{})
 			r.check(map[string]string{"put": "dead_lettered", "delete": "pending"})
+			r.refuse("a/2@1")
 			r.apply(r.mustTake("probe"), answer{})
 		}, map[string]string{"delete": "dead_lettered"}},
 		{"one probe for many", func(r *rig) {
 			r.submit("m", "a/1@1", "a/2@1", "a/3@1")
 			calls := []*call{r.mustTake("a/1@1"), r.mustTake("a/2@1"), r.mustTake("a/3@1")}
 			for _, c := range calls {
+				r.s.apply(r.now, c, refusedAlone)
+			}
+			r.apply(r.mustTake("probe"), answer{})
+			for _, c := range []*call{r.mustTake("a/1@1"), r.mustTake("a/2@1"), r.mustTake("a/3@1")} {
 				r.s.apply(r.now, c, refusedAlone)
 			}
 			r.apply(r.mustTake("probe"), answer{})
@@ -133,6 +169,8 @@ func TestDoubt(t *testing.T) {
 				}
 				r.now = r.now.Add(maxDoubtPause)
 			}
+			r.apply(r.mustTake("probe"), answer{})
+			r.refuse("a/1")
 			r.apply(r.mustTake("probe"), answer{})
 		}, map[string]string{"m": "dead_lettered"}},
 		{"an item without a usable version puts no table in doubt", func(r *rig) {
@@ -270,7 +308,7 @@ func TestATableWithOtherKeysEmptiesNoQueue(t *testing.T) {
 	})
 }
 
-// TestABadCommandOfAnIdleWorkerIsRefusedAtOnce: it takes one call of its own and one probe.
+// TestABadCommandOfAnIdleWorkerIsRefusedAtOnce: it takes two calls of its own and two probes.
 func TestABadCommandOfAnIdleWorkerIsRefusedAtOnce(t *testing.T) {
 	for _, bad := range []string{"a/bad", "a/bad@1"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -281,9 +319,9 @@ func TestABadCommandOfAnIdleWorkerIsRefusedAtOnce(t *testing.T) {
 			go func() { w.Run(t.Context()); close(done) }()
 			o := &tally{outcomes: map[Outcome]int{}}
 			submit(w, o, bad)
-			time.Sleep(11 * time.Millisecond)
+			time.Sleep(21 * time.Millisecond)
 			synctest.Wait()
-			if o.outcomes[Refused] != 1 || f.calls != 1 || f.probes != 1 {
+			if o.outcomes[Refused] != 1 || f.calls != 2 || f.probes != 2 {
 				t.Errorf("%s: %v after %d calls and %d probes", bad, o.outcomes, f.calls, f.probes)
 			}
 			w.Close()

@@ -69,11 +69,16 @@ func (r *rig) mustTake(want string) *call {
 	return c
 }
 
-// apply answers a call. A write that is refused alone is believed: the table takes the probe that follows.
+// apply answers a call. The table takes the probe that follows a write refused alone; the write is sent once more, and answered
+// likewise unless other calls come first.
 func (r *rig) apply(c *call, a answer) {
 	r.s.apply(r.now, c, a)
-	if a.verdict == invalid && len(c.writes) == 1 {
-		r.s.apply(r.now, r.mustTake("probe"), answer{})
+	if a.verdict != invalid || len(c.writes) != 1 {
+		return
+	}
+	r.s.apply(r.now, r.mustTake("probe"), answer{})
+	if c.writes[0].Outcome == Pending && len(r.s.retries) == 1 {
+		r.apply(r.mustTake(show(c)), a)
 	}
 }
 
@@ -382,7 +387,7 @@ func TestOneInvalidCommandStandsAlone(t *testing.T) {
 	r.submit("m", ids...)
 	calls := 0
 	for c := r.take(); c != nil; c = r.take() {
-		calls++ // and one probe, within apply
+		calls++ // and two probes, within apply
 		a := answer{}
 		for _, w := range c.writes {
 			if w.Command.Get("order_id") == "17" {
@@ -400,7 +405,7 @@ func TestOneInvalidCommandStandsAlone(t *testing.T) {
 			t.Errorf("command %d is %v, want %v", i, got, want)
 		}
 	}
-	if calls > 11 { // halving 25 takes 5 steps of two calls
+	if calls > 12 { // halving 25 takes 5 steps of two calls, and the bad one is sent once more
 		t.Errorf("%d calls", calls)
 	}
 	r.empty()

@@ -45,6 +45,7 @@ type Write struct {
 	units       int      // write units
 	bytes       int      // of the item
 	failures    int      // calls that may or may not have written it
+	suspected   bool     // it was refused alone, and the table took a probe afterwards
 	alone       bool     // it makes DynamoDB fail, so it shares no call with others
 	ownQueue    keyQueue // storage for the queue of its key, used by the first write of a key: saves an allocation
 }

@@ -203,7 +203,9 @@ func (o *oracle) bounded(e *event, p *observed) {
 			if d.waitsSince == 0 {
 				d.waitsSince = e.at
 			}
-			if e.at-d.waitsSince > soon && !d.message.barred { // a barred message is left, which no event shows
+			// A barred message is left, which no event shows. A message with other commands may still wait for an answer to a write
+			// that is durable already.
+			if e.at-d.waitsSince > soon && !d.message.barred && d.message.poisoned() {
 				long += d.message.bad()
 				messages++
 			}
@@ -262,6 +264,16 @@ func (m *message) bad() int {
 		}
 	}
 	return n
+}
+
+// poisoned reports whether none of a message's commands can be decoded, so that none reaches the writer.
+func (m *message) poisoned() bool {
+	for i := range m.commands {
+		if m.commands[i].fate != poison {
+			return false
+		}
+	}
+	return true
 }
 
 func (o *oracle) received(n int, e *event, p *observed) {
