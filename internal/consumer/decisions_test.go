@@ -230,3 +230,27 @@ func TestOutcomesAreCountedByCommand(t *testing.T) {
 		}
 	}
 }
+
+// TestAnotherPollerReceivesWhileLargeMessagesAreDecoded: small messages don't wait behind large ones at the only poller.
+func TestAnotherPollerReceivesWhileLargeMessagesAreDecoded(t *testing.T) {
+	large := []Message{{Body: strings.Repeat("0", largeReceive/2)}, {Body: strings.Repeat("0", largeReceive/2)}}
+	for name, test := range map[string]struct {
+		running  int
+		received []Message
+		want     bool
+	}{
+		"the only poller, large messages": {1, large, true},
+		"one of two, large messages":      {2, large, false},
+		"the only poller, small messages": {1, large[:1], false},
+		"nothing":                         {1, nil, false},
+	} {
+		c := &Consumer{pollers: pollerCount{running: test.running}}
+		want := test.running
+		if test.want {
+			want++
+		}
+		if got := c.standIn(test.received); got != test.want || c.pollers.running != want {
+			t.Errorf("%s: %v, %d pollers", name, got, c.pollers.running)
+		}
+	}
+}

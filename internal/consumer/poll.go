@@ -37,6 +37,9 @@ func (c *Consumer) poll(ctx context.Context, pollers *sync.WaitGroup) {
 		}
 		failures = 0
 		c.problem.Store(nil)
+		if c.standIn(received) {
+			pollers.Go(func() { c.poll(ctx, pollers) })
+		}
 		decoded = c.admit(time.Now(), received, before, reserved, decoded)
 		c.mu.Lock()
 		start, end := c.pollers.received(len(received))
@@ -49,6 +52,28 @@ func (c *Consumer) poll(ctx context.Context, pollers *sync.WaitGroup) {
 			return
 		}
 	}
+}
+
+// largeReceive is the size in bytes beyond which decoding a receive takes as long as a call.
+const largeReceive = 256 << 10
+
+// standIn reports whether another poller should start because the only one is about to decode large messages, and smaller
+// ones would wait behind them.
+func (c *Consumer) standIn(received []Message) bool {
+	bytes := 0
+	for i := range received {
+		bytes += len(received[i].Body)
+	}
+	if bytes < largeReceive {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pollers.running > 1 {
+		return false
+	}
+	c.pollers.running++
+	return true
 }
 
 func (c *Consumer) endPoller() {

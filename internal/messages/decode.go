@@ -167,10 +167,16 @@ func (d *decoder) command(text string) *Error {
 
 // array decodes an array of commands, each of which may be wrapped.
 func (d *decoder) array(s *rawjson.Scanner, wrappings int) *Error {
-	from := len(d.dst)
+	from, counted := len(d.dst), 0
 	for s.Open('['); !d.tooMany && s.More(']'); {
 		at := len(d.dst)
 		if s.Peek() != '{' {
+			if counted == 0 {
+				if counted = d.countNotObjects(*s); d.tooMany {
+					break
+				}
+			}
+			counted--
 			d.notObject(s)
 			continue
 		}
@@ -186,6 +192,19 @@ func (d *decoder) array(s *rawjson.Scanner, wrappings int) *Error {
 		return &Error{ReasonEmpty, "", "the message has no commands"}
 	}
 	return nil
+}
+
+// countNotObjects counts the elements from here on that are not objects, up to the next object. Too many of them are found out
+// before anything is allocated for one.
+func (d *decoder) countNotObjects(s rawjson.Scanner) (n int) {
+	for more := true; more && s.Peek() != '{'; more = s.More(']') {
+		s.Skip()
+		if n++; len(d.dst)-d.start+n > MaxCommands {
+			d.tooMany = true
+			return n
+		}
+	}
+	return n
 }
 
 // add makes room for one command more.
