@@ -10,7 +10,7 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## What there is to make
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-19s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## The programs, into bin/
@@ -58,11 +58,13 @@ bench-query: build ## What the API adds to a bare SDK read
 	cd bench/query && $(GO) build -o $(CURDIR)/$(BIN)/bench-query .
 	$(GO) run ./localstack/emulators exec -- $(BIN)/bench-query -worker $(BIN)/worker
 
-.PHONY: model model-mutants chaos chaos-embedded hostile
+.PHONY: model model-mutants conformance-mutants chaos chaos-embedded hostile
 model: ## A minute of random schedules against the six promises
 	$(GO) test ./test/model -v -run TestModel -model.for=1m
 model-mutants: ## Plants twenty-two bugs; the model test must find each
 	$(GO) run ./test/model/mutants
+conformance-mutants: ## Makes the embedded stack deviate from AWS in six places; the conformance suite must find each
+	$(GO) run ./test/conformance/mutants
 chaos: ## Workers killed and stopped at random, 50,000 commands, nothing lost (two minutes)
 	$(GO) run ./localstack/emulators exec -- $(GO) run ./test/chaos
 chaos-embedded: ## The same, shorter, without Java

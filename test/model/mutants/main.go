@@ -6,89 +6,86 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
+
+	"tributary/test/support/plant"
 )
 
-// mutant is a planted bug: an edit of one file. The old text must be there exactly once.
-type mutant struct{ name, file, old, new string }
-
-var mutants = []mutant{
-	{"acknowledge early", "internal/writer/scheduler.go",
-		"if g.pending--; g.pending == 0 {",
-		"if g.pending--; g.pending == len(g.Writes)-1 {"},
-	{"drop an unprocessed item", "internal/writer/writer.go",
-		"a.verdict, a.refusal = judge(err, 0)\n",
-		"a.verdict, a.refusal = judge(err, 0)\n\t\ta.left = nil\n"},
-	{"swap two writes of a key", "internal/writer/keys.go",
-		"case tail.beats(w):",
-		"case w.beats(tail):"},
-	{"swap two writes of a key in one message", "internal/writer/keys.go",
-		"return w.submitted > other.submitted !=",
-		"return w.submitted < other.submitted !="},
-	{"write over what was received later and is written", "internal/writer/scheduler.go",
-		"w.rank < l.landed {",
-		"w.rank < -l.landed {"},
-	{"two writes of a key in flight", "internal/writer/scheduler.go",
-		"if l.first != nil && l.flying == nil && !l.resting {",
-		"if l.first != nil && !l.resting {"},
-	{"hand back a part-written message", "internal/writer/scheduler.go",
-		"if g.Hold || g.touched || g.flying > 0 {",
-		"if g.Hold || g.flying > 0 {"},
-	{"forget that a lost answer may have been a write", "internal/writer/scheduler.go",
-		"w.group.touched = true // it may have been written",
-		"_ = w // it may have been written"},
-	{"hand back out of a FIFO group", "internal/writer/scheduler.go",
-		"if g.Hold || g.touched || g.flying > 0 {",
-		"if g.touched || g.flying > 0 {"},
-	{"a bad command takes its batch along", "internal/writer/scheduler.go",
-		"case half == 0:\n\t\t\ts.doubt.suspects = append(s.doubt.suspects, suspect{c.writes[0], a.refusal})\n",
-		"case true:\n\t\t\tfor _, w := range c.writes {\n\t\t\t\ts.doubt.suspects = append(s.doubt.suspects, suspect{w, a.refusal})\n\t\t\t}\n"},
-	{"believe a table that refuses everything", "internal/writer/doubt.go",
-		"\tcase invalid:\n\t\ts.limiter.succeeded()\n",
-		"\tcase invalid:\n\t\tfor _, x := range c.suspects {\n\t\t\ts.land(now, x.write, Refused, x.refusal)\n\t\t}\n\t\tc.suspects = nil\n\t\ts.limiter.succeeded()\n"},
-	{"lose what a refused command had overtaken", "internal/writer/scheduler.go",
-		"case o == Refused:\n\t\ts.disinherit(l, w)\n",
-		"case o == Refused:\n"},
-	{"a versioned write without its condition", "internal/writer/scheduler.go",
-		"if l.first.Versioned() {\n\t\t\tlane = laneConditional",
-		"if l.first.Command.Version > 1<<40 {\n\t\t\tlane = laneConditional"},
-	{"delete after the first dead letter of several", "internal/consumer/bury.go",
-		"case !again:\n\t\tc.sendNext(d)\n",
-		"case sent > 0:\n\t\tc.deletes.add(d)\n\tcase !again:\n\t\tc.sendNext(d)\n"},
-	{"final letters are retried", "internal/consumer/bury.go",
-		"if call != nil || !f.Final {",
-		"if call != nil || f.Index >= 0 {"},
-	{"what waits for letters is unbounded", "internal/consumer/waiting.go",
-		"if w.usedCommands > 0 && (",
-		"if w.usedCommands < 0 && ("},
-	{"mismatch lost at redrive", "internal/consumer/letters.go",
-		"l.Attributes[tenant.Name] = tenant.Text\n",
-		"set(tenant.Name, b.tenant)\n"},
-	{"a dead letter with its neighbour's index", "internal/consumer/delivery.go",
-		"b.position, b.text = d.positions[i], d.texts[i]",
-		"b.position, b.text = i, d.texts[i]"},
-	{"let visibility lapse", "internal/consumer/held.go",
-		"d.deadline.Sub(now) < timeout/2;",
-		"d.deadline.Sub(now) < 0;"},
-	{"abandon a long poll", "internal/consumer/consumer.go",
-		"context.WithTimeout(c.calls, receiveTimeout)",
-		"context.WithTimeout(ctx, receiveTimeout)"},
-	{"receive without room", "internal/consumer/room.go",
-		"if r.usedCommands == 0 ||",
-		"if r.usedCommands >= 0 ||"},
-	{"leave messages invisible at shutdown", "internal/consumer/consumer.go",
-		"case c.draining.Load():\n\t\tc.handBack(d)\n",
-		"case c.draining.Load():\n\t\tc.finish(d, \"handed_back\", &c.handedBack)\n"},
+var mutants = []plant.Bug{
+	{Name: "acknowledge early", File: "internal/writer/scheduler.go",
+		Old: "if g.pending--; g.pending == 0 {",
+		New: "if g.pending--; g.pending == len(g.Writes)-1 {"},
+	{Name: "drop an unprocessed item", File: "internal/writer/writer.go",
+		Old: "a.verdict, a.refusal = judge(err, 0)\n",
+		New: "a.verdict, a.refusal = judge(err, 0)\n\t\ta.left = nil\n"},
+	{Name: "swap two writes of a key", File: "internal/writer/keys.go",
+		Old: "case tail.beats(w):",
+		New: "case w.beats(tail):"},
+	{Name: "swap two writes of a key in one message", File: "internal/writer/keys.go",
+		Old: "return w.submitted > other.submitted !=",
+		New: "return w.submitted < other.submitted !="},
+	{Name: "write over what was received later and is written", File: "internal/writer/scheduler.go",
+		Old: "w.rank < l.landed {",
+		New: "w.rank < -l.landed {"},
+	{Name: "two writes of a key in flight", File: "internal/writer/scheduler.go",
+		Old: "if l.first != nil && l.flying == nil && !l.resting {",
+		New: "if l.first != nil && !l.resting {"},
+	{Name: "hand back a part-written message", File: "internal/writer/scheduler.go",
+		Old: "if g.Hold || g.touched || g.flying > 0 {",
+		New: "if g.Hold || g.flying > 0 {"},
+	{Name: "forget that a lost answer may have been a write", File: "internal/writer/scheduler.go",
+		Old: "w.group.touched = true // it may have been written",
+		New: "_ = w // it may have been written"},
+	{Name: "hand back out of a FIFO group", File: "internal/writer/scheduler.go",
+		Old: "if g.Hold || g.touched || g.flying > 0 {",
+		New: "if g.touched || g.flying > 0 {"},
+	{Name: "a bad command takes its batch along", File: "internal/writer/scheduler.go",
+		Old: "case half == 0:\n\t\t\ts.doubt.suspects = append(s.doubt.suspects, suspect{c.writes[0], a.refusal})\n",
+		New: "case true:\n\t\t\tfor _, w := range c.writes {\n\t\t\t\ts.doubt.suspects = append(s.doubt.suspects, suspect{w, a.refusal})\n\t\t\t}\n"},
+	{Name: "believe a table that refuses everything", File: "internal/writer/doubt.go",
+		Old: "\tcase invalid:\n\t\ts.limiter.succeeded()\n",
+		New: "\tcase invalid:\n\t\tfor _, x := range c.suspects {\n\t\t\ts.land(now, x.write, Refused, x.refusal)\n\t\t}\n\t\tc.suspects = nil\n\t\ts.limiter.succeeded()\n"},
+	{Name: "lose what a refused command had overtaken", File: "internal/writer/scheduler.go",
+		Old: "case o == Refused:\n\t\ts.disinherit(l, w)\n",
+		New: "case o == Refused:\n"},
+	{Name: "a versioned write without its condition", File: "internal/writer/scheduler.go",
+		Old: "if l.first.Versioned() {\n\t\t\tlane = laneConditional",
+		New: "if l.first.Command.Version > 1<<40 {\n\t\t\tlane = laneConditional"},
+	{Name: "delete after the first dead letter of several", File: "internal/consumer/bury.go",
+		Old: "case !again:\n\t\tc.sendNext(d)\n",
+		New: "case sent > 0:\n\t\tc.deletes.add(d)\n\tcase !again:\n\t\tc.sendNext(d)\n"},
+	{Name: "final letters are retried", File: "internal/consumer/bury.go",
+		Old: "if call != nil || !f.Final {",
+		New: "if call != nil || f.Index >= 0 {"},
+	{Name: "what waits for letters is unbounded", File: "internal/consumer/waiting.go",
+		Old: "if w.usedCommands > 0 && (",
+		New: "if w.usedCommands < 0 && ("},
+	{Name: "mismatch lost at redrive", File: "internal/consumer/letters.go",
+		Old: "l.Attributes[tenant.Name] = tenant.Text\n",
+		New: "set(tenant.Name, b.tenant)\n"},
+	{Name: "a dead letter with its neighbour's index", File: "internal/consumer/delivery.go",
+		Old: "b.position, b.text = d.positions[i], d.texts[i]",
+		New: "b.position, b.text = i, d.texts[i]"},
+	{Name: "let visibility lapse", File: "internal/consumer/held.go",
+		Old: "d.deadline.Sub(now) < timeout/2;",
+		New: "d.deadline.Sub(now) < 0;"},
+	{Name: "abandon a long poll", File: "internal/consumer/consumer.go",
+		Old: "context.WithTimeout(c.calls, receiveTimeout)",
+		New: "context.WithTimeout(ctx, receiveTimeout)"},
+	{Name: "receive without room", File: "internal/consumer/room.go",
+		Old: "if r.usedCommands == 0 ||",
+		New: "if r.usedCommands >= 0 ||"},
+	{Name: "leave messages invisible at shutdown", File: "internal/consumer/consumer.go",
+		Old: "case c.draining.Load():\n\t\tc.handBack(d)\n",
+		New: "case c.draining.Load():\n\t\tc.finish(d, \"handed_back\", &c.handedBack)\n"},
 }
 
 func main() {
@@ -108,11 +105,10 @@ func main() {
 }
 
 func run(ctx context.Context, bound time.Duration, only string) (missed int, err error) {
-	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	root, err := plant.Root(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("find the module: %w", err)
+		return 0, err
 	}
-	root := strings.TrimSpace(string(out))
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {
 		return 0, fmt.Errorf("make folder: %w", err)
@@ -120,13 +116,13 @@ func run(ctx context.Context, bound time.Duration, only string) (missed int, err
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	planted := 0
 	for _, m := range mutants {
-		if !strings.Contains(m.name, only) {
+		if !strings.Contains(m.Name, only) {
 			continue
 		}
 		planted++
-		found, err := try(ctx, root, dir, m, bound)
+		found, err := try(ctx, root, dir, &m, bound)
 		if err != nil {
-			return missed, fmt.Errorf("%s: %w", m.name, err)
+			return missed, fmt.Errorf("%s: %w", m.Name, err)
 		}
 		if !found {
 			missed++
@@ -140,31 +136,10 @@ func run(ctx context.Context, bound time.Duration, only string) (missed int, err
 var symptom = regexp.MustCompile(`(?m)^.*(?:_test\.go:\d+: +[0-9.]+\S*s .*|panic: .*|deadlock: .*)$`)
 
 // try plants one bug and says whether the model test fails.
-func try(ctx context.Context, root, dir string, m mutant, bound time.Duration) (found bool, err error) {
-	original := filepath.Join(root, filepath.FromSlash(m.file))
-	source, err := os.ReadFile(original)
+func try(ctx context.Context, root, dir string, m *plant.Bug, bound time.Duration) (found bool, err error) {
+	binary, err := m.Test(ctx, root, dir, "./test/model")
 	if err != nil {
-		return false, fmt.Errorf("read source: %w", err)
-	}
-	if n := strings.Count(string(source), m.old); n != 1 {
-		return false, fmt.Errorf("%s has %d places that read %q, want 1: change the mutant as the source has changed", m.file, n, m.old)
-	}
-	mutated, overlay := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json")
-	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{original: mutated}})
-	if err != nil {
-		return false, fmt.Errorf("write overlay: %w", err)
-	}
-	err = errors.Join(
-		os.WriteFile(mutated, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600),
-		os.WriteFile(overlay, replace, 0o600))
-	if err != nil {
-		return false, fmt.Errorf("write mutant: %w", err)
-	}
-	binary := filepath.Join(dir, "model.test")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", binary, "./test/model")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		return false, fmt.Errorf("build mutant: %w\n%s", err, out)
+		return false, err
 	}
 	began := time.Now()
 	test := exec.CommandContext(ctx, binary, "-test.run=^TestModel$", "-test.timeout="+(2*bound).String(), "-model.for="+bound.String())
@@ -173,12 +148,12 @@ func try(ctx context.Context, root, dir string, m mutant, bound time.Duration) (
 	took := time.Since(began).Round(10 * time.Millisecond)
 	if exit, failed := errors.AsType[*exec.ExitError](err); failed && exit.ExitCode() > 0 {
 		how := strings.TrimSpace(string(symptom.Find(out)))
-		fmt.Printf("found  in %7v  %s: %.140s\n", took, m.name, how)
+		fmt.Printf("found  in %7v  %s: %.140s\n", took, m.Name, how)
 		return true, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("run model test: %w", err)
 	}
-	fmt.Printf("MISSED in %7v  %s\n", took, m.name)
+	fmt.Printf("MISSED in %7v  %s\n", took, m.Name)
 	return false, nil
 }
