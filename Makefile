@@ -73,8 +73,8 @@ hostile: ## What hostile messages cost the others: latency, memory, and where ea
 	$(GO) run ./test/hostile -for $(FOR)
 
 .PHONY: localstack-kill
-localstack-kill: ## Kills the local stack with --data twenty times under load; what was answered must be there
-	$(GO) test ./localstack -run TestKilled -count=1 -v -kill.rounds 20
+localstack-kill: ## Kills the local stack with --data twenty times under load, and again under a worker, which must go on
+	$(GO) test ./localstack -run 'TestKilled|TestWorkerOutlivesKills' -count=1 -v -kill.rounds 20
 
 .PHONY: deploy-test image image-test
 deploy-test: ## Chart, rules, dashboard, CloudFormation, each against the real thing
