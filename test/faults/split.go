@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"tributary/internal/aws/limits"
 	"tributary/internal/table"
 	"tributary/localstack/dynamo"
 )
@@ -51,6 +50,10 @@ func (c *call) admit(table string, keys, item map[string]json.RawMessage) bool {
 	}
 	return b.take(writeUnits(item), c.config.WriteUnits, burst, f.now())
 }
+
+// maxEntries is what SQS takes of a batch ("Amazon SQS message quotas"); it is written out, so that a wrong constant of the
+// product shows.
+const maxEntries = 10
 
 // part is what of a batch the front kept to itself, to be told in the answer.
 type part struct {
@@ -153,7 +156,7 @@ func (c *call) splitWrites(p *part) *answer {
 func (c *call) splitEntries(p *part) *answer {
 	var in map[string]json.RawMessage
 	var entries []json.RawMessage
-	if json.Unmarshal(c.body, &in) != nil || json.Unmarshal(in["Entries"], &entries) != nil || len(entries) > limits.SQSBatchEntries {
+	if json.Unmarshal(c.body, &in) != nil || json.Unmarshal(in["Entries"], &entries) != nil || len(entries) > maxEntries {
 		return nil
 	}
 	i := -1
