@@ -10,7 +10,7 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-19s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## Build the programs into bin/
@@ -58,11 +58,13 @@ bench-query: build ## Measure what the query API adds to a bare SDK read
 	cd bench/query && $(GO) build -o $(CURDIR)/$(BIN)/bench-query .
 	$(GO) run ./localstack/emulators exec -- $(BIN)/bench-query -worker $(BIN)/worker
 
-.PHONY: model model-mutants chaos chaos-embedded hostile
+.PHONY: model model-mutants conformance-mutants chaos chaos-embedded hostile
 model: ## Run random schedules against the six promises for a minute
 	$(GO) test ./test/model -v -run TestModel -model.for=1m
 model-mutants: ## Plant twenty-two bugs; the model test must find each
 	$(GO) run ./test/model/mutants
+conformance-mutants: ## Plant six deviations in the embedded stack; the conformance suite must find each
+	$(GO) run ./test/conformance/mutants
 chaos: ## Kill and stop workers at random over 50,000 commands; nothing may be lost (two minutes)
 	$(GO) run ./localstack/emulators exec -- $(GO) run ./test/chaos
 chaos-embedded: ## The same, shorter, without Java
@@ -71,8 +73,8 @@ hostile: ## Measure what hostile messages cost other tenants (FOR=1m)
 	$(GO) run ./test/hostile -for $(FOR)
 
 .PHONY: localstack-kill
-localstack-kill: ## Kills the local stack with --data twenty times under load; what was answered must be there
-	$(GO) test ./localstack -run TestKilled -count=1 -v -kill.rounds 20
+localstack-kill: ## Kills the local stack with --data twenty times under load, and again under a worker, which must go on
+	$(GO) test ./localstack -run 'TestKilled|TestWorkerOutlivesKills' -count=1 -v -kill.rounds 20
 
 .PHONY: deploy-test image image-test
 deploy-test: ## Test chart, rules, dashboard and CloudFormation template with the real tools

@@ -43,13 +43,19 @@ func TestMain(m *testing.M) {
 // server is a stack in a process of its own.
 type server struct {
 	cmd    *exec.Cmd
+	url    string
 	tables *dynamodb.Client
 	queues *sqs.Client
 }
 
 func startServer(t *testing.T, data string) *server {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "--listen", "127.0.0.1:0", "--data", data) //nolint:gosec,noctx // this very program; it is killed
+	return startServerAt(t, data, "127.0.0.1:0")
+}
+
+func startServerAt(t *testing.T, data, listen string) *server {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "--listen", listen, "--data", data) //nolint:gosec,noctx // this very program; it is killed
 	cmd.Env = append(os.Environ(), asServer+"=1")
 	said, err := cmd.StderrPipe()
 	if err != nil {
@@ -66,7 +72,7 @@ func startServer(t *testing.T, data string) *server {
 	url, _, _ := strings.Cut(rest, " ")
 	login := credentials.NewStaticCredentialsProvider("x", "y", "")
 	return &server{
-		cmd,
+		cmd, url,
 		dynamodb.New(dynamodb.Options{Region: "us-east-1", BaseEndpoint: &url, Credentials: login, Retryer: aws.NopRetryer{}, HTTPClient: ownBody{}}),
 		sqs.New(sqs.Options{Region: "us-east-1", BaseEndpoint: &url, Credentials: login, Retryer: aws.NopRetryer{}, HTTPClient: ownBody{}}),
 	}

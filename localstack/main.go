@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"runtime/pprof"
 	"strings"
 	"syscall"
@@ -86,8 +87,15 @@ type runCmd struct {
 	Verbose    bool   `short:"v" help:"Log every request." env:"LOCALSTACK_VERBOSE"`
 }
 
+// gcPercent keeps the garbage small beside what the tables hold. Measured with 1,500,000 orders of 1,000 tenants, 70 takes
+// a fifth less memory than Go's 100, and no more processor time that would show.
+const gcPercent = 70
+
 // Run serves until ctx ends.
 func (c *runCmd) Run(ctx context.Context, streams *cli.Streams) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	if c.WriteUnits < 0 {
 		return cli.Usage("--write-units is %d: it must be 0 (no throttling) or more", c.WriteUnits)
 	}

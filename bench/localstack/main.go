@@ -1,6 +1,7 @@
 // Command localstack measures the local stack as a newcomer does: orders are imported by 'producer import --wait' and
 // written by 'worker run', all default. It prints how many orders a second reach the table in the first and in the last
-// tenth, and how much memory the stack takes for each.
+// tenth, how much memory the stack takes for each, and the processor time that each program takes for one: on a
+// machine that others use too, that is the figure to compare.
 //
 //	make bench-localstack ORDERS=1500000
 package main
@@ -106,6 +107,10 @@ func run(ctx context.Context, bin string, orders, tenants int, data bool, profil
 	if err := <-imported; err != nil {
 		return fmt.Errorf("producer import: %w", err)
 	}
+	spent := func(pid int) float64 { return float64(cpu(pid).Microseconds()) / float64(orders) }
+	importer := importing.ProcessState.UserTime() + importing.ProcessState.SystemTime()
+	fmt.Printf("CPU an order: stack %.1f us, worker %.1f us, import %.1f us\n",
+		spent(stack.Process.Pid), spent(worker.Process.Pid), float64(importer.Microseconds())/float64(orders))
 	time.Sleep(time.Second) // what is freed by then doesn't count
 	after := memory(stack.Process.Pid)
 	tenth := float64(orders) / 10
@@ -216,4 +221,21 @@ func memory(pid int) int {
 	}
 	pages, _ := strconv.Atoi(fields[1]) // 0 where it is none
 	return pages * os.Getpagesize()
+}
+
+// cpu is how much processor time a process has taken, as Linux tells it.
+func cpu(pid int) time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(b), ") ") // behind the program's name
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	const tick = 10 * time.Millisecond // Linux's, for all programs
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * tick
 }

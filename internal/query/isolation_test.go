@@ -183,7 +183,7 @@ const secretOfB = "for-tenantB-only"
 type isolation struct {
 	*issuer
 	base   string
-	fake   *fakeDynamoDB
+	fake   *scripted
 	static map[string]string // static tokens by what they are
 	tokens string            // their file
 	log    *lockedBuffer

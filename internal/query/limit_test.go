@@ -46,7 +46,7 @@ func TestReadUnitsAreLimited(t *testing.T) {
 }
 
 // handler is a server's handler, for a test on a clock of its own.
-func handler(t *testing.T, cfg query.Config, fake *fakeDynamoDB) *query.Server {
+func handler(t *testing.T, cfg query.Config, fake *scripted) *query.Server {
 	t.Helper()
 	s, err := query.New(t.Context(), cfg, query.Deps{DynamoDB: fake, Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
 	if err != nil {

@@ -52,7 +52,7 @@ type index struct {
 // last item goes.
 type partition struct {
 	mu     sync.RWMutex // guards what follows
-	items  btree.Map[string, item]
+	items  tree
 	bucket bucket // of the table's own partitions
 }
 
@@ -85,7 +85,7 @@ func (x *index) partition(hash string) *partition {
 	defer x.mu.Unlock()
 	p, ok := x.partitions.Get(hash)
 	if !ok {
-		p = &partition{}
+		p = &partition{items: newTree()}
 		x.partitions.Set(hash, p)
 	}
 	return p
@@ -103,12 +103,9 @@ func (x *index) from(at string, n int) (keys []string, partitions []*partition) 
 }
 
 // set puts an item into its place, or takes what is there away where it is none.
-func (x *index) set(p *partition, sort string, next item) {
-	var old item
-	if next == "" {
-		old, _ = p.items.Delete(sort)
-	} else {
-		old, _ = p.items.Set(sort, next)
+func (x *index) set(at *place, next item) {
+	old := at.set(next)
+	if next != "" {
 		x.count.Add(1)
 	}
 	if old != "" {
@@ -151,8 +148,7 @@ func (t *table) get(key item) item {
 	}
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	found, _ := p.items.Get(sort)
-	return found
+	return p.items.at(sort).get()
 }
 
 // change is one write: what it found, and what it left.
@@ -169,7 +165,8 @@ func (s *Server) write(t *table, hash, sort string, next func(old item) (item, e
 	defer p.mu.Unlock()
 	var c change
 	var err error
-	c.old, _ = p.items.Get(sort)
+	at := p.items.at(sort)
+	c.old = at.get()
 	c.next, err = next(c.old)
 	c.units = writeUnits(c.old.size(), c.next.size())
 	if !p.bucket.take(c.units, s.options.WriteUnits, time.Now()) {
@@ -181,7 +178,7 @@ func (s *Server) write(t *table, hash, sort string, next func(old item) (item, e
 	if c.old == "" && c.next == "" {
 		return c, nil
 	}
-	t.primary.set(p, sort, c.next)
+	t.primary.set(at, c.next)
 	for _, x := range t.indexes {
 		t.reindex(x, c.old, c.next)
 	}
@@ -203,7 +200,7 @@ func (t *table) reindex(x *index, old, next item) {
 		p := x.partition(hash)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		x.set(p, sort, next)
+		x.set(p.items.at(sort), next)
 	}
 	if was && (!is || oldHash != hash || oldSort != sort) {
 		replace(oldHash, oldSort, "")
@@ -390,7 +387,7 @@ func (t *table) addIndex(name string, schema []types.KeySchemaElement, projectio
 		}
 	}
 	t.primary.partitions.Scan(func(_ string, p *partition) bool { // nobody writes: the table is held for writing
-		p.items.Scan(func(_ string, it item) bool {
+		p.items.scan(func(_ string, it item) bool {
 			t.reindex(x, "", it)
 			return true
 		})

@@ -351,8 +351,7 @@ func (v *value) UnmarshalJSON(text []byte) error {
 // decoder reads DynamoDB's JSON into encodings, in one pass. Its first error stays.
 type decoder struct {
 	rawjson.Scanner
-	b   []byte   // the encoding under way
-	set []string // the elements of the set under way
+	b   []byte // the encoding under way
 	err error
 }
 

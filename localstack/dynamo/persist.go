@@ -106,7 +106,7 @@ func (r *Restorer) Finish() error {
 			if hash+sort != key {
 				return fmt.Errorf("an item of table %s is not at its key", t.name)
 			}
-			t.primary.set(t.primary.partition(hash), sort, it)
+			t.primary.set(t.primary.partition(hash).items.at(sort), it)
 			for _, x := range t.indexes {
 				t.reindex(x, "", it)
 			}
@@ -125,7 +125,7 @@ func (s *Server) Dump(set func(kind, key, value string)) {
 	for _, t := range s.tables {
 		set(kindTables, t.id, t.definition())
 		t.primary.partitions.Scan(func(hash string, p *partition) bool {
-			p.items.Scan(func(sort string, it item) bool {
+			p.items.scan(func(sort string, it item) bool {
 				set(itemsKind(t), hash+sort, string(it))
 				return true
 			})

@@ -106,15 +106,15 @@ func (p *partition) each(k *keyRange, start *string, forward bool, read func(ite
 	}
 	switch {
 	case forward && start != nil:
-		p.items.Ascend(*start, visit)
+		p.items.ascend(*start, visit)
 	case forward:
-		p.items.Ascend(k.low, visit)
+		p.items.ascend(k.low, visit)
 	case start != nil:
-		p.items.Descend(*start, visit)
+		p.items.descend(*start, visit)
 	case k.high != "":
-		p.items.Descend(k.high, visit)
+		p.items.descend(k.high, visit)
 	default:
-		p.items.Reverse(visit)
+		p.items.reverse(visit)
 	}
 }
 

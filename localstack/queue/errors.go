@@ -56,7 +56,3 @@ func errHandle(handle string) *apiError {
 func errAttributeValue(name string) *apiError {
 	return fail("InvalidAttributeValue", "InvalidAttributeValue", "Invalid value for the parameter %s.", name)
 }
-
-func errUnsupported(format string, args ...any) *apiError {
-	return fail("UnsupportedOperation", legacy+"UnsupportedOperation", format, args...)
-}

@@ -2,10 +2,14 @@ package queue
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"tributary/internal/base/rawjson"
 )
 
 // SendMessage and SendMessageBatch.
@@ -67,10 +71,87 @@ type sendEntry struct {
 	refusal  *apiError
 }
 
-func (s *Server) sendMessageBatch(_ *call, in *struct {
+type sendBatchInput struct {
 	QueueUrl *string //nolint:staticcheck // the wire name
 	Entries  []sendEntry
-}) (any, error) {
+}
+
+// decode reads the call in one pass: it is the one that everything is sent by, and its bodies are large.
+func (in *sendBatchInput) decode(text string) error {
+	r := reader{Scanner: rawjson.New(text)}
+	for r.Open('{'); r.More('}'); {
+		switch r.Name() {
+		case "QueueUrl":
+			in.QueueUrl = r.optional()
+		case "Entries":
+			if r.Peek() == 'n' {
+				r.Null()
+				continue
+			}
+			for r.Open('['); r.More(']'); {
+				in.Entries = append(in.Entries, sendEntry{})
+				r.entry(&in.Entries[len(in.Entries)-1])
+			}
+		default:
+			r.Skip()
+		}
+	}
+	if err := r.End(); err != nil {
+		return err
+	}
+	return r.err
+}
+
+// reader reads entries. Its first error stays.
+type reader struct {
+	rawjson.Scanner
+	err error
+}
+
+func (r *reader) entry(e *sendEntry) {
+	for r.Open('{'); r.More('}'); {
+		switch r.Name() {
+		case "Id":
+			e.Id = r.optional()
+		case "MessageBody":
+			e.MessageBody = r.optional()
+		case "MessageGroupId":
+			e.MessageGroupId = r.optional()
+		case "MessageDeduplicationId":
+			e.MessageDeduplicationId = r.optional()
+		case "DelaySeconds":
+			r.other(&e.DelaySeconds)
+		case "MessageAttributes":
+			r.other(&e.MessageAttributes)
+		case "MessageSystemAttributes":
+			r.other(&e.MessageSystemAttributes)
+		default:
+			r.Skip()
+		}
+	}
+}
+
+// optional reads a string or null. What is no Unicode becomes U+FFFD, as in the other calls.
+func (r *reader) optional() *string {
+	if r.Peek() == 'n' {
+		r.Null()
+		return nil
+	}
+	s := r.OwnString()
+	if r.NotText() {
+		s = strings.ToValidUTF8(s, "\uFFFD")
+	}
+	return &s
+}
+
+// other reads what is small.
+func (r *reader) other(to any) {
+	if text := r.Skip(); r.err == nil && text != "" {
+		r.err = json.Unmarshal([]byte(text), to)
+	}
+}
+
+func (s *Server) sendMessageBatch(_ *call, in *sendBatchInput) (any, error) {
 	total := 0
 	for i := range in.Entries {
 		total += in.Entries[i].size()

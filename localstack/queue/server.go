@@ -94,7 +94,11 @@ func handle[In any](method func(*Server, *call, *In) (any, error)) func(*Server,
 	return func(s *Server, c *call) (any, error) {
 		var in In
 		if len(c.body) > 0 {
-			if err := json.Unmarshal(c.body, &in); err != nil {
+			decode := func() error { return json.Unmarshal(c.body, &in) }
+			if quick, ok := any(&in).(interface{ decode(text string) error }); ok {
+				decode = func() error { return quick.decode(string(c.body)) }
+			}
+			if err := decode(); err != nil {
 				return nil, &apiError{
 					shape: coral + "SerializationException", code: "MalformedInput",
 					message: "The request's body is not what the operation takes: " + err.Error(), status: http.StatusBadRequest,

@@ -165,16 +165,22 @@ func (r updates) call() (item map[string]types.AttributeValue, in *dynamodb.Upda
 		text += " " + c
 		in.ReturnValuesOnConditionCheckFailure = pick(r, types.ReturnValuesOnConditionCheckFailureNone, types.ReturnValuesOnConditionCheckFailureAllOld)
 	}
+	in.ExpressionAttributeValues = mentioned(r.values(), text)
+	return item, in
+}
+
+// mentioned are those of the values that an expression names, nil where it names none.
+func mentioned(values map[string]types.AttributeValue, text string) (out map[string]types.AttributeValue) {
 	words := strings.FieldsFunc(text, func(c rune) bool { return c != ':' && (c < 'a' || c > 'z') })
-	for name, v := range r.values() {
+	for name, v := range values {
 		if slices.Contains(words, name) {
-			if in.ExpressionAttributeValues == nil {
-				in.ExpressionAttributeValues = map[string]types.AttributeValue{}
+			if out == nil {
+				out = map[string]types.AttributeValue{}
 			}
-			in.ExpressionAttributeValues[name] = v
+			out[name] = v
 		}
 	}
-	return item, in
+	return out
 }
 
 // told is all that a call told: its error's code and item, or its attributes, and then the item that is there.

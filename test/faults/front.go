@@ -5,7 +5,6 @@ package faults
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -107,6 +106,7 @@ type Front struct {
 	seed     uint64
 	client   *http.Client
 	now      func() time.Time
+	script   Script // nil: rules alone decide
 
 	mu      sync.Mutex // guards the fields below
 	config  Config
@@ -171,6 +171,8 @@ type call struct {
 	operation string
 	request   *http.Request
 	body      []byte
+	number    int // among the operation's calls
+	plan      Plan
 }
 
 // maxRequest bounds the size of a request in memory. It is more than DynamoDB accepts.
@@ -193,11 +195,15 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // the client is gone, or sends more than any backend takes
 	}
 	c := f.begin(service, operation, r, body)
-
-	if c.hit(Delay) {
-		if !c.wait(r.Context()) {
-			return
-		}
+	if f.script != nil {
+		c.plan = f.script(&Call{operation, c.number, body})
+	}
+	if c.plan.Wait > 0 && !c.pause(c.plan.Wait) || c.hit(Delay) && !c.wait() {
+		return
+	}
+	if c.plan.Refuse != "" && !c.plan.After {
+		service.refuse(c.plan.Refuse).write(w)
+		return
 	}
 	for _, fault := range []Fault{ResetBefore, ErrorBefore, ThrottleKeyRange, ThrottleTable, ThrottleAccount, ThrottleBare} {
 		if !c.hit(fault) {
@@ -227,6 +233,8 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		part.merge(got)
 	}
 	switch {
+	case c.plan.Refuse != "":
+		service.refuse(c.plan.Refuse).write(w)
 	case c.hit(ResetAfter):
 		reset(w)
 	case c.hit(ErrorAfter):
@@ -242,13 +250,13 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (f *Front) begin(s service, operation string, r *http.Request, body []byte) *call {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	n := f.calls[operation]
+	number := f.calls[operation]
 	f.calls[operation]++
 	f.counts["calls "+operation]++
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(operation)) // never fails
-	return &call{front: f, config: f.config, rand: rand.New(rand.NewPCG(f.seed, h.Sum64()^n)),
-		service: s, operation: operation, request: r, body: body}
+	return &call{front: f, config: f.config, rand: rand.New(rand.NewPCG(f.seed, h.Sum64()^number)),
+		service: s, operation: operation, request: r, body: body, number: int(number)} //nolint:gosec // time ends before
 }
 
 // rates returns the chance of a fault for this call: of several rules for it, each gets its turn.
@@ -273,7 +281,7 @@ func (c *call) chance(fault Fault) bool {
 
 // hit says whether a fault happens to this call, and counts it.
 func (c *call) hit(fault Fault) bool {
-	hit := c.chance(fault)
+	hit := c.chance(fault) || c.plan.Fault == fault
 	if hit {
 		c.count(string(fault), 1)
 	}
@@ -286,20 +294,13 @@ func (c *call) count(what string, n int) {
 	c.front.counts[what+" "+c.operation] += n
 }
 
-// wait delays the call, and says whether its client is still there.
-func (c *call) wait(ctx context.Context) bool {
+// wait delays the call by its rules, and says whether its client is still there.
+func (c *call) wait() bool {
 	var longest time.Duration
 	for _, r := range c.rates(Delay) {
 		longest = max(longest, r.MaxDelay)
 	}
-	t := time.NewTimer(time.Duration(c.rand.Float64() * float64(longest)))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return c.pause(time.Duration(c.rand.Float64() * float64(longest)))
 }
 
 // table is the call's table, or "".

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"tributary/internal/aws/limits"
 	"tributary/internal/table"
 	"tributary/localstack/dynamo"
 )
@@ -52,6 +51,10 @@ func (c *call) admit(table string, keys, item map[string]json.RawMessage) bool {
 	return b.take(writeUnits(item), c.config.WriteUnits, burst, f.now())
 }
 
+// maxEntries is what SQS takes of a batch ("Amazon SQS message quotas"); it is written out, so that a wrong constant of the
+// product shows.
+const maxEntries = 10
+
 // part is the part of a batch that the front withheld, to be reported in the answer.
 type part struct {
 	unprocessed map[string][]json.RawMessage
@@ -61,7 +64,7 @@ type part struct {
 // split removes the entries that must not reach the backend. A refusal is the whole call's answer.
 func (c *call) split() (*part, *answer) {
 	p := &part{}
-	if c.config.WriteUnits == 0 && len(c.rates(Unprocessed)) == 0 && len(c.rates(FailEntry)) == 0 {
+	if c.config.WriteUnits == 0 && c.plan.Left == nil && len(c.rates(Unprocessed)) == 0 && len(c.rates(FailEntry)) == 0 {
 		return p, nil // nothing can be taken out: spare large bodies the decoding
 	}
 	switch c.operation {
@@ -111,13 +114,14 @@ func (c *call) splitWrites(p *part) *answer {
 		json.Unmarshal(c.body, &in) != nil || json.Unmarshal(in["RequestItems"], &items) != nil {
 		return nil
 	}
-	left := 0
+	left, i := 0, -1
 	for table, writes := range items {
 		items[table] = slices.DeleteFunc(writes, func(raw json.RawMessage) bool {
 			var w write
 			_ = json.Unmarshal(raw, &w) // CheckBatch could read it
+			i++
 			why := ""
-			if c.chance(Unprocessed) {
+			if c.left(i, Unprocessed, "unprocessed") != "" {
 				why = "unprocessed"
 			} else if !c.admit(table, w.keys(), w.PutRequest.Item) {
 				why = "unprocessed-bucket"
@@ -152,17 +156,20 @@ func (c *call) splitWrites(p *part) *answer {
 func (c *call) splitEntries(p *part) *answer {
 	var in map[string]json.RawMessage
 	var entries []json.RawMessage
-	if json.Unmarshal(c.body, &in) != nil || json.Unmarshal(in["Entries"], &entries) != nil || len(entries) > limits.SQSBatchEntries {
+	if json.Unmarshal(c.body, &in) != nil || json.Unmarshal(in["Entries"], &entries) != nil || len(entries) > maxEntries {
 		return nil
 	}
+	i := -1
 	entries = slices.DeleteFunc(entries, func(raw json.RawMessage) bool {
 		var entry struct{ Id string }
-		if !c.chance(FailEntry) || json.Unmarshal(raw, &entry) != nil {
+		i++
+		code := c.left(i, FailEntry, "InternalError")
+		if code == "" || json.Unmarshal(raw, &entry) != nil {
 			return false
 		}
 		c.count(string(FailEntry), 1)
 		p.failed = append(p.failed, map[string]any{
-			"Id": entry.Id, "Code": "InternalError", "SenderFault": false, "Message": "We encountered an internal error. Please try again."})
+			"Id": entry.Id, "Code": code, "SenderFault": senderFault(code), "Message": "We encountered an internal error. Please try again."})
 		return true
 	})
 	if len(p.failed) == 0 {

@@ -15,6 +15,7 @@ import (
 
 	"tributary/internal/send/ids"
 	"tributary/internal/send/publish"
+	"tributary/test/faults"
 	"tributary/test/support/sqstest"
 )
 
@@ -308,11 +309,11 @@ func TestResumeWithinAnArray(t *testing.T) {
 		q := &sqstest.Queue{}
 		o := to(q, deleteUser)
 		o.Publish = publish.Config{PackCommands: 1, Concurrency: 1}
-		q.Fail = func(call int) (error, bool) {
+		q.Fail = func(call int) faults.Plan {
 			if call >= 100 {
-				return sqstest.Denied(), false
+				return sqstest.Denied()
 			}
-			return nil, false
+			return faults.Plan{}
 		}
 		if _, err := Files(t.Context(), []string{path}, o); err == nil {
 			t.Fatalf("%s: it did not stop", name)

@@ -23,6 +23,7 @@ import (
 	"tributary/internal/messages"
 	"tributary/internal/send/ids"
 	"tributary/internal/send/publish"
+	"tributary/test/faults"
 	"tributary/test/support/sqstest"
 )
 
@@ -757,11 +758,12 @@ func TestResume(t *testing.T) {
 			for {
 				runs++
 				first := q.Calls()
-				q.Fail = func(call int) (error, bool) {
+				q.Fail = func(call int) faults.Plan {
 					if call-first >= failAt {
-						return fail, call%2 == 0
+						fail.After = call%2 == 0
+						return fail
 					}
-					return nil, false
+					return faults.Plan{}
 				}
 				yes := runs > 1
 				if o.Resume = &yes; !yes {
@@ -776,7 +778,7 @@ func TestResume(t *testing.T) {
 					break
 				}
 				if runs > 1 && failAt < 30 { // too few calls between two failures to come far
-					fail = nil
+					fail = faults.Plan{}
 				}
 				if runs > 200 {
 					t.Fatalf("no end after %d runs: %v", runs, err)
@@ -835,11 +837,11 @@ func TestRepeatedImportToFIFO(t *testing.T) {
 // An import that stopped counts as commands what SQS accepted, and no more.
 func TestCountsOfAStoppedImport(t *testing.T) {
 	const rows = 3_000
-	q := &sqstest.Queue{Fail: func(call int) (error, bool) {
+	q := &sqstest.Queue{Fail: func(call int) faults.Plan {
 		if call >= 9 {
-			return sqstest.Denied(), false
+			return sqstest.Denied()
 		}
-		return nil, false
+		return faults.Plan{}
 	}}
 	o := to(q, with(putOrder, func(m *Mapping) { m.IDs = ids.UUIDv4 }))
 	o.Publish = publish.Config{PackCommands: 10, Concurrency: 1}
@@ -865,11 +867,11 @@ func TestResumeRefuses(t *testing.T) {
 	stopped := func(t *testing.T) (string, *Options, *sqstest.Queue) {
 		path := write(t, "f.csv", content)
 		q := &sqstest.Queue{}
-		q.Fail = func(call int) (error, bool) {
+		q.Fail = func(call int) faults.Plan {
 			if call >= 20 {
-				return sqstest.Denied(), false
+				return sqstest.Denied()
 			}
-			return nil, false
+			return faults.Plan{}
 		}
 		o := to(q, mapping)
 		o.Publish = publish.Config{PackCommands: 10, Concurrency: 1}
@@ -943,11 +945,11 @@ func TestNoResumeForgetsAllFiles(t *testing.T) {
 		{[]string{a, b}, &no, 2, 1},  // and given up, when a stops
 		{[]string{a, b}, &yes, 9, 3}, // so that b is sent
 	} {
-		q.Fail = func(call int) (error, bool) {
+		q.Fail = func(call int) faults.Plan {
 			if call == step.failAt {
-				return sqstest.Denied(), false
+				return sqstest.Denied()
 			}
-			return nil, false
+			return faults.Plan{}
 		}
 		o.Resume = step.resume
 		result, err := Files(t.Context(), step.files, o)
@@ -1024,11 +1026,11 @@ func TestStandardInputThatBreaks(t *testing.T) {
 func TestResumeLeavesRejectedRowsOfWhatIsDone(t *testing.T) {
 	done := write(t, "done.csv", oneBadOrder)
 	stops := write(t, "stops.csv", oneBadOrder)
-	q := &sqstest.Queue{Fail: func(call int) (error, bool) {
+	q := &sqstest.Queue{Fail: func(call int) faults.Plan {
 		if call >= 1 {
-			return sqstest.Denied(), false
+			return sqstest.Denied()
 		}
-		return nil, false
+		return faults.Plan{}
 	}}
 	o := to(q, putOrder)
 	if result, err := Files(t.Context(), []string{done, stops}, o); err == nil || !result.Resumable {

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"tributary/internal/messages"
+	"tributary/test/faults"
 	"tributary/test/support/commands"
 	"tributary/test/support/sqstest"
 )
@@ -146,9 +147,9 @@ func TestRefusedEntriesAreSentAgain(t *testing.T) {
 			rng := rand.New(rand.NewPCG(7, 7))
 			refused := map[string]int{}
 			q := &sqstest.Queue{FIFO: fifo, Latency: time.Millisecond}
-			q.Refuse = func(_, _ int, e *types.SendMessageBatchRequestEntry) string {
+			q.Refuse = func(_, _ int, body string) string {
 				if rng.IntN(4) == 0 {
-					refused[*e.MessageBody]++
+					refused[body]++
 					return []string{"InternalError", "RequestThrottled"}[rng.IntN(2)]
 				}
 				return ""
@@ -199,13 +200,15 @@ func TestFailedCallsAreMadeAgain(t *testing.T) {
 			rng := rand.New(rand.NewPCG(3, 3))
 			q := &sqstest.Queue{FIFO: fifo, Latency: time.Millisecond}
 			lock := make(chan struct{}, 1)
-			q.Fail = func(int) (error, bool) {
+			q.Fail = func(int) faults.Plan {
 				lock <- struct{}{}
 				defer func() { <-lock }()
 				if rng.IntN(3) > 0 {
-					return nil, false
+					return faults.Plan{}
 				}
-				return sqstest.Throttled(), rng.IntN(2) == 0
+				plan := sqstest.Throttled()
+				plan.After = rng.IntN(2) == 0
+				return plan
 			}
 			list := random(4, 3_000, 3, 100)
 			publishAll(t, q, Config{PackCommands: 5}, list)
@@ -222,7 +225,7 @@ func TestFailedCallsAreMadeAgain(t *testing.T) {
 
 func TestGivesUp(t *testing.T) {
 	t.Run("at once where a retry changes nothing", func(t *testing.T) {
-		q := &sqstest.Queue{Fail: func(int) (error, bool) { return sqstest.Denied(), false }}
+		q := &sqstest.Queue{Fail: func(int) faults.Plan { return sqstest.Denied() }}
 		p := New(t.Context(), q, Queue{Name: "q", URL: "u"}, Config{})
 		_ = p.Add(order("t", "o", "1"), 0, 0)
 		err := p.Close()
@@ -235,7 +238,7 @@ func TestGivesUp(t *testing.T) {
 		}
 	})
 	t.Run("on a message that SQS refuses for good", func(t *testing.T) {
-		q := &sqstest.Queue{Refuse: func(_, entry int, _ *types.SendMessageBatchRequestEntry) string { return "InvalidMessageContents" }}
+		q := &sqstest.Queue{Refuse: func(int, int, string) string { return "InvalidMessageContents" }}
 		p := New(t.Context(), q, Queue{Name: "q", URL: "u"}, Config{})
 		_ = p.Add(order("t", "o", "1"), 0, 0)
 		var refused *RefusedError
@@ -245,7 +248,7 @@ func TestGivesUp(t *testing.T) {
 	})
 	t.Run("when patience ends", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			q := &sqstest.Queue{Fail: func(int) (error, bool) { return sqstest.Throttled(), false }}
+			q := &sqstest.Queue{Fail: func(int) faults.Plan { return sqstest.Throttled() }}
 			started := time.Now()
 			p := New(t.Context(), q, Queue{Name: "q", URL: "u"}, Config{})
 			_ = p.Add(order("t", "o", "1"), 0, 0)
@@ -285,7 +288,7 @@ func TestRerunIsHarmlessOnFIFO(t *testing.T) {
 		publishAll(t, q, Config{Scope: "file", OpenBytes: 300_000}, list)
 		first := len(q.Messages())
 		rng := rand.New(rand.NewPCG(1, 9))
-		q.Refuse = func(int, int, *types.SendMessageBatchRequestEntry) string {
+		q.Refuse = func(int, int, string) string {
 			return []string{"", "", "InternalError"}[rng.IntN(3)]
 		}
 		publishAll(t, q, Config{Scope: "file", OpenBytes: 300_000, Concurrency: 2}, list)
@@ -302,11 +305,11 @@ func TestRerunIsHarmlessOnFIFO(t *testing.T) {
 func TestCuts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		q := &sqstest.Queue{Latency: time.Millisecond, Fail: func(call int) (error, bool) {
+		q := &sqstest.Queue{Latency: time.Millisecond, Fail: func(call int) faults.Plan {
 			if call == 0 {
 				<-release
 			}
-			return nil, false
+			return faults.Plan{}
 		}}
 		p := New(t.Context(), q, Queue{Name: "q", URL: "u"}, Config{PackCommands: 1})
 		add := func(n int) {
@@ -351,7 +354,7 @@ func TestLinger(t *testing.T) {
 		if len(got) != 1 {
 			t.Fatalf("%d messages after 3 s", len(got))
 		}
-		if after := got[0].At.Sub(started); after < time.Second || after > 1500*time.Millisecond {
+		if after := got[0].Sent.Sub(started); after < time.Second || after > 1500*time.Millisecond {
 			t.Errorf("sent after %v", after)
 		}
 		if err := p.Close(); err != nil {

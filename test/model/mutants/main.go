@@ -6,96 +6,93 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
+
+	"tributary/test/support/plant"
 )
 
-// mutant is a planted bug: an edit of one file. The old text must occur exactly once.
-type mutant struct{ name, file, old, new string }
-
-var mutants = []mutant{
-	{"acknowledge early", "internal/writer/apply.go",
-		"if g.pending--; g.pending == 0 {",
-		"if g.pending--; g.pending == len(g.Writes)-1 {"},
-	{"drop an unprocessed item", "internal/writer/writer.go",
-		"a.verdict, a.refusal = judge(err, 0)\n",
-		"a.verdict, a.refusal = judge(err, 0)\n\t\ta.left = nil\n"},
-	{"swap two writes of a key", "internal/writer/keyqueue.go",
-		"case tail.beats(w):",
-		"case w.beats(tail):"},
-	{"swap two writes of a key in one message", "internal/writer/keyqueue.go",
-		"return w.submitted > other.submitted !=",
-		"return w.submitted < other.submitted !="},
-	{"overwrite a later receive", "internal/writer/scheduler.go",
-		"w.rank < kq.writtenRank {",
-		"w.rank < -kq.writtenRank {"},
-	{"two writes of a key in flight", "internal/writer/scheduler.go",
-		"first != nil && kq.inFlight == nil && !kq.paused {",
-		"first != nil && !kq.paused {"},
-	{"hand back a part-written message", "internal/writer/handback.go",
-		"if g.Hold || g.touched || g.inFlight > 0 {",
-		"if g.Hold || g.inFlight > 0 {"},
-	{"forget that a lost answer may have been a write", "internal/writer/apply.go",
-		"w.group.touched = true // it may have been written",
-		"_ = w // it may have been written"},
-	{"hand back out of a FIFO group", "internal/writer/handback.go",
-		"if g.Hold || g.touched || g.inFlight > 0 {",
-		"if g.touched || g.inFlight > 0 {"},
-	{"a bad command takes its batch along", "internal/writer/apply.go",
-		"case half == 0:\n\t\ts.doubt.suspects = append(s.doubt.suspects, suspect{c.writes[0], refusal})\n",
-		"case true:\n\t\tfor _, w := range c.writes {\n\t\t\ts.doubt.suspects = append(s.doubt.suspects, suspect{w, refusal})\n\t\t}\n"},
-	{"believe a table that refuses everything", "internal/writer/doubt.go",
-		"\tcase invalid:\n\t\ts.limiter.succeeded()\n",
-		"\tcase invalid:\n\t\tfor _, x := range c.suspects {\n\t\t\ts.settleInFlight(now, x.write, Refused, x.refusal)\n\t\t}\n\t\tc.suspects = nil\n\t\ts.limiter.succeeded()\n"},
-	{"lose what a refused command had overtaken", "internal/writer/apply.go",
-		"case o == Refused:\n\t\tkq.promoteOvertaken(w)\n",
-		"case o == Refused:\n"},
-	{"a versioned write without its condition", "internal/writer/scheduler.go",
-		"if first.Versioned() {\n\t\t\tring = conditionalRing",
-		"if first.Command.Version > 1<<40 {\n\t\t\tring = conditionalRing"},
-	{"delete after the first dead letter of several", "internal/consumer/deadletter.go",
-		"case !again:\n\t\tc.sendRound(d)\n",
-		"case sent > 0:\n\t\tc.deletes.add(d)\n\tcase !again:\n\t\tc.sendRound(d)\n"},
-	{"final letters are retried", "internal/consumer/deadletter.go",
-		"if call != nil || !f.Final {",
-		"if call != nil || f.Index >= 0 {"},
-	{"unbounded messages wait for letters", "internal/consumer/letterroom.go",
-		"if r.commands > 0 && (",
-		"if r.commands < 0 && ("},
-	{"mismatch lost at redrive", "internal/consumer/letters.go",
-		"l.Attributes[tenant.Name] = tenant.Text\n",
-		"set(tenant.Name, b.tenant)\n"},
-	{"a dead letter with its neighbour's index", "internal/consumer/delivery.go",
-		"b.position, b.text = d.positions[i], d.texts[i]",
-		"b.position, b.text = i, d.texts[i]"},
-	{"let visibility lapse", "internal/consumer/held.go",
-		"d.deadline.Sub(now) < timeout/2;",
-		"d.deadline.Sub(now) < 0;"},
-	{"abandon a long poll", "internal/consumer/poll.go",
-		"context.WithTimeout(c.calls, receiveTimeout)",
-		"context.WithTimeout(ctx, receiveTimeout)"},
-	{"receive without room", "internal/consumer/room.go",
-		"if r.commands == 0 ||",
-		"if r.commands >= 0 ||"},
-	{"leave messages invisible at shutdown", "internal/consumer/poll.go",
-		"case c.draining.Load():\n\t\tc.nackUnwritten(d)\n",
-		"case c.draining.Load():\n\t\tc.finish(d, nacked)\n"},
+var mutants = []plant.Bug{
+	{Name: "acknowledge early", File: "internal/writer/apply.go",
+		Old: "if g.pending--; g.pending == 0 {",
+		New: "if g.pending--; g.pending == len(g.Writes)-1 {"},
+	{Name: "drop an unprocessed item", File: "internal/writer/writer.go",
+		Old: "a.verdict, a.refusal = judge(err, 0)\n",
+		New: "a.verdict, a.refusal = judge(err, 0)\n\t\ta.left = nil\n"},
+	{Name: "swap two writes of a key", File: "internal/writer/keyqueue.go",
+		Old: "case tail.beats(w):",
+		New: "case w.beats(tail):"},
+	{Name: "swap two writes of a key in one message", File: "internal/writer/keyqueue.go",
+		Old: "return w.submitted > other.submitted !=",
+		New: "return w.submitted < other.submitted !="},
+	{Name: "overwrite a later receive", File: "internal/writer/scheduler.go",
+		Old: "w.rank < kq.writtenRank {",
+		New: "w.rank < -kq.writtenRank {"},
+	{Name: "two writes of a key in flight", File: "internal/writer/scheduler.go",
+		Old: "first != nil && kq.inFlight == nil && !kq.paused {",
+		New: "first != nil && !kq.paused {"},
+	{Name: "hand back a part-written message", File: "internal/writer/handback.go",
+		Old: "if g.Hold || g.touched || g.inFlight > 0 {",
+		New: "if g.Hold || g.inFlight > 0 {"},
+	{Name: "forget that a lost answer may have been a write", File: "internal/writer/apply.go",
+		Old: "w.group.touched = true // it may have been written",
+		New: "_ = w // it may have been written"},
+	{Name: "hand back out of a FIFO group", File: "internal/writer/handback.go",
+		Old: "if g.Hold || g.touched || g.inFlight > 0 {",
+		New: "if g.touched || g.inFlight > 0 {"},
+	{Name: "a bad command takes its batch along", File: "internal/writer/apply.go",
+		Old: "case half == 0:\n\t\ts.doubt.suspects = append(s.doubt.suspects, suspect{c.writes[0], refusal})\n",
+		New: "case true:\n\t\tfor _, w := range c.writes {\n\t\t\ts.doubt.suspects = append(s.doubt.suspects, suspect{w, refusal})\n\t\t}\n"},
+	{Name: "believe a table that refuses everything", File: "internal/writer/doubt.go",
+		Old: "\tcase invalid:\n\t\ts.limiter.succeeded()\n",
+		New: "\tcase invalid:\n\t\tfor _, x := range c.suspects {\n\t\t\ts.settleInFlight(now, x.write, Refused, x.refusal)\n\t\t}\n\t\tc.suspects = nil\n\t\ts.limiter.succeeded()\n"},
+	{Name: "lose what a refused command had overtaken", File: "internal/writer/apply.go",
+		Old: "case o == Refused:\n\t\tkq.promoteOvertaken(w)\n",
+		New: "case o == Refused:\n"},
+	{Name: "a versioned write without its condition", File: "internal/writer/scheduler.go",
+		Old: "if first.Versioned() {\n\t\t\tring = conditionalRing",
+		New: "if first.Command.Version > 1<<40 {\n\t\t\tring = conditionalRing"},
+	{Name: "delete after the first dead letter of several", File: "internal/consumer/deadletter.go",
+		Old: "case !again:\n\t\tc.sendRound(d)\n",
+		New: "case sent > 0:\n\t\tc.deletes.add(d)\n\tcase !again:\n\t\tc.sendRound(d)\n"},
+	{Name: "final letters are retried", File: "internal/consumer/deadletter.go",
+		Old: "if call != nil || !f.Final {",
+		New: "if call != nil || f.Index >= 0 {"},
+	{Name: "unbounded messages wait for letters", File: "internal/consumer/letterroom.go",
+		Old: "if r.commands > 0 && (",
+		New: "if r.commands < 0 && ("},
+	{Name: "mismatch lost at redrive", File: "internal/consumer/letters.go",
+		Old: "l.Attributes[tenant.Name] = tenant.Text\n",
+		New: "set(tenant.Name, b.tenant)\n"},
+	{Name: "a dead letter with its neighbour's index", File: "internal/consumer/delivery.go",
+		Old: "b.position, b.text = d.positions[i], d.texts[i]",
+		New: "b.position, b.text = i, d.texts[i]"},
+	{Name: "let visibility lapse", File: "internal/consumer/held.go",
+		Old: "d.deadline.Sub(now) < timeout/2;",
+		New: "d.deadline.Sub(now) < 0;"},
+	{Name: "abandon a long poll", File: "internal/consumer/poll.go",
+		Old: "context.WithTimeout(c.calls, receiveTimeout)",
+		New: "context.WithTimeout(ctx, receiveTimeout)"},
+	{Name: "receive without room", File: "internal/consumer/room.go",
+		Old: "if r.commands == 0 ||",
+		New: "if r.commands >= 0 ||"},
+	{Name: "leave messages invisible at shutdown", File: "internal/consumer/poll.go",
+		Old: "case c.draining.Load():\n\t\tc.nackUnwritten(d)\n",
+		New: "case c.draining.Load():\n\t\tc.finish(d, nacked)\n"},
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	bound := flag.Duration("for", time.Minute, "time limit of the model test for each bug")
-	only := flag.String("only", "", "plant only bugs whose names contain this")
+	bound := flag.Duration("for", time.Minute, "how long the model may look for one bug")
+	only := flag.String("only", "", "plant only the bugs whose names have this in them")
 	flag.Parse()
 	missed, err := run(ctx, *bound, *only)
 	if err != nil {
@@ -108,11 +105,10 @@ func main() {
 }
 
 func run(ctx context.Context, bound time.Duration, only string) (missed int, err error) {
-	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	root, err := plant.Root(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("find the module: %w", err)
+		return 0, err
 	}
-	root := strings.TrimSpace(string(out))
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {
 		return 0, fmt.Errorf("make folder: %w", err)
@@ -120,13 +116,13 @@ func run(ctx context.Context, bound time.Duration, only string) (missed int, err
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	planted := 0
 	for _, m := range mutants {
-		if !strings.Contains(m.name, only) {
+		if !strings.Contains(m.Name, only) {
 			continue
 		}
 		planted++
-		found, err := try(ctx, root, dir, m, bound)
+		found, err := try(ctx, root, dir, &m, bound)
 		if err != nil {
-			return missed, fmt.Errorf("%s: %w", m.name, err)
+			return missed, fmt.Errorf("%s: %w", m.Name, err)
 		}
 		if !found {
 			missed++
@@ -136,35 +132,14 @@ func run(ctx context.Context, bound time.Duration, only string) (missed int, err
 	return missed, nil
 }
 
-// symptom matches the line of the output that describes the failure.
+// symptom is the line that says how a bug shows itself.
 var symptom = regexp.MustCompile(`(?m)^.*(?:_test\.go:\d+: +[0-9.]+\S*s .*|panic: .*|deadlock: .*)$`)
 
-// try plants one bug and reports whether the model test fails.
-func try(ctx context.Context, root, dir string, m mutant, bound time.Duration) (found bool, err error) {
-	original := filepath.Join(root, filepath.FromSlash(m.file))
-	source, err := os.ReadFile(original)
+// try plants one bug and says whether the model test fails.
+func try(ctx context.Context, root, dir string, m *plant.Bug, bound time.Duration) (found bool, err error) {
+	binary, err := m.Test(ctx, root, dir, "./test/model")
 	if err != nil {
-		return false, fmt.Errorf("read source: %w", err)
-	}
-	if n := strings.Count(string(source), m.old); n != 1 {
-		return false, fmt.Errorf("%s contains %q %d times, want 1: the source has changed, so adapt the mutant", m.file, m.old, n)
-	}
-	mutated, overlay := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json")
-	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{original: mutated}})
-	if err != nil {
-		return false, fmt.Errorf("write overlay: %w", err)
-	}
-	err = errors.Join(
-		os.WriteFile(mutated, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600),
-		os.WriteFile(overlay, replace, 0o600))
-	if err != nil {
-		return false, fmt.Errorf("write mutant: %w", err)
-	}
-	binary := filepath.Join(dir, "model.test")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", binary, "./test/model")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		return false, fmt.Errorf("build mutant: %w\n%s", err, out)
+		return false, err
 	}
 	began := time.Now()
 	test := exec.CommandContext(ctx, binary, "-test.run=^TestModel$", "-test.timeout="+(2*bound).String(), "-model.for="+bound.String())
@@ -173,12 +148,12 @@ func try(ctx context.Context, root, dir string, m mutant, bound time.Duration) (
 	took := time.Since(began).Round(10 * time.Millisecond)
 	if exit, failed := errors.AsType[*exec.ExitError](err); failed && exit.ExitCode() > 0 {
 		how := strings.TrimSpace(string(symptom.Find(out)))
-		fmt.Printf("found  in %7v  %s: %.140s\n", took, m.name, how)
+		fmt.Printf("found  in %7v  %s: %.140s\n", took, m.Name, how)
 		return true, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("run model test: %w", err)
 	}
-	fmt.Printf("MISSED in %7v  %s\n", took, m.name)
+	fmt.Printf("MISSED in %7v  %s\n", took, m.Name)
 	return false, nil
 }

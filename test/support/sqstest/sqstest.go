@@ -1,31 +1,29 @@
-// Package sqstest is the sending side of an SQS queue in memory, for tests: it keeps what it accepted and refuses what
-// SQS refuses, so that a wrong call fails the test.
+// Package sqstest is the sending side of an SQS queue, for tests: a script over the embedded stack. The stack keeps what
+// it accepts and refuses what SQS refuses, so that a wrong call fails the test; the script makes calls fail.
 package sqstest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"regexp"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
-	"github.com/aws/smithy-go"
 
-	"tributary/internal/aws/limits"
 	"tributary/internal/messages"
 	"tributary/internal/schema"
+	"tributary/localstack/queue"
+	"tributary/test/faults"
+	"tributary/test/support/stacktest"
 )
 
 // Message is one that the queue accepted.
-type Message struct {
-	Body, Group, Deduplication string
-	Attributes                 map[string]string
-	At                         time.Time
-}
+type Message queue.Held
 
 // Commands decodes the message as the worker does; it panics where the worker would dead-letter anything.
 func (m *Message) Commands() []messages.Command {
@@ -43,185 +41,163 @@ func (m *Message) Commands() []messages.Command {
 	return list
 }
 
-// Queue is one queue. Its exported fields are set before the first call.
+// Queue is one queue. Its first three fields are set before the first call.
 type Queue struct {
 	FIFO         bool
-	MessageBytes int           // MaximumMessageSize; 0: the limit of SQS
+	MessageBytes int           // MaximumMessageSize; 0: SQS's own
 	Latency      time.Duration // of each call
-	// Refuse is asked of every entry: a code means that SQS refuses it, "" that it is accepted.
-	Refuse func(call, entry int, e *types.SendMessageBatchRequestEntry) string
-	// Fail is asked of every call: an error is its answer, before or after the entries were accepted.
-	Fail func(call int) (err error, accepted bool)
+	// Refuse is asked of every entry, of one at a time: a code means that SQS refuses it, "" that it is accepted.
+	Refuse func(call, entry int, body string) string
+	// Fail is asked of every call.
+	Fail func(call int) faults.Plan
 
-	mu       sync.Mutex
-	messages []Message
-	calls    int
-	wrong    []string
-	flying   map[string]int // calls under way, by group
-	ids      map[string]time.Time
+	start  sync.Once
+	server *queue.Server
+	front  *faults.Front
+	client *sqs.Client
+	url    string
+	asking sync.Mutex // held while Refuse is asked
+
+	mu     sync.Mutex // guards what follows
+	wrong  []string
+	flying map[string]int // calls under way, by group
 }
 
-// Throttled is an error as the SDK gives it when SQS throttles.
-func Throttled() error {
-	return &smithy.GenericAPIError{Code: "RequestThrottled", Message: "Rate exceeded", Fault: smithy.FaultClient}
-}
+// Throttled is what SQS does when it throttles.
+func Throttled() faults.Plan { return faults.Plan{Refuse: "RequestThrottled"} }
 
 // Denied is an error that no retry changes.
-func Denied() error {
-	return &smithy.GenericAPIError{Code: "AccessDenied", Message: "no", Fault: smithy.FaultClient}
-}
+func Denied() faults.Plan { return faults.Plan{Refuse: "AccessDenied"} }
 
 // Messages are those accepted, in order.
 func (q *Queue) Messages() []Message {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return append([]Message(nil), q.messages...)
+	q.start.Do(q.begin)
+	var list []Message
+	for _, m := range q.server.Held(q.name()) {
+		list = append(list, Message(m))
+	}
+	return list
 }
 
 // Calls is how many calls there were.
 func (q *Queue) Calls() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.calls
+	q.start.Do(q.begin)
+	return q.front.Counts()["calls SendMessageBatch"]
 }
 
-// Wrong are the calls that SQS would have refused, or that broke the order of a FIFO group.
+// Wrong are the calls and entries that SQS refused by its own rules, and the calls that broke the order of a FIFO group.
 func (q *Queue) Wrong() []string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return append([]string(nil), q.wrong...)
 }
 
-// idForm is what SQS takes as the id of an entry, groupForm as group and deduplication id ("SendMessageBatchRequestEntry").
-var (
-	idForm    = regexp.MustCompile(`^[A-Za-z0-9_-]{1,80}$`)
-	groupForm = regexp.MustCompile("^[A-Za-z0-9!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~]{1,128}$")
-)
-
-// SendMessageBatch behaves as SQS does.
-func (q *Queue) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
-	q.mu.Lock()
-	call := q.calls
-	q.calls++
-	if problem := q.check(in); problem != "" {
-		q.wrong = append(q.wrong, problem)
-		q.mu.Unlock()
-		return nil, &smithy.GenericAPIError{Code: "InvalidParameterValue", Message: problem, Fault: smithy.FaultClient}
-	}
+// SendMessageBatch implements publish.API. The queue's URL is not looked at.
+func (q *Queue) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, o ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+	q.start.Do(q.begin)
 	if q.FIFO {
-		if q.flying == nil {
-			q.flying, q.ids = map[string]int{}, map[string]time.Time{}
-		}
-		seen := map[string]bool{}
-		for _, e := range in.Entries {
-			group := *e.MessageGroupId
-			if q.flying[group] > 0 || seen[group] {
-				q.wrong = append(q.wrong, "two messages of group "+group+" under way: a refused one would be overtaken")
-			}
-			seen[group] = true
-		}
-		for group := range seen {
-			q.flying[group]++
-			defer func() {
-				q.mu.Lock()
-				q.flying[group]--
-				q.mu.Unlock()
-			}()
-		}
+		defer q.fly(in)()
 	}
-	q.mu.Unlock()
-	if q.Latency > 0 {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(q.Latency):
-		}
+	own := *in
+	own.QueueUrl = &q.url
+	return q.client.SendMessageBatch(ctx, &own, o...)
+}
+
+func (q *Queue) name() string {
+	if q.FIFO {
+		return "q.fifo"
 	}
-	var failure error
+	return "q"
+}
+
+func (q *Queue) begin() {
+	q.server = queue.NewServer(queue.Options{})
+	q.front = faults.Over(http.HandlerFunc(q.serve), q.script)
+	q.client = sqs.NewFromConfig(stacktest.Config(q.front))
+	attributes := map[string]string{}
+	if q.FIFO {
+		attributes["FifoQueue"] = "true"
+	}
+	if q.MessageBytes > 0 {
+		attributes["MaximumMessageSize"] = strconv.Itoa(q.MessageBytes)
+	}
+	made, err := q.client.CreateQueue(context.Background(), &sqs.CreateQueueInput{QueueName: aws.String(q.name()), Attributes: attributes})
+	if err != nil {
+		panic(err) // the test asks for a queue that can't be
+	}
+	q.url = *made.QueueUrl
+}
+
+// script is what goes wrong with a call.
+func (q *Queue) script(c *faults.Call) faults.Plan {
+	var plan faults.Plan
+	if c.Operation != "SendMessageBatch" {
+		return plan
+	}
 	if q.Fail != nil {
-		var accepted bool
-		if failure, accepted = q.Fail(call); failure != nil && !accepted {
-			return nil, failure
+		plan = q.Fail(c.N)
+	}
+	plan.Wait = q.Latency
+	if q.Refuse != nil {
+		var in struct {
+			Entries []struct{ MessageBody string }
+		}
+		if err := json.Unmarshal(c.Body, &in); err != nil {
+			panic(err) // the SDK wrote it
+		}
+		plan.Left = func(i int) string {
+			q.asking.Lock()
+			defer q.asking.Unlock()
+			return q.Refuse(c.N, i, in.Entries[i].MessageBody)
 		}
 	}
+	return plan
+}
+
+// serve passes a call on to the stack and notes what that refuses.
+func (q *Queue) serve(w http.ResponseWriter, r *http.Request) {
+	answer := httptest.NewRecorder()
+	q.server.ServeHTTP(answer, r)
+	var out struct{ Failed []json.RawMessage }
+	if err := json.Unmarshal(answer.Body.Bytes(), &out); answer.Code != http.StatusOK || err != nil || len(out.Failed) > 0 {
+		q.note(answer.Body.String())
+	}
+	for name, values := range answer.Header() {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(answer.Body.Bytes())
+}
+
+func (q *Queue) note(problem string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	out := &sqs.SendMessageBatchOutput{}
-	for i := range in.Entries {
-		e := &in.Entries[i]
-		if q.Refuse != nil {
-			if code := q.Refuse(call, i, e); code != "" {
-				out.Failed = append(out.Failed, types.BatchResultErrorEntry{Id: e.Id, Code: &code, Message: aws.String("refused"), SenderFault: code != "InternalError"})
-				continue
-			}
-		}
-		q.accept(e)
-		out.Successful = append(out.Successful, types.SendMessageBatchResultEntry{Id: e.Id, MessageId: aws.String(fmt.Sprint(len(q.messages)))})
-	}
-	if failure != nil {
-		return nil, failure
-	}
-	return out, nil
+	q.wrong = append(q.wrong, problem)
 }
 
-func (q *Queue) accept(e *types.SendMessageBatchRequestEntry) {
-	m := Message{Body: *e.MessageBody, Group: aws.ToString(e.MessageGroupId), Deduplication: aws.ToString(e.MessageDeduplicationId),
-		Attributes: map[string]string{}, At: time.Now()}
-	for name, value := range e.MessageAttributes {
-		m.Attributes[name] = *value.StringValue
+// fly notes the groups of a call that begins and ends with the call of what it returns.
+func (q *Queue) fly(in *sqs.SendMessageBatchInput) (land func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.flying == nil {
+		q.flying = map[string]int{}
 	}
-	if q.FIFO {
-		if at, known := q.ids[m.Deduplication]; known && m.At.Sub(at) < limits.SQSDeduplication {
-			return
-		}
-		q.ids[m.Deduplication] = m.At
-	}
-	q.messages = append(q.messages, m)
-}
-
-// check says why SQS would refuse the call.
-func (q *Queue) check(in *sqs.SendMessageBatchInput) string {
-	if len(in.Entries) == 0 || len(in.Entries) > limits.SQSBatchEntries {
-		return fmt.Sprintf("%d entries", len(in.Entries))
-	}
-	most := limits.SQSMessageBytes
-	if q.MessageBytes > 0 {
-		most = q.MessageBytes
-	}
-	total, ids := 0, map[string]bool{}
+	seen := map[string]bool{}
 	for _, e := range in.Entries {
-		id := aws.ToString(e.Id)
-		if !idForm.MatchString(id) || ids[id] {
-			return fmt.Sprintf("entry id %q", id)
+		group := aws.ToString(e.MessageGroupId)
+		if q.flying[group] > 0 || seen[group] {
+			q.wrong = append(q.wrong, fmt.Sprintf("two messages of group %q under way: a refused one would be overtaken", group))
 		}
-		ids[id] = true
-		size := len(aws.ToString(e.MessageBody))
-		if size == 0 {
-			return "an empty body"
-		}
-		for name, value := range e.MessageAttributes {
-			if aws.ToString(value.StringValue) == "" {
-				return "empty attribute " + name
-			}
-			size += len(name) + len(*value.DataType) + len(*value.StringValue)
-		}
-		if total += size; size > most {
-			return fmt.Sprintf("a message of %d bytes", size)
-		}
-		for _, r := range *e.MessageBody {
-			if r == utf8.RuneError || r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF {
-				return fmt.Sprintf("character %#x in a body", r)
-			}
-		}
-		if !groupForm.MatchString(aws.ToString(e.MessageGroupId)) {
-			return fmt.Sprintf("group %q", aws.ToString(e.MessageGroupId))
-		}
-		if q.FIFO != (e.MessageDeduplicationId != nil) || q.FIFO && !groupForm.MatchString(*e.MessageDeduplicationId) {
-			return fmt.Sprintf("deduplication id %q", aws.ToString(e.MessageDeduplicationId))
+		seen[group] = true
+	}
+	for group := range seen {
+		q.flying[group]++
+	}
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		for group := range seen {
+			q.flying[group]--
 		}
 	}
-	if total > limits.SQSBatchBytes {
-		return fmt.Sprintf("a batch of %d bytes", total)
-	}
-	return ""
 }

@@ -1,0 +1,55 @@
+// Package plant puts a bug into the compiler's view of one file (go build -overlay): no file of the tree is touched.
+package plant
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Bug is an edit of one file. The old text must be there exactly once.
+type Bug struct{ Name, File, Old, New string }
+
+// Root is the module's folder.
+func Root(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the module: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// Test builds the test of a package with the bug in it, as a program in dir, and returns its path.
+func (b *Bug) Test(ctx context.Context, root, dir, pkg string) (program string, err error) {
+	original := filepath.Join(root, filepath.FromSlash(b.File))
+	source, err := os.ReadFile(original)
+	if err != nil {
+		return "", fmt.Errorf("read source: %w", err)
+	}
+	if n := strings.Count(string(source), b.Old); n != 1 {
+		return "", fmt.Errorf("%s has %d places that read %q, want 1: change the mutant as the source has changed", b.File, n, b.Old)
+	}
+	mutated, overlay := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json")
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{original: mutated}})
+	if err != nil {
+		return "", fmt.Errorf("write overlay: %w", err)
+	}
+	err = errors.Join(
+		os.WriteFile(mutated, []byte(strings.Replace(string(source), b.Old, b.New, 1)), 0o600),
+		os.WriteFile(overlay, replace, 0o600))
+	if err != nil {
+		return "", fmt.Errorf("write mutant: %w", err)
+	}
+	program = filepath.Join(dir, "mutant.test")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", program, pkg)
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build mutant: %w\n%s", err, out)
+	}
+	return program, nil
+}
