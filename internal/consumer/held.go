@@ -107,10 +107,10 @@ func (h *held) deadline(d *delivery) time.Time {
 	return d.deadline
 }
 
-// drain waits until nothing is held. Nothing may be added from here on.
+// drain waits until nothing is held, or until close. Nothing may be added from here on.
 func (h *held) drain() {
 	h.mu.Lock()
-	if h.count == 0 {
+	if h.count == 0 || h.closed {
 		h.mu.Unlock()
 		return
 	}

@@ -106,3 +106,15 @@ func TestExtensionResult(t *testing.T) {
 		}
 	}
 }
+
+// TestDrainOfWhatIsClosed: a drain that begins after the end does not wait for what stays held.
+func TestDrainOfWhatIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := held{empty: make(chan struct{})}
+		h.add(make([]delivery, 1))
+		if n := h.close(); n != 1 {
+			t.Errorf("%d are held", n)
+		}
+		h.drain() // the bubble reports a deadlock if it waits
+	})
+}
