@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
