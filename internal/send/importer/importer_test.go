@@ -757,13 +757,14 @@ func TestResume(t *testing.T) {
 			var final Result
 			for {
 				runs++
-				first := q.Calls()
+				first, plan := q.Calls(), fail
 				q.Fail = func(call int) faults.Plan {
-					if call-first >= failAt {
-						fail.After = call%2 == 0
-						return fail
+					if call-first < failAt {
+						return faults.Plan{}
 					}
-					return faults.Plan{}
+					plan := plan
+					plan.After = call%2 == 0
+					return plan
 				}
 				yes := runs > 1
 				if o.Resume = &yes; !yes {
