@@ -295,7 +295,7 @@ func TestDamagedData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for what, damaged := range map[string][]byte{"cut": b[:5000], "another byte": bytes.Replace(b, []byte("VisibilityTimeout"), []byte("visibilityTimeout"), -1)} {
+	for what, damaged := range map[string][]byte{"cut": b[:5000], "another byte": bytes.ReplaceAll(b, []byte("VisibilityTimeout"), []byte("visibilityTimeout"))} {
 		if err := os.WriteFile(file, damaged, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -107,7 +107,7 @@ func (c *comparison) fields(name string, old, new *Field) {
 		c.enum(name, old, new)
 		return
 	}
-	if len(new.Enum) > 0 && !(new.Type == Boolean && len(new.Enum) == 2) {
+	if len(new.Enum) > 0 && (new.Type != Boolean || len(new.Enum) != 2) {
 		c.add(name, "enum is new", false, "any value was allowed")
 	}
 	if old.Type == String {

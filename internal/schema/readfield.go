@@ -60,7 +60,7 @@ func (r *reader) field(t *Type, name string, line int, n *yaml.Node) {
 		f.Type = FieldType(max(0, slices.Index(fieldTypeNames[:], w.node.Value)))
 	}
 	if f.Type == 0 {
-		hint := ""
+		var hint string
 		if near := nearest(w.node.Value, fieldTypeNames[1:]); near != "" {
 			hint = ", did you mean " + near + "?"
 		} else {

@@ -404,7 +404,7 @@ func TestTutorial(t *testing.T) {
 		t.Errorf("the command is not valid: %v", err)
 	}
 	// The mistake that it shows is told as it says, and it is in that line.
-	wrong := strings.Replace(files[1], "references: patient", "references: pateint", 1)
+	wrong := strings.Replace(files[1], "references: patient", "references: patients", 1)
 	if _, err := Read("types.yaml", []byte(wrong)); err == nil || !strings.Contains(string(text), "    "+err.Error()+"\n") {
 		t.Errorf("the mistake's error is %v", err)
 	}

@@ -146,7 +146,7 @@ func TestDamageIsFoundOut(t *testing.T) {
 	found := 0
 	for round := range 150 {
 		damaged := append([]byte(nil), whole...)
-		what := ""
+		var what string
 		if round%3 == 0 {
 			n := 1 + r.IntN(len(whole)/4)
 			damaged, what = damaged[:n], fmt.Sprintf("cut to %d bytes", n)

@@ -571,7 +571,7 @@ func (o *oracle) lettered(e *event, p *observed) {
 		o.fail("%s: command %d is a dead letter (%s: %s) and could be written", m.id, i, a["reason"], a["detail"])
 		return
 	}
-	if body, _ := opened(e.letter.Body); body != c.text && !(m.wrapped && body == m.body) {
+	if body, _ := opened(e.letter.Body); body != c.text && (!m.wrapped || body != m.body) {
 		o.fail("%s: letter %d is %q, sent was %q", m.id, i, e.letter.Body, c.text)
 	}
 	if c.reason != "" && a["reason"] != string(c.reason) || a["tenant_id"] != m.tenant || a["command_tenant_id"] != c.TenantID || a["source_queue"] != "commands" || a["detail"] == "" {

@@ -133,7 +133,7 @@ func (c *connection) exchange(r *http.Request, body []byte) (a answer, reusable 
 	a, reusable, err = c.answer(r)
 	if err != nil || a.status != http.StatusOK {
 		_ = c.SetWriteDeadline(time.Unix(1, 0)) // ends the write
-		<-sent
+		_ = <-sent // the answer says more
 		return a, false, err
 	}
 	// A request that was not sent completely cannot have succeeded.

@@ -181,10 +181,10 @@ type gzipReader struct {
 func (g *gzipReader) Read(b []byte) (int, error) {
 	for {
 		n, err := g.z.Read(b)
-		if n > 0 && err == io.EOF {
+		if n > 0 && errors.Is(err, io.EOF) {
 			return n, nil
 		}
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			return n, err
 		}
 		if err := g.next(); err != nil {
