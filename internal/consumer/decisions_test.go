@@ -254,3 +254,20 @@ func TestAnotherPollerReceivesWhileLargeMessagesAreDecoded(t *testing.T) {
 		}
 	}
 }
+
+// TestTwoPollersStayForAWhileAfterALargeReceive: they don't when the queue is empty, which an idle worker must not pay for.
+func TestTwoPollersStayForAWhileAfterALargeReceive(t *testing.T) {
+	p := pollerCount{running: 2, paired: pairedReceives}
+	for i := range pairedReceives {
+		if _, end := p.received(1); end {
+			t.Fatalf("a poller ended after %d receives", i)
+		}
+	}
+	if _, end := p.received(1); !end || p.running != 1 {
+		t.Errorf("%d pollers stay afterwards", p.running)
+	}
+	p = pollerCount{running: 2, paired: pairedReceives}
+	if _, end := p.received(0); !end {
+		t.Error("two pollers wait at an empty queue")
+	}
+}

@@ -54,8 +54,12 @@ func (c *Consumer) poll(ctx context.Context, pollers *sync.WaitGroup) {
 	}
 }
 
-// largeReceive is the size in bytes beyond which decoding a receive takes as long as a call.
-const largeReceive = 256 << 10
+// largeReceive is the size in bytes beyond which reading and decoding a receive takes as long as a call. For pairedReceives
+// receives after one, the last two pollers both stay: another large receive would hold up the only one.
+const (
+	largeReceive   = 256 << 10
+	pairedReceives = 512
+)
 
 // standIn reports whether another poller should start because the only one is about to decode large messages, and smaller
 // ones would wait behind them.
@@ -69,6 +73,7 @@ func (c *Consumer) standIn(received []Message) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.pollers.paired = pairedReceives
 	if c.pollers.running > 1 {
 		return false
 	}
@@ -156,6 +161,7 @@ type pollerCount struct {
 	running    int
 	fill       float64 // messages per receive: a running average
 	full       int     // full receives in a row
+	paired     int     // receives for which two pollers stay
 	sawPartial bool    // a receive that was not full has come back
 }
 
@@ -171,6 +177,11 @@ func (p *pollerCount) received(n int) (start, end bool) {
 		return true, false
 	}
 	p.full, p.sawPartial = 0, true
+	if p.paired > 0 && n > 0 {
+		if p.paired--; p.running <= 2 {
+			return false, false
+		}
+	}
 	// Would one poller fewer receive as much, with fuller receives?
 	if p.running > 1 && (n == 0 || p.fill*float64(p.running) < 1.05*limits.SQSBatchEntries*float64(p.running-1)) {
 		p.running--
