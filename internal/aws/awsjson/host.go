@@ -128,17 +128,19 @@ func (c *connection) exchange(r *http.Request, body []byte) (a answer, reusable 
 		}
 		return c.answer(r)
 	}
-	sent := make(chan error, 1)
-	go func() { sent <- c.write(r, body) }()
+	var unsent error // set before sent is closed
+	sent := make(chan struct{})
+	go func() { unsent = c.write(r, body); close(sent) }()
 	a, reusable, err = c.answer(r)
 	if err != nil || a.status != http.StatusOK {
 		_ = c.SetWriteDeadline(time.Unix(1, 0)) // ends the write
-		_ = <-sent // the answer says more
+		<-sent
 		return a, false, err
 	}
 	// A request that was not sent completely cannot have succeeded.
-	if err := <-sent; err != nil {
-		return answer{}, false, fmt.Errorf("send request: %w", closed(err))
+	<-sent
+	if unsent != nil {
+		return answer{}, false, fmt.Errorf("send request: %w", closed(unsent))
 	}
 	return a, reusable, nil
 }
