@@ -33,6 +33,10 @@ const (
 // caseTimeout ends a call that a backend never answers.
 const caseTimeout = 20 * time.Second
 
+// programTimeout ends a case that runs whole programs. It is for what never ends: DynamoDB Local has taken more than
+// thirty seconds to fill an empty index on two cores that run every other test as well.
+const programTimeout = 4 * time.Minute
+
 // deviations are the backends that are known not to do what a case demands, each with what it does instead.
 type deviations map[Backend]string
 

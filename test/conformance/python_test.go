@@ -36,7 +36,7 @@ type program struct {
 func startProgram(t *testing.T, endpoint, tableName string) *program {
 	tool := pytools.Need(t, pytools.Boto3)
 	// Not of the test's own context, which is done before its cleanups run.
-	ctx, cancel := context.WithTimeout(context.Background(), 2*caseTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), programTimeout)
 	cmd := exec.CommandContext(ctx, tool.Python, filepath.Join("testdata", "tenants.py"), tableName)
 	cmd.Env = append(tool.Env(), "AWS_ENDPOINT_URL_DYNAMODB="+endpoint, "AWS_DEFAULT_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local")
 	p := &program{t: t}

@@ -61,7 +61,7 @@ func shareWithWorker(t *testing.T, worker, sqsEndpoint, dynamodbEndpoint string)
 	})
 
 	environment := standin.Environ(sqsEndpoint, dynamodbEndpoint)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*caseTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), programTimeout)
 	defer cancel()
 	setup := exec.CommandContext(ctx, worker, "setup", "--queue", name, "--table", name, "--update")
 	setup.Env = environment
