@@ -4,6 +4,7 @@
 //
 //	go run ./localstack/emulators exec -- go run ./test/chaos   # against DynamoDB Local and ElasticMQ
 //	go run ./test/chaos -embedded                                # against the embedded stack
+//	go run ./test/chaos -data                                    # against a local stack with --data that is killed as well
 package main
 
 import (
@@ -35,6 +36,7 @@ import (
 // settings are a run's flags.
 type settings struct {
 	embedded bool
+	data     bool
 	seed     uint64
 	commands int
 	length   time.Duration
@@ -46,6 +48,7 @@ func main() {
 	defer stop()
 	var s settings
 	flag.BoolVar(&s.embedded, "embedded", false, "run against the embedded stack, without Java")
+	flag.BoolVar(&s.data, "data", false, "run against a local stack of its own process, which is killed too and goes on with its data")
 	flag.Uint64Var(&s.seed, "seed", rand.Uint64()>>32, "of commands, faults and kills")
 	flag.IntVar(&s.commands, "commands", 50_000, "how many to send")
 	flag.DurationVar(&s.length, "for", 70*time.Second, "how long to send, and to kill workers")
@@ -72,12 +75,13 @@ type rig struct {
 	letters string
 	table   string
 	front   *faults.Front
+	stack   *mortal  // nil: it is not killed
 	env     []string // of workers
 }
 
 func run(ctx context.Context, s settings) error {
 	backends := faults.Backends{DynamoDB: os.Getenv("TRIBUTARY_TEST_DYNAMODB"), SQS: os.Getenv("TRIBUTARY_TEST_SQS")}
-	if !s.embedded && (backends.DynamoDB == "" || backends.SQS == "") {
+	if !s.embedded && !s.data && (backends.DynamoDB == "" || backends.SQS == "") {
 		const how = "TRIBUTARY_TEST_DYNAMODB and TRIBUTARY_TEST_SQS are not set (make chaos sets them)"
 		if os.Getenv("CI") == "true" {
 			return errors.New(how)
@@ -89,7 +93,15 @@ func run(ctx context.Context, s settings) error {
 	if err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	if s.embedded {
+	var killed *mortal
+	switch {
+	case s.data:
+		if killed, err = newMortal(ctx, dir); err != nil {
+			return err
+		}
+		defer killed.close()
+		backends = faults.Backends{DynamoDB: killed.url(), SQS: killed.url()}
+	case s.embedded:
 		handler := stack.New(stack.Options{})
 		defer handler.Close()
 		url, closeServer, err := serve(ctx, handler)
@@ -112,7 +124,7 @@ func run(ctx context.Context, s settings) error {
 
 	name := fmt.Sprintf("chaos-%d", s.seed)
 	r := &rig{
-		settings: s, dir: dir, front: front, table: name,
+		settings: s, dir: dir, front: front, stack: killed, table: name,
 		sqs: sqs.NewFromConfig(standin.Config(backends.SQS)), ddb: dynamodb.NewFromConfig(standin.Config(backends.DynamoDB)),
 		env: standin.Environ(url, url, "TRIBUTARY_QUEUE="+name, "TRIBUTARY_TABLE="+name),
 	}
@@ -225,6 +237,9 @@ func (r *rig) storm(ctx context.Context) error {
 		return err
 	})
 	g.Go(func() error { return crew.shake(storm, rand.New(rand.NewPCG(r.seed, 3))) })
+	if r.stack != nil {
+		g.Go(func() error { return r.stack.shake(storm, rand.New(rand.NewPCG(r.seed, 4)), r.length) })
+	}
 	g.Go(func() error {
 		for end := began.Add(r.length); time.Now().Before(end); {
 			if err := r.front.Set(weather(d)); err != nil {
@@ -246,6 +261,9 @@ func (r *rig) storm(ctx context.Context) error {
 	fmt.Printf("chaos: %4.0fs sent %d commands in %d messages, %d of them poison; workers killed %d times, stopped %d times; now waiting for the queue to be empty\n",
 		time.Since(began).Seconds(), p.commands, p.messages, len(p.poison), crew.kills, crew.stops)
 	fmt.Println("chaos: faults:", showCounts(counts))
+	if r.stack != nil {
+		fmt.Printf("chaos: the stack was killed %d times; %d batches were sent again\n", r.stack.kills, p.again)
+	}
 	if err := crew.ensure(); err != nil {
 		return err
 	}

@@ -26,6 +26,8 @@ type plan struct {
 	commands, messages int
 	newest             map[table.Key]messages.Command // by key: of versioned ones the highest version
 	poison             map[letter]string              // its text
+	again              int                            // batches whose answer was lost, which were sent again
+	doubtful           map[string]bool                // texts of poison that may be there once more, under an unknown id
 }
 
 // letter names a dead letter.
@@ -42,10 +44,10 @@ type parcel struct {
 
 var orderType = schema.Builtin().Type("order")
 
-// produce sends commands at an even rate, straight to the queue and without retries: what it is told of message ids must
-// be true, and poison that was sent twice would have an unexpected dead letter.
+// produce sends commands at an even rate, straight to the queue. It is told the ids of all messages that it sent, or else,
+// where the stack was killed before its answer, that their poison may be there twice.
 func (r *rig) produce(ctx context.Context, d *rand.Rand) (*plan, error) {
-	p := &plan{newest: map[table.Key]messages.Command{}, poison: map[letter]string{}}
+	p := &plan{newest: map[table.Key]messages.Command{}, poison: map[letter]string{}, doubtful: map[string]bool{}}
 	parcels := p.draw(d, r.commands)
 	began := time.Now()
 	for at := 0; at < len(parcels); at += 10 {
@@ -58,8 +60,7 @@ func (r *rig) produce(ctx context.Context, d *rand.Rand) (*plan, error) {
 		for i := range batch {
 			entries[i] = sqstypes.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: &batch[i].body}
 		}
-		out, err := r.sqs.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &r.queue, Entries: entries},
-			func(o *sqs.Options) { o.Retryer = aws.NopRetryer{} })
+		out, err := r.send(ctx, p, batch, entries)
 		if err != nil {
 			return nil, fmt.Errorf("send: %w", err)
 		}
@@ -78,6 +79,23 @@ func (r *rig) produce(ctx context.Context, d *rand.Rand) (*plan, error) {
 	}
 	p.messages = len(parcels)
 	return p, nil
+}
+
+// send sends a batch once, or, where the stack is killed, until it is answered.
+func (r *rig) send(ctx context.Context, p *plan, batch []parcel, entries []sqstypes.SendMessageBatchRequestEntry) (*sqs.SendMessageBatchOutput, error) {
+	for {
+		out, err := r.sqs.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &r.queue, Entries: entries},
+			func(o *sqs.Options) { o.Retryer = aws.NopRetryer{} })
+		if err == nil || r.stack == nil || !pause(ctx, 50*time.Millisecond) {
+			return out, err
+		}
+		p.again++
+		for i := range batch {
+			for _, text := range batch[i].poison {
+				p.doubtful[text] = true
+			}
+		}
+	}
 }
 
 // draw makes all commands and packs them.
