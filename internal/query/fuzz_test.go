@@ -13,6 +13,7 @@ import (
 
 	"tributary/internal/query"
 	"tributary/internal/query/auth"
+	"tributary/internal/schema"
 )
 
 // FuzzRequest asks for anything by path, query and cursor, with a token for tenantA only. Whatever comes
@@ -35,7 +36,7 @@ func FuzzRequest(f *testing.F) {
 	s := newIsolation(f, false)
 	cfg := defaults()
 	cfg.Auth.JWKS, cfg.Auth.Issuer, cfg.Auth.Audience = []auth.Keys{auth.Keys(s.jwks)}, []string{"https://issuer.example"}, []string{"tributary"}
-	server, err := query.New(f.Context(), cfg, query.Deps{DynamoDB: s.fake, Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	server, err := query.New(f.Context(), cfg, query.Deps{Types: schema.Builtin(), DynamoDB: s.fake, Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		f.Fatal(err)
 	}
