@@ -3,6 +3,7 @@ package query_test
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tributary/internal/base/decimal"
@@ -374,4 +376,54 @@ func requestsOf(t *testing.T, reg *prometheus.Registry, route string) (n int) {
 		}
 	}
 	return n
+}
+
+// TestTextsNameTheDeclaredTypes: documents, log and metrics speak of what is declared, and of nothing else.
+func TestTextsNameTheDeclaredTypes(t *testing.T) {
+	declared := mustRead(t, `types:
+  patient: {description: Somebody who is <treated> here., fields: {born_on: {type: string, format: date}, tags: {type: array}, kind: {type: string, enum: [in, out]}}}
+  visit: {fields: {patient_id: {type: string, references: patient, description: Whose visit it is.}, minutes: {type: integer}}}
+`)
+	fake, log, reg := newFakeOf(t, declared), &lockedBuffer{}, prometheus.NewRegistry()
+	nameless := messages.Put(declared.Type("visit"), "tenantA", "v1")
+	item := table.Item(&nameless)
+	item[table.SKAttribute] = &types.AttributeValueMemberS{Value: "visit#"}
+	fake.put(item)
+	base := serve(t, defaults(), query.Deps{DynamoDB: fake, Types: declared, Log: slog.New(slog.NewJSONHandler(log, nil)), Metrics: reg})
+	if a := get(t, base+"/v1/tenants/tenantA/visits"); strings.TrimSpace(a.body) != `{"items":[]}` {
+		t.Errorf("got %s", a)
+	}
+	asJSON, page := get(t, base+"/openapi.json").body, get(t, base+"/docs").body
+	for text, wanted := range map[string][]string{
+		asJSON:       {"its table: patients and visits, each tenant's own", "a slash in an id is %2F", `"list-patient-visits"`, `"VisitPage"`, `"Somebody who is \u003ctreated\u003e here."`},
+		log.String(): {"item left out, its key names no patient or visit"},
+		page: {"patients and visits", "$API/v1/tenants/tenantA/patients/p1/visits", "Somebody who is &lt;treated&gt; here.", "Whose visit it is.",
+			`<code>born_on</code> <i>optional</i></td><td>date`, `<code>tags</code> <i>optional</i></td><td>list<`, `string, one of &#34;in&#34;, &#34;out&#34;<`},
+		helpOf(t, reg, "tributary_query_unreadable_items_total"): {"names no patient or visit."},
+	} {
+		for _, want := range wanted {
+			if !strings.Contains(text, want) {
+				t.Errorf("%q is not in %.2000s", want, text)
+			}
+		}
+		for _, other := range []string{"user_", "order_", "users", "orders"} {
+			if strings.Contains(text, other) {
+				t.Errorf("%q is in a text of types that are others", other)
+			}
+		}
+	}
+}
+
+func helpOf(t *testing.T, reg *prometheus.Registry, name string) string {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetHelp()
+		}
+	}
+	return ""
 }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -95,7 +96,11 @@ func (s *docSchema) Kind() string {
 	case s.Format == "date", s.Format == "uuid", s.Format == "email":
 		kind = s.Format
 	case len(s.Enum) > 0:
-		kind += ", one of " + fmt.Sprintf("%q", s.Enum)
+		quoted := make([]string, len(s.Enum))
+		for i, value := range s.Enum {
+			quoted[i] = strconv.Quote(value)
+		}
+		kind += ", one of " + strings.Join(quoted, ", ")
 	}
 	if s.Minimum != nil && s.Maximum != nil {
 		kind += fmt.Sprintf(", %v to %v", *s.Minimum, *s.Maximum)

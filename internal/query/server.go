@@ -44,7 +44,7 @@ type Deps struct {
 	// STS assumes the reader role; not needed without one.
 	STS   stscreds.AssumeRoleAPIClient
 	Table string
-	// Types are what tenants have: the routes follow from them.
+	// Types are what tenants have, never nil. Routes and documents follow from them.
 	Types *schema.Set
 	Log   *slog.Logger
 	// Metrics registers the API's metrics.
