@@ -53,7 +53,7 @@ emulators-down: ## Stop them
 
 .PHONY: schemathesis bench-query
 schemathesis: ## Test the query API with requests generated from its OpenAPI document
-	TRIBUTARY_SCHEMATHESIS=1 $(GO) test -count=1 -v -run '^TestSchemathesis$$' ./internal/query
+	TRIBUTARY_SCHEMATHESIS=1 $(GO) test -count=1 -v -timeout 20m -parallel 2 -run '^TestSchemathesis' ./internal/query
 bench-query: build ## Measure what the query API adds to a bare SDK read
 	cd bench/query && $(GO) build -o $(CURDIR)/$(BIN)/bench-query .
 	$(GO) run ./localstack/emulators exec -- $(BIN)/bench-query -worker $(BIN)/worker

@@ -63,7 +63,7 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 		}
 	}
 	if c.Role != "consume" {
-		if err := c.assembleQuery(ctx, w, cfg, ddb, registry); err != nil {
+		if err := c.assembleQuery(ctx, w, types, cfg, ddb, registry); err != nil {
 			return nil, err
 		}
 	}
@@ -136,9 +136,9 @@ func (c *runCmd) consumerConfig(types *schema.Set, queue, letters *queues.Attrib
 }
 
 // assembleQuery makes the query API and opens its address.
-func (c *runCmd) assembleQuery(ctx context.Context, w *worker, cfg aws.Config, ddb *dynamodb.Client, registry *prometheus.Registry) error {
+func (c *runCmd) assembleQuery(ctx context.Context, w *worker, types *schema.Set, cfg aws.Config, ddb *dynamodb.Client, registry *prometheus.Registry) error {
 	server, err := query.New(ctx, c.Config, query.Deps{
-		DynamoDB: ddb, STS: sts.NewFromConfig(cfg), Table: c.Table, Log: w.log, Metrics: registry, Draining: w.draining.Load,
+		DynamoDB: ddb, STS: sts.NewFromConfig(cfg), Table: c.Table, Types: types, Log: w.log, Metrics: registry, Draining: w.draining.Load,
 	})
 	if err != nil {
 		return err

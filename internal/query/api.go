@@ -18,17 +18,17 @@ const (
 	ndjsonType = "application/x-ndjson"
 )
 
-// addOperations adds the routes with data.
-func (s *Server) addOperations(m *router) {
-	for _, o := range operations(entities) {
-		serve := s.get
-		if o.list {
-			serve = s.list
+// addRoutes adds the routes with data.
+func (s *Server) addRoutes(m *router) {
+	for _, route := range s.types.Routes() {
+		serve := s.list
+		if route.Kind == schema.GetOne {
+			serve = s.get
 		}
-		m.get(o.path, s.guard(func(w http.ResponseWriter, r *http.Request) {
-			in, p := o.readInput(r)
+		m.get(route.Path, s.guard(func(w http.ResponseWriter, r *http.Request) {
+			in, p := readInput(r, params(route.Kind))
 			if p == nil {
-				if err := serve(w, r, &o, in); err != nil {
+				if err := serve(w, r, &route, in); err != nil {
 					p = requestOf(r.Context()).fail(r.Context(), err)
 				}
 			}
@@ -40,21 +40,21 @@ func (s *Server) addOperations(m *router) {
 }
 
 // get answers with one item of the request's tenant. It returns an error if it can't answer.
-func (s *Server) get(w http.ResponseWriter, r *http.Request, o *operation, in input) error {
+func (s *Server) get(w http.ResponseWriter, r *http.Request, route *schema.Route, in input) error {
 	current := requestOf(r.Context())
-	id, err := pathID(r, o.entity)
+	id, err := pathID(r, route.Type)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
 	defer cancel()
 	reader := current.reader
-	found, err := reader.get(ctx, table.Key{TenantID: reader.tenant, Type: o.entity.kind, ID: id}, in.consistent)
+	found, err := reader.get(ctx, table.Key{TenantID: reader.tenant, Type: route.Type, ID: id}, in.consistent)
 	if err != nil {
 		return err
 	}
 	if !found {
-		return newProblem(http.StatusNotFound, "There is no such "+o.entity.name()+".")
+		return newProblem(http.StatusNotFound, "There is no such "+route.Type.Name+".")
 	}
 	if !s.show(current) { // the key that was asked for is one
 		return errors.New("the item is not the one that was asked for")
@@ -70,11 +70,10 @@ func writeJSON(w http.ResponseWriter, text []byte) {
 	_, _ = w.Write(text) // a client that is gone needs no answer
 }
 
-// pathID returns the entity's id in the path, and refuses an invalid one.
-func pathID(r *http.Request, e *entity) (string, error) {
-	name := e.kind.ID
-	id := r.PathValue(name)
-	return id, checkID("path."+name, name, id)
+// pathID returns the id of the type in the path, and refuses an invalid one.
+func pathID(r *http.Request, t *schema.Type) (string, error) {
+	id := r.PathValue(t.ID)
+	return id, checkID("path."+t.ID, t.ID, id)
 }
 
 // checkID refuses an invalid id.
@@ -85,14 +84,14 @@ func checkID(where, name, id string) error {
 	return nil
 }
 
-// show appends the item at hand to the answer and says whether it could: an item whose key names no entity is left out. What
+// show appends the item at hand to the answer and says whether it could: an item whose key names no type is left out. What
 // somebody else put into the table is logged with its key, so that it can be mended.
 func (s *Server) show(current *request) bool {
 	reader := current.reader
 	key, err := reader.item.Key()
 	if err != nil {
 		s.metrics.unreadable.Inc()
-		current.log.Warn("item left out, its key names no user or order", "request_id", current.id, "tenant", reader.tenant, "sk", cut(reader.item.SortKey()), "error", err)
+		current.log.Warn("item left out, its key names no "+s.types.NameList(), "request_id", current.id, "tenant", reader.tenant, "sk", cut(reader.item.SortKey()), "error", err)
 		return false
 	}
 	var unreadable []string
@@ -105,18 +104,18 @@ func (s *Server) show(current *request) bool {
 }
 
 // list answers with a page, or with an export, as the request's Accept header asks. It returns an error if it can't answer.
-func (s *Server) list(w http.ResponseWriter, r *http.Request, o *operation, in input) error {
+func (s *Server) list(w http.ResponseWriter, r *http.Request, route *schema.Route, in input) error {
 	current := requestOf(r.Context())
 	reader := current.reader
-	q := listQuery{entity: o.entity.kind, consistent: in.consistent}
-	if o.parent != nil {
+	q := listQuery{of: route.Type, by: route.Reference, consistent: in.consistent}
+	if q.by != nil {
 		var err error
-		if q.userID, err = pathID(r, o.parent); err != nil {
+		if q.referred, err = pathID(r, q.by.To); err != nil {
 			return err
 		}
 		if in.consistent {
 			return badParameter("query.consistent", "true",
-				article(o.parent.name())+"'s "+o.entity.plural+" are read through an index, which DynamoDB reads only eventually consistently")
+				q.by.To.NameWithArticle()+"'s "+q.of.Plural+" are read through an index, which DynamoDB reads only eventually consistently")
 		}
 	}
 	f, err := q.apply(&in, reader.tenant)
@@ -166,7 +165,7 @@ func (q *listQuery) apply(in *input, tenant string) (fingerprint, error) {
 	case in.cursor != "" && in.after != "":
 		return fingerprint{}, badParameter("query.after", in.after, "give cursor or after, not both")
 	case in.cursor != "":
-		position, err := decodeCursor(f, q.entity, in.cursor)
+		position, err := decodeCursor(f, q.of, in.cursor)
 		if err != nil || q.ids.set() && !q.ids.within(position) {
 			return fingerprint{}, badParameter("query.cursor", in.cursor, errCursor.Error())
 		}

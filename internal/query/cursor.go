@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -18,7 +19,7 @@ import (
 //	12 bytes fingerprint of the tenant and the query that it belongs to
 //	the rest the id of the item after which to go on: the sort key without its prefix
 //
-// The partition key, the entity's prefix and, for the index, the user id come from the request's own path, after
+// The partition key, the type's prefix and, for an index, the id that is referred to come from the request's own path, after
 // authorization. So a cursor, forged or not, moves only within the items that the request may read anyway. The fingerprint
 // detects a client's mistake; it protects nothing, and needs no secret.
 const (
@@ -38,7 +39,7 @@ func (q *listQuery) fingerprint(tenant string) fingerprint {
 	h := sha256.New()
 	// Lengths keep one value's end from passing as the next one's begin.
 	for _, part := range []string{
-		tenant, q.entity.Name, strconv.FormatBool(q.userID != ""), q.userID, strconv.FormatBool(q.descending),
+		tenant, q.of.Name, q.index(), q.referred, strconv.FormatBool(q.descending),
 		q.ids.since, q.ids.until,
 	} {
 		var n [8]byte
@@ -47,6 +48,18 @@ func (q *listQuery) fingerprint(tenant string) fingerprint {
 		h.Write([]byte(part))
 	}
 	return fingerprint(h.Sum(nil)[:fingerprintLen])
+}
+
+// index tells a query's index from others. The built-in ones keep the word that cursors had before types could be declared, so
+// that an upgrade breaks no walk, nor does a file that only adds to the built-in types.
+func (q *listQuery) index() string {
+	switch {
+	case q.by == nil:
+		return "false"
+	case slices.ContainsFunc(schema.Builtin().References, func(r *schema.Reference) bool { return r.Index == q.by.Index }):
+		return "true"
+	}
+	return q.by.Index
 }
 
 func encodeCursor(f fingerprint, position string) string {
@@ -58,7 +71,7 @@ func encodeCursor(f fingerprint, position string) string {
 }
 
 // decodeCursor returns the position in a cursor that encodeCursor made with the same fingerprint, or errCursor.
-func decodeCursor(f fingerprint, entity *schema.Type, text string) (position string, _ error) {
+func decodeCursor(f fingerprint, of *schema.Type, text string) (position string, _ error) {
 	if len(text) > base64.RawURLEncoding.EncodedLen(cursorHead+maxPosition) {
 		return "", errCursor
 	}
@@ -67,7 +80,7 @@ func decodeCursor(f fingerprint, entity *schema.Type, text string) (position str
 		return "", errCursor
 	}
 	position = string(b[cursorHead:])
-	if len(entity.Prefix)+len(position) > maxPosition || !utf8.ValidString(position) {
+	if len(of.Prefix)+len(position) > maxPosition || !utf8.ValidString(position) {
 		return "", errCursor
 	}
 	return position, nil

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -53,12 +54,24 @@ type docSchema struct {
 	Format      string
 	Description string
 	Default     any
+	Enum        []string
+	Examples    []any
 	Minimum     *float64
 	Maximum     *float64
 	MaxLength   *int
 	Items       *docSchema
 	Required    []string
 	Properties  map[string]*docSchema
+}
+
+// Example is the path with the examples of its parameters.
+func (o *docOperation) Example(path string) string {
+	for _, p := range o.Parameters {
+		if p.In == "path" {
+			path = strings.Replace(path, "{"+p.Name+"}", fmt.Sprint(p.Schema.Examples...), 1)
+		}
+	}
+	return path
 }
 
 // Name is the name of the schema that this one refers to, or "".
@@ -74,10 +87,20 @@ func (s *docSchema) Kind() string {
 		kind = fmt.Sprint(list[0])
 	}
 	switch {
+	case kind == "array" && s.Items != nil && s.Items.Type == nil && s.Items.Ref == "":
+		kind = "list"
 	case kind == "array" && s.Items != nil:
 		kind = "list of " + s.Items.Kind()
 	case s.Format == "date-time":
 		kind = "time (RFC 3339)"
+	case s.Format == "date", s.Format == "uuid", s.Format == "email":
+		kind = s.Format
+	case len(s.Enum) > 0:
+		quoted := make([]string, len(s.Enum))
+		for i, value := range s.Enum {
+			quoted[i] = strconv.Quote(value)
+		}
+		kind += ", one of " + strings.Join(quoted, ", ")
 	}
 	if s.Minimum != nil && s.Maximum != nil {
 		kind += fmt.Sprintf(", %v to %v", *s.Minimum, *s.Maximum)
@@ -107,9 +130,6 @@ func renderDocs(openAPI []byte) ([]byte, error) {
 	}
 	t, err := template.New("docs").Funcs(template.FuncMap{
 		"paragraphs": func(s string) []string { return strings.Split(s, "\n\n") },
-		"example": func(path string) string {
-			return strings.NewReplacer("{tenant_id}", "tenantA", "{user_id}", "u1", "{order_id}", "o1").Replace(path)
-		},
 		"status": func(code string) string {
 			var n int
 			_, _ = fmt.Sscan(code, &n)

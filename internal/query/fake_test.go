@@ -7,12 +7,15 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"tributary/internal/operate/setup"
+	"tributary/internal/schema"
 	"tributary/internal/table"
 	"tributary/localstack/stack"
 	"tributary/test/support/stacktest"
@@ -37,15 +40,49 @@ type scripted struct {
 	credentials map[string]int
 }
 
+// newFake has the table as setup makes it.
 func newFake(t testing.TB) *scripted {
 	t.Helper()
 	cfg := stacktest.Config(stack.New(stack.Options{}))
-	s := &scripted{t: t, client: dynamodb.NewFromConfig(cfg), asked: map[string]int{}, credentials: map[string]int{}}
+	s := newScripted(t, cfg)
 	does := setup.Setup{Queues: sqs.NewFromConfig(cfg), Tables: s.client, Features: s.client}
 	if _, err := does.Run(context.Background(), &setup.Plan{Queue: "q", DeadLetters: "dlq", Table: tableName}); err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// newFakeOf has a table for a declaration.
+func newFakeOf(t testing.TB, declared *schema.Set) *scripted {
+	t.Helper()
+	s := newScripted(t, stacktest.Config(stack.New(stack.Options{})))
+	key := func(name string, kind types.KeyType) types.KeySchemaElement {
+		return types.KeySchemaElement{AttributeName: &name, KeyType: kind}
+	}
+	pk, sk := key(table.PKAttribute, types.KeyTypeHash), key(table.SKAttribute, types.KeyTypeRange)
+	in := dynamodb.CreateTableInput{TableName: aws.String(tableName), BillingMode: types.BillingModePayPerRequest, KeySchema: []types.KeySchemaElement{pk, sk}}
+	keys := map[string]bool{table.PKAttribute: true, table.SKAttribute: true}
+	for _, r := range declared.References {
+		keys[r.Field.Name] = true
+		in.GlobalSecondaryIndexes = append(in.GlobalSecondaryIndexes, types.GlobalSecondaryIndex{
+			IndexName: &r.Index, KeySchema: []types.KeySchemaElement{pk, key(r.Field.Name, types.KeyTypeRange), sk},
+			Projection: &types.Projection{ProjectionType: types.ProjectionTypeAll},
+		})
+	}
+	for name := range keys {
+		in.AttributeDefinitions = append(in.AttributeDefinitions, types.AttributeDefinition{AttributeName: &name, AttributeType: types.ScalarAttributeTypeS})
+	}
+	if _, err := s.client.CreateTable(context.Background(), &in); err != nil {
+		t.Fatal(err)
+	}
+	if err := dynamodb.NewTableExistsWaiter(s.client).Wait(context.Background(), &dynamodb.DescribeTableInput{TableName: in.TableName}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func newScripted(t testing.TB, cfg aws.Config) *scripted {
+	return &scripted{t: t, client: dynamodb.NewFromConfig(cfg), asked: map[string]int{}, credentials: map[string]int{}}
 }
 
 func str(a table.Attributes, name string) string {

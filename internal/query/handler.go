@@ -58,7 +58,7 @@ func (s *Server) newHandler() http.Handler {
 		notAllowed: s.refuse(http.StatusMethodNotAllowed, "Only GET and HEAD are served."),
 		badPath:    s.refuse(http.StatusBadRequest, "The path's percent-encoding is broken, or is not of UTF-8."),
 	}
-	s.addOperations(m)
+	s.addRoutes(m)
 	s.addDocuments(m)
 	return s.observe(s.screen(m))
 }

@@ -24,8 +24,11 @@ import (
 	"testing"
 	"time"
 
+	"tributary/internal/messages"
 	"tributary/internal/query"
 	"tributary/internal/query/auth"
+	"tributary/internal/schema"
+	"tributary/internal/table"
 )
 
 // issuer makes JWTs by hand, so that it can make wrong ones.
@@ -179,9 +182,63 @@ func staticToken(t testing.TB, file, name string, expires time.Time, tenants ...
 // secretOfB is in every item of tenantB, and nowhere else.
 const secretOfB = "for-tenantB-only"
 
+// world is a declaration, and the paths of two of its types in terms of users and their orders.
+type world struct {
+	name   string
+	types  *schema.Set
+	routes []string          // one of each, below the tenant
+	paths  *strings.Replacer // turns a path of the built-in types into one of this declaration
+	// item returns an item of a type, with what it refers to.
+	item func(t *schema.Type, tenant, id, to string) table.Attributes
+}
+
+// worlds are the built-in types, and five types that refer to each other.
+var worlds = sync.OnceValue(func() []*world {
+	five, err := schema.Read("types.yaml", []byte(`types:
+  person:
+    plural: people
+    fields: {mail: {type: string, format: email}, clinic_id: {type: string, references: clinic}}
+  visit:
+    fields: {person_id: {type: string, required: true, references: person}, clinic_id: {type: string, references: clinic}, minutes: {type: integer, default: 15}}
+  clinic: {}
+  bill:
+    fields: {visit_id: {type: string, references: visit}, person_id: {type: string, references: person}, total: {type: number, required: true}}
+  note:
+    fields: {bill_id: {type: string, references: bill}, user_id: {type: string, references: person}, text: {type: string}}
+`))
+	if err != nil {
+		panic(err)
+	}
+	builtIn := &world{name: "built-in", types: schema.Builtin(), routes: routes, paths: strings.NewReplacer(), item: func(t *schema.Type, tenant, id, to string) table.Attributes {
+		if t.Name == "user" {
+			return user(tenant, id)
+		}
+		return order(tenant, id, to)
+	}}
+	declared := &world{name: "declared", types: five, paths: strings.NewReplacer("/users", "/people", "/orders", "/visits", "user%23", "person%23"), item: func(t *schema.Type, tenant, id, to string) table.Attributes {
+		values := make([]string, len(t.Fields))
+		for i, f := range t.Fields {
+			if values[i] = f.Example(); f.References != nil {
+				values[i] = to
+			}
+		}
+		c := messages.Put(t, tenant, id, values...)
+		return table.Item(&c)
+	}}
+	for _, route := range five.Routes() {
+		id := "u1"
+		if route.Type.Name == "visit" && route.Kind == schema.GetOne {
+			id = "o1"
+		}
+		declared.routes = append(declared.routes, strings.TrimPrefix(pathOf(&route, "", id), "/v1/tenants/"))
+	}
+	return []*world{builtIn, declared}
+})
+
 // isolation is a server with two tenants, and everything that a stranger could bring along.
 type isolation struct {
 	*issuer
+	*world
 	base   string
 	fake   *scripted
 	static map[string]string // static tokens by what they are
@@ -206,8 +263,8 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-func newIsolation(t testing.TB, log bool) *isolation {
-	s := &isolation{issuer: newIssuer(t), fake: newFake(t), tokens: filepath.Join(t.TempDir(), "tokens.json"), log: &lockedBuffer{}}
+func newIsolation(t testing.TB, w *world, log bool) *isolation {
+	s := &isolation{issuer: newIssuer(t), world: w, fake: newFakeOf(t, w.types), tokens: filepath.Join(t.TempDir(), "tokens.json"), log: &lockedBuffer{}}
 	soon := time.Now().Add(time.Hour)
 	s.static = map[string]string{
 		"expired":     staticToken(t, s.tokens, "late", time.Now().Add(-time.Second), "tenantB"),
@@ -215,16 +272,25 @@ func newIsolation(t testing.TB, log bool) *isolation {
 		"of B":        staticToken(t, s.tokens, "reader of B", soon, "tenantZ", "tenantB"),
 		"of everyone": staticToken(t, s.tokens, "operator", soon, "*"),
 	}
-	for _, id := range []string{"1", "2", "3"} {
-		s.fake.put(user("tenantA", "u"+id), order("tenantA", "o"+id, "u1"))
-		s.fake.put(user("tenantB", secretOfB+id), user("tenantB", "u"+id+secretOfB), order("tenantB", "o"+id+secretOfB, "u1"), order("tenantB", "o"+id, secretOfB))
+	put := func(t *schema.Type, tenant, id, to string) { s.fake.put(w.item(t, tenant, id, to)) }
+	for _, typ := range w.types.Types {
+		for _, id := range []string{"1", "2", "3"} {
+			put(typ, "tenantA", "u"+id, "u1")
+			put(typ, "tenantA", "o"+id, "u1")
+			put(typ, "tenantB", secretOfB+id, secretOfB)
+			put(typ, "tenantB", "u"+id+secretOfB, secretOfB)
+			put(typ, "tenantB", "o"+id+secretOfB, "u1")
+			put(typ, "tenantB", "o"+id, secretOfB)
+		}
 		// Neighbours whose names are close.
-		s.fake.put(user("TENANTA", secretOfB), order("tenant", secretOfB, "u1"), order("tenantA.", secretOfB, "u1"), order("tenantAB", secretOfB, "u1"))
+		for _, neighbour := range []string{"TENANTA", "tenant", "tenantA.", "tenantAB"} {
+			put(typ, neighbour, secretOfB, "u1")
+		}
 	}
 	cfg := defaults()
 	cfg.Auth.JWKS, cfg.Auth.Issuer, cfg.Auth.Audience, cfg.Auth.Tokens = []auth.Keys{auth.Keys(s.jwks)}, []string{"https://issuer.example"}, []string{"tributary"}, s.tokens
 	cfg.Auth.Operator = "tenant_id=*"
-	deps := query.Deps{DynamoDB: s.fake}
+	deps := query.Deps{DynamoDB: s.fake, Types: w.types}
 	if log {
 		deps.Log = slog.New(slog.NewJSONHandler(s.log, nil))
 	}
@@ -236,7 +302,13 @@ var routes = []string{"/users", "/users/u1", "/orders", "/orders/o1", "/users/u1
 
 // TestNoWrongCredentialReadsAnything tries every route with every wrong credential.
 func TestNoWrongCredentialReadsAnything(t *testing.T) {
-	s := newIsolation(t, true)
+	for _, w := range worlds() {
+		t.Run(w.name, func(t *testing.T) { noWrongCredential(t, w) })
+	}
+}
+
+func noWrongCredential(t *testing.T, w *world) {
+	s := newIsolation(t, w, true)
 	public, err := x509.MarshalPKIXPublicKey(&s.rsa.PublicKey)
 	if err != nil {
 		t.Fatal(err)
@@ -340,7 +412,7 @@ func TestNoWrongCredentialReadsAnything(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			for _, route := range routes {
+			for _, route := range w.routes {
 				path := s.base + "/v1/tenants/" + tenant + route
 				headers := []string{requestIDHeader, "fixed"}
 				for _, h := range c.header {
@@ -362,7 +434,7 @@ func TestNoWrongCredentialReadsAnything(t *testing.T) {
 				}
 				// The answer is the same, to the byte, for a missing item and for a tenant that does not exist.
 				for _, other := range []string{s.base + "/v1/tenants/" + tenant + route + "-not-there", s.base + "/v1/tenants/tenantNowhere" + route} {
-					if strings.Contains(other, "orders-not-there") || strings.Contains(other, "users-not-there") {
+					if strings.HasSuffix(other, "-not-there") && !strings.HasSuffix(route, "1") {
 						continue // no route at all
 					}
 					if a := get(t, other, headers...); a.body != there.body || a.status != there.status {
@@ -400,7 +472,7 @@ func TestNoWrongCredentialReadsAnything(t *testing.T) {
 		"an object of tenants": s.token(t, map[string]any{"tenantB": map[string]any{"id": "x"}, "tenantC": map[string]any{}}), "a fraction in exp": s.token(t, tenant, "exp", float64(now.Unix())+3600.25), "static": s.static["of B"], "static operator": s.static["of everyone"],
 		"within the skew": s.token(t, tenant, "exp", time.Now().Add(-20*time.Second).Unix()),
 	} {
-		if a := get(t, s.base+"/v1/tenants/tenantB/users", "Authorization", "Bearer "+token); a.status != 200 || !strings.Contains(a.body, secretOfB) {
+		if a := get(t, s.base+w.paths.Replace("/v1/tenants/tenantB/users"), "Authorization", "Bearer "+token); a.status != 200 || !strings.Contains(a.body, secretOfB) {
 			t.Errorf("%s: %s", name, a)
 		}
 	}
@@ -421,11 +493,17 @@ func digestInFile(t testing.TB, path string) string {
 
 // TestNoPathReachesAnotherTenant has a good token of tenantA and tries to get out by path, query and cursor.
 func TestNoPathReachesAnotherTenant(t *testing.T) {
-	s := newIsolation(t, false)
+	for _, w := range worlds() {
+		t.Run(w.name, func(t *testing.T) { noPathReachesAnother(t, w) })
+	}
+}
+
+func noPathReachesAnother(t *testing.T, w *world) {
+	s := newIsolation(t, w, false)
 	bearer := []string{"Authorization", "Bearer " + s.token(t, "tenantA")}
 	operator := []string{"Authorization", "Bearer " + s.token(t, "*")}
 	cursorOf := func(path string, headers []string) string {
-		p := decode[ordersPageAny](t, get(t, s.base+path, headers...))
+		p := decode[ordersPageAny](t, get(t, s.base+w.paths.Replace(path), headers...))
 		if p.NextCursor == "" {
 			t.Fatalf("%s has no next page", path)
 		}
@@ -505,7 +583,7 @@ func TestNoPathReachesAnotherTenant(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			for _, accept := range []string{"application/json", "application/x-ndjson"} {
 				s.fake.reset()
-				got := rawGet(t, s.base, c.path, append(bearer, "Accept", accept)...)
+				got := rawGet(t, s.base, w.paths.Replace(c.path), append(bearer, "Accept", accept)...)
 				if got.status != c.status {
 					t.Errorf("got %s, want %d", got, c.status)
 				}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tributary/internal/query"
+	"tributary/internal/schema"
 	"tributary/internal/table"
 )
 
@@ -48,7 +49,7 @@ func TestReadUnitsAreLimited(t *testing.T) {
 // handler is a server's handler, for a test on a clock of its own.
 func handler(t *testing.T, cfg query.Config, fake *scripted) *query.Server {
 	t.Helper()
-	s, err := query.New(t.Context(), cfg, query.Deps{DynamoDB: fake, Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	s, err := query.New(t.Context(), cfg, query.Deps{Types: schema.Builtin(), DynamoDB: fake, Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}

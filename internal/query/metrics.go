@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"tributary/internal/query/auth"
+	"tributary/internal/schema"
 )
 
 type metrics struct {
@@ -17,7 +18,7 @@ type metrics struct {
 	unreadable prometheus.Counter
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+func newMetrics(r prometheus.Registerer, types *schema.Set) *metrics {
 	f := promauto.With(r)
 	return &metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{
@@ -40,7 +41,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"reason"}),
 		unreadable: f.NewCounter(prometheus.CounterOpts{
 			Name: "tributary_query_unreadable_items_total",
-			Help: "Items with attributes that could not be shown, or left out because their key names no user or order.",
+			Help: "Items with attributes that could not be shown, or left out because their key names no " + types.NameList() + ".",
 		}),
 	}
 }

@@ -15,11 +15,12 @@ import (
 	"tributary/internal/schema"
 )
 
-const apiDescription = `Reads what Tributary has written to its table: users and orders, each tenant's own. Nothing can be changed here.
+// apiDescription has a place for what tenants have.
+const apiDescription = `Reads what Tributary has written to its table: %s, each tenant's own. Nothing can be changed here.
 
 Every request but those for this description carries "Authorization: Bearer TOKEN", a token for the tenant that the path names; another tenant's path is answered 403, whether or not there is anything. A worker without authentication listens on loopback only and asks for no token.
 
-Errors are problem documents (RFC 9457, application/problem+json). 429 and 503 say in Retry-After when to come back. Every answer has an X-Request-Id, the request's own where it sent one; the log has it too. HEAD is served wherever GET is. Ids in paths are percent-encoded once: a slash in an id is %2F. Parameters that are unknown, empty or given twice are refused.
+Errors are problem documents (RFC 9457, application/problem+json). 429 and 503 say in Retry-After when to come back. Every answer has an X-Request-Id, the request's own where it sent one; the log has it too. HEAD is served wherever GET is. Ids in paths are percent-encoded once: a slash in an id is %%2F. Parameters that are unknown, empty or given twice are refused.
 
 Lists come in the order of the ids' bytes. A page may be short while more follows: go on while there is a next_cursor (the Link header with rel="next" has the whole address). An item that is there during the whole walk comes exactly once, whatever is written meanwhile.
 
@@ -67,33 +68,27 @@ func record(properties dict, required ...string) dict {
 	return out
 }
 
-// describe returns the OpenAPI document of the API with these entities.
-func describe(entities []*entity) dict {
+// describe returns the OpenAPI document of the API with these types.
+func describe(types *schema.Set) dict {
 	paths := dict{}
-	for _, o := range operations(entities) {
-		paths[o.path] = dict{"get": o.describe()}
+	for _, route := range types.Routes() {
+		paths[route.Path] = dict{"get": describeRoute(&route)}
 	}
-	schemas := dict{
-		"Problem":       problemSchema,
-		"ProblemDetail": problemDetailSchema,
-		"ExportEnd": record(dict{
-			"next_cursor": text("Ask again with this cursor for the rest."),
-			"problem":     described(ref("Problem"), "Why the export ends here."),
-		}, "next_cursor", "problem"),
-	}
-	var tags []dict
-	for _, e := range entities {
-		schemas[e.schemaName()] = e.describe()
-		schemas[e.schemaName()+"Page"] = record(dict{
-			"items":       dict{"type": "array", "items": ref(e.schemaName()), "description": "The " + e.plural + " of this page."},
-			"next_cursor": text("Where to go on. Absent at the end."),
-		}, "items")
-		tags = append(tags, dict{"name": e.plural})
+	schemas := types.OpenAPISchemas()
+	schemas["Problem"] = problemSchema
+	schemas["ProblemDetail"] = problemDetailSchema
+	schemas["ExportEnd"] = record(dict{
+		"next_cursor": text("Ask again with this cursor for the rest."),
+		"problem":     described(ref("Problem"), "Why the export ends here."),
+	}, "next_cursor", "problem")
+	tags := make([]dict, len(types.Types))
+	for i, t := range types.Types {
+		tags[i] = dict{"name": t.Plural}
 	}
 	return dict{
 		"openapi": "3.1.0",
 		"info": dict{
-			"title": "Tributary query API", "version": "1", "description": apiDescription,
+			"title": "Tributary query API", "version": "1", "description": fmt.Sprintf(apiDescription, types.PluralList()),
 			"license": dict{"name": "Apache-2.0", "identifier": "Apache-2.0"},
 		},
 		"components": dict{
@@ -107,24 +102,6 @@ func describe(entities []*entity) dict {
 		"security": []dict{{"bearer": []string{}}},
 		"tags":     tags,
 	}
-}
-
-// describe returns the schema of the entity's items.
-func (e *entity) describe() dict {
-	name, id := e.name(), e.kind.ID
-	properties := dict{
-		"tenant_id": text("The tenant whose " + name + " it is."),
-		id:          text("The " + name + "'s id, unique within the tenant."),
-		"version": dict{"type": "integer", "format": "int64", "minimum": 1,
-			"description": "The version that the upstream gave, where it gave one. Readers that make doubles of numbers round those beyond 2^53."},
-		"attributes": dict{"type": "object", "additionalProperties": true, "description": "The upstream's own fields, as sent."},
-	}
-	required := []string{"tenant_id", id}
-	for _, f := range e.fields {
-		properties[f.name] = text(f.doc)
-		required = append(required, f.name)
-	}
-	return record(properties, required...)
 }
 
 var problemSchema = record(dict{
@@ -146,28 +123,28 @@ var problemDetailSchema = record(dict{
 	"value":    dict{"description": "The value at the given location"},
 })
 
-// describe returns the operation.
-func (o *operation) describe() dict {
-	parameters := []dict{pathParameter("tenant_id", "The tenant. The bearer token must be for it.", dict{
+// describeRoute returns the operation of a route.
+func describeRoute(route *schema.Route) dict {
+	parameters := []dict{pathParameter(schema.TenantIDName, "The tenant. The bearer token must be for it.", dict{
 		"maxLength": messages.MaxTenantIDBytes, "examples": []string{"tenantA"},
 		"pattern":            `^([A-Za-z0-9:@=+-]|\.[A-Za-z0-9_:@=+-]|\.\.[A-Za-z0-9._:@=+-])[A-Za-z0-9._:@=+-]*$`,
 		"patternDescription": "1 to 128 of A-Z a-z 0-9 . _ : @ = + -, not starting with _, and not . or ..",
 	})}
-	if named := o.named(); named != nil {
-		parameters = append(parameters, pathParameter(named.kind.ID, "The "+named.name()+", 1 to 256 bytes of UTF-8, percent-encoded (a slash is %2F).", dict{
-			"maxLength": schema.MaxIDBytes, "examples": []string{named.example},
+	if named := namedIn(route); named != nil {
+		parameters = append(parameters, pathParameter(named.ID, "The "+named.Name+", 1 to 256 bytes of UTF-8, percent-encoded (a slash is %2F).", dict{
+			"maxLength": schema.MaxIDBytes, "examples": []string{named.ExampleID()},
 			"pattern": `^[^#\x00-\x1f\x7f-\x9f]+$`, "patternDescription": "text without # and control characters",
 		}))
 	}
-	for _, p := range o.params() {
+	for _, p := range params(route.Kind) {
 		parameters = append(parameters, dict{"name": p.name, "in": "query", "explode": false, "description": p.doc, "schema": described(p.schema, p.doc)})
 	}
-	ok := dict{"description": "OK", "content": dict{jsonType: dict{"schema": ref(o.entity.schemaName())}}, "headers": dict{}}
-	if o.list {
+	ok := dict{"description": "OK", "content": dict{jsonType: dict{"schema": ref(route.Type.SchemaName())}}, "headers": dict{}}
+	if route.Kind != schema.GetOne {
 		ok = dict{
 			"description": "A page; or, with Accept: application/x-ndjson, the whole list, one item a line.",
 			"content": dict{
-				jsonType:   dict{"schema": ref(o.entity.schemaName() + "Page")},
+				jsonType:   dict{"schema": ref(route.Type.PageName())},
 				ndjsonType: dict{"schema": text("One item a line. Where the export had to stop before the end, the last line is an ExportEnd.")},
 			},
 			"headers": dict{"Link": dict{"schema": text(`The next page, where there is one: <…>; rel="next".`)}},
@@ -179,17 +156,20 @@ func (o *operation) describe() dict {
 	}
 	ok["headers"].(dict)[requestIDHeader] = header("The request's id, for questions about it.", dict{"type": "string"})
 	return dict{
-		"operationId": o.id, "summary": o.summary, "description": o.doc, "tags": []string{o.entity.plural},
+		"operationId": route.OperationID, "summary": route.Summary, "description": route.Description, "tags": []string{route.Tag},
 		"parameters": parameters, "responses": responses,
 	}
 }
 
-// named returns the entity whose id is in the path, or nil.
-func (o *operation) named() *entity {
-	if o.list {
-		return o.parent
+// namedIn returns the type whose id is in a route's path, or nil.
+func namedIn(route *schema.Route) *schema.Type {
+	switch route.Kind {
+	case schema.GetOne:
+		return route.Type
+	case schema.ByReference:
+		return route.Reference.To
 	}
-	return o.entity
+	return nil
 }
 
 func pathParameter(name, doc string, schema dict) dict {
@@ -213,12 +193,12 @@ func refusal(status int) dict {
 	return dict{"description": statusDescriptions[code], "content": dict{"application/problem+json": dict{"schema": ref("Problem")}}, "headers": headers}
 }
 
-// OpenAPI returns the API's description, as JSON and as YAML. It is the same for every configuration.
-func (s *Server) OpenAPI() (asJSON, asYAML []byte, err error) {
+// OpenAPI returns the description of the API with these types, as JSON and as YAML. It is the same for every configuration.
+func OpenAPI(types *schema.Set) (asJSON, asYAML []byte, err error) {
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetIndent("", "  ")
-	document := describe(entities)
+	document := describe(types)
 	if err := e.Encode(document); err != nil {
 		return nil, nil, fmt.Errorf("encode OpenAPI document: %w", err)
 	}
@@ -233,7 +213,7 @@ func (s *Server) OpenAPI() (asJSON, asYAML []byte, err error) {
 
 // addDocuments adds the routes that describe the API. They need no token: they are the same everywhere.
 func (s *Server) addDocuments(m *router) {
-	asJSON, asYAML, err := s.OpenAPI()
+	asJSON, asYAML, err := OpenAPI(s.types)
 	if err != nil {
 		panic(err) // as much a mistake in the code as a bad pattern
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"tributary/internal/schema"
 )
 
 // input holds the parameters of a request's query.
@@ -55,12 +57,12 @@ var itemParams = []param{
 		map[string]any{"type": "boolean"}, readBool(func(in *input) *bool { return &in.consistent })},
 }
 
-// params returns the parameters that an operation has.
-func (o *operation) params() []param {
-	if o.list {
-		return slices.Concat(pageParams, itemParams)
+// params returns the parameters that a kind of route has.
+func params(kind schema.RouteKind) []param {
+	if kind == schema.GetOne {
+		return itemParams
 	}
-	return itemParams
+	return slices.Concat(pageParams, itemParams)
 }
 
 func readLimit(in *input, text string) (any, string) {
@@ -112,15 +114,15 @@ func readTime(field func(*input) *time.Time) func(*input, string) (any, string) 
 	}
 }
 
-// readInput reads the query of a request for an operation. The problem names all that is wrong with it.
-func (o *operation) readInput(r *http.Request) (input, *problem) {
+// readInput reads the query of a request, which may have these parameters. The problem names all that is wrong with it.
+func readInput(r *http.Request, params []param) (input, *problem) {
 	if p := checkQuery(r.URL.RawQuery); p != nil {
 		return input{}, p
 	}
 	values := r.URL.Query()
 	in := input{limit: defaultLimit}
 	var wrong []problemDetail
-	for _, p := range o.params() {
+	for _, p := range params {
 		if !values.Has(p.name) {
 			continue
 		}

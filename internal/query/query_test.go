@@ -18,6 +18,7 @@ import (
 
 	"tributary/internal/query"
 	"tributary/internal/query/auth"
+	"tributary/internal/schema"
 	"tributary/internal/table"
 	"tributary/test/support/commands"
 )
@@ -42,6 +43,9 @@ func serve(t testing.TB, cfg query.Config, deps query.Deps) string {
 	}
 	if deps.Metrics == nil {
 		deps.Metrics = prometheus.NewRegistry()
+	}
+	if deps.Types == nil {
+		deps.Types = schema.Builtin()
 	}
 	s, err := query.New(context.Background(), cfg, deps)
 	if err != nil {

@@ -42,6 +42,7 @@ const (
 type tables struct {
 	client      DynamoDB
 	name        string
+	types       *schema.Set
 	credentials *roleCredentials // nil: the client's own
 }
 
@@ -60,7 +61,7 @@ type reader struct {
 
 // reader makes a reader. The caller ends the lease.
 func (t *tables) reader(tenant auth.Tenant, l *lease, b *buckets) *reader {
-	r := &reader{tables: t, tenant: tenant.ID(), lease: l, buckets: b, item: table.NewStored(schema.Builtin())}
+	r := &reader{tables: t, tenant: tenant.ID(), lease: l, buckets: b, item: table.NewStored(t.types)}
 	if t.credentials != nil {
 		r.options = append(r.options, t.credentials.option(tenant))
 	}
@@ -178,8 +179,9 @@ func (r *reader) charge(s *rawjson.Scanner) {
 
 // listQuery selects the items of a tenant to list.
 type listQuery struct {
-	entity     *schema.Type
-	userID     string // with OrderEntity: only this user's orders, through the index
+	of         *schema.Type
+	by         *schema.Reference // nil, or: only those that refer to the id referred, through the index
+	referred   string
 	descending bool
 	consistent bool
 	ids        idRange
@@ -201,7 +203,7 @@ func (r *reader) read(ctx context.Context, q *listQuery, limit int, show func(id
 	if q.started && q.ids.set() && (!q.descending && q.after >= q.ids.until || q.descending && q.after <= q.ids.since) {
 		return batch{}, nil // nothing can follow, and DynamoDB refuses to start at the range's end
 	}
-	prefix := q.entity.Prefix
+	prefix := q.of.Prefix
 	in := &dynamodb.QueryInput{
 		TableName:              &r.tables.name,
 		KeyConditionExpression: aws.String("PK = :pk AND begins_with(SK, :prefix)"),
@@ -225,13 +227,15 @@ func (r *reader) read(ctx context.Context, q *listQuery, limit int, show func(id
 			table.SKAttribute: &types.AttributeValueMemberS{Value: prefix + q.after},
 		}
 	}
-	if q.userID != "" {
-		user := &types.AttributeValueMemberS{Value: q.userID}
-		in.IndexName = aws.String(table.IndexOrdersByUser)
-		in.KeyConditionExpression = aws.String(*in.KeyConditionExpression + " AND user_id = :user")
-		values[":user"] = user
+	if q.by != nil {
+		// The index may have items of other types too, which have the field by chance: the condition on SK leaves them out.
+		field, referred := q.by.Field.Name, &types.AttributeValueMemberS{Value: q.referred}
+		in.IndexName = &q.by.Index
+		in.KeyConditionExpression = aws.String(*in.KeyConditionExpression + " AND #field = :referred")
+		in.ExpressionAttributeNames = map[string]string{"#field": field} // it may be one of DynamoDB's reserved words
+		values[":referred"] = referred
 		if q.started {
-			in.ExclusiveStartKey[table.UserIDAttribute] = user
+			in.ExclusiveStartKey[field] = referred
 		}
 	}
 	in.ExpressionAttributeValues = values
@@ -239,20 +243,20 @@ func (r *reader) read(ctx context.Context, q *listQuery, limit int, show func(id
 	defer func() { r.lease.keep(int64(cap(r.out))) }()
 	var text string
 	if _, err := r.tables.client.Query(ctx, in, r.textInto(&text)...); err != nil {
-		return batch{}, fmt.Errorf("query %s: %w", q.entity.Plural, err)
+		return batch{}, fmt.Errorf("query %s: %w", q.of.Plural, err)
 	}
 	b, err := r.scan(text, q, limit, show)
 	if err != nil {
-		return batch{}, fmt.Errorf("query %s: %w", q.entity.Plural, err)
+		return batch{}, fmt.Errorf("query %s: %w", q.of.Plural, err)
 	}
 	return b, nil
 }
 
 // scan reads the answer to a Query.
 func (r *reader) scan(text string, q *listQuery, limit int, show func(id string)) (b batch, _ error) {
-	prefix := q.entity.Prefix
+	prefix := q.of.Prefix
 	items, odd := 0, false
-	last := table.NewStored(schema.Builtin())
+	last := table.NewStored(r.tables.types)
 	s := rawjson.New(text)
 	for s.Open('{'); s.More('}'); {
 		switch s.Name() {

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tributary/internal/query"
+	"tributary/internal/schema"
 	"tributary/internal/table"
 	"tributary/test/support/pytools"
 )
@@ -113,7 +114,7 @@ func TestReaderRoleIsAssumedOnceAnHour(t *testing.T) {
 		client := &timedSTS{}
 		cfg := defaults()
 		cfg.ReaderRole, cfg.QueryTenants = readerRole, 2
-		s, err := query.New(t.Context(), cfg, query.Deps{DynamoDB: newFake(t), STS: client, Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+		s, err := query.New(t.Context(), cfg, query.Deps{Types: schema.Builtin(), DynamoDB: newFake(t), STS: client, Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
 		if err != nil {
 			t.Fatal(err)
 		}

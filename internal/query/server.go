@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tributary/internal/query/auth"
+	"tributary/internal/schema"
 )
 
 const (
@@ -43,6 +44,8 @@ type Deps struct {
 	// STS assumes the reader role; not needed without one.
 	STS   stscreds.AssumeRoleAPIClient
 	Table string
+	// Types are what tenants have, never nil. Routes and documents follow from them.
+	Types *schema.Set
 	Log   *slog.Logger
 	// Metrics registers the API's metrics.
 	Metrics prometheus.Registerer
@@ -55,6 +58,7 @@ type Server struct {
 	listen                      string
 	tls                         *certificate // nil: plain HTTP
 	timeout                     time.Duration
+	types                       *schema.Set
 	tables                      *tables
 	auth                        *auth.Authorizer
 	rates                       *rateLimits
@@ -87,6 +91,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 	}
 	s := &Server{
 		listen:  cfg.Listen,
+		types:   deps.Types,
 		timeout: cfg.QueryTimeout,
 		rates:   newRateLimits(cfg.QueryRate, cfg.QueryBurst, cfg.QueryReadUnits, cfg.QueryTenants),
 		slots:   make(chan struct{}, cfg.QueryConcurrency),
@@ -97,10 +102,10 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 		requestShares: newShares(cfg.QueryConcurrency),
 		exportShares:  newShares(cfg.QueryExports),
 		log:           deps.Log,
-		metrics:       newMetrics(deps.Metrics),
+		metrics:       newMetrics(deps.Metrics, deps.Types),
 		asked:         deps.Draining,
 	}
-	s.tables = &tables{client: deps.DynamoDB, name: deps.Table}
+	s.tables = &tables{client: deps.DynamoDB, name: deps.Table, types: deps.Types}
 	if cfg.ReaderRole != "" {
 		if deps.STS == nil {
 			return nil, errors.New("--reader-role: no STS client was given")

@@ -35,6 +35,7 @@ import (
 	"tributary/internal/operate/logging"
 	"tributary/internal/query"
 	"tributary/internal/query/auth"
+	"tributary/internal/schema"
 )
 
 // TestEveryRefusalIsAProblemDocument tries the refusals that hold on every path.
@@ -313,7 +314,7 @@ func TestShutdownFinishesWhatIsRunning(t *testing.T) {
 	fake.put(user("tenantA", "u1"))
 	entered, leave := make(chan struct{}), make(chan struct{})
 	fake.before = func() { close(entered); <-leave }
-	s, err := query.New(t.Context(), defaults(), query.Deps{DynamoDB: fake, Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	s, err := query.New(t.Context(), defaults(), query.Deps{Types: schema.Builtin(), DynamoDB: fake, Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +355,7 @@ func TestShutdownFinishesWhatIsRunning(t *testing.T) {
 }
 
 func TestShutdownBeforeServe(t *testing.T) {
-	s, err := query.New(t.Context(), defaults(), query.Deps{DynamoDB: newFake(t), Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	s, err := query.New(t.Context(), defaults(), query.Deps{Types: schema.Builtin(), DynamoDB: newFake(t), Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +374,7 @@ func TestShutdownBeforeServe(t *testing.T) {
 // TestSlowDynamoDBIsGivenUp measures, on a clock of its own, how long a request may take.
 func TestSlowDynamoDBIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := query.New(t.Context(), defaults(), query.Deps{DynamoDB: stuck{}, Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+		s, err := query.New(t.Context(), defaults(), query.Deps{Types: schema.Builtin(), DynamoDB: stuck{}, Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -404,7 +405,7 @@ func TestTLS(t *testing.T) {
 	cfg := defaults()
 	cfg.TLSCert, cfg.TLSKey = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
 	writeFile(t, cfg.TLSCert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	deps := query.Deps{DynamoDB: newFake(t), Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}
+	deps := query.Deps{Types: schema.Builtin(), DynamoDB: newFake(t), Table: tableName, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}
 	_, err = query.New(t.Context(), cfg, deps)
 	if wrong, ok := errors.AsType[*query.ConfigurationError](err); !ok || !strings.Contains(wrong.Error(), cfg.TLSKey) {
 		t.Errorf("a missing key: %v", err)

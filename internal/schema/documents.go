@@ -30,10 +30,11 @@ func (s *Set) AsyncAPI() []byte {
 }
 
 func (t *Type) exampleHead(command string) string {
-	return `{"type":"` + command + `","tenant_id":"tenantA","` + t.ID + `":"` + exampleID(t) + `"`
+	return `{"type":"` + command + `","tenant_id":"tenantA","` + t.ID + `":"` + t.ExampleID() + `"`
 }
 
-func exampleID(t *Type) string { return t.Name[:1] + "1" }
+// ExampleID returns an id that the type's items can have, the same one each time: "o1".
+func (t *Type) ExampleID() string { return t.Name[:1] + "1" }
 
 func (t *Type) exampleDelete() string { return t.exampleHead(t.Delete) + "}" }
 

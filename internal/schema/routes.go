@@ -60,6 +60,9 @@ func article(name string) string {
 	return "a " + name
 }
 
+// NameWithArticle returns the type's name with a or an before it.
+func (t *Type) NameWithArticle() string { return article(t.Name) }
+
 func capital(name string) string { return strings.ToUpper(name[:1]) + name[1:] }
 
 const pageSuffix = "Page"

@@ -29,7 +29,7 @@ func (f *Field) Example() string {
 	case f.Format != NoFormat:
 		candidates = []string{f.Format.Example(), f.Format.example(f.MinLength, f.MaxLength)}
 	case f.References != nil:
-		candidates = []string{exampleID(f.References)}
+		candidates = []string{f.References.ExampleID()}
 	}
 	for _, value := range candidates {
 		if _, err := f.Check(value); err == nil {

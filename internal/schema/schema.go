@@ -131,6 +131,8 @@ type Set struct {
 	names       nameTable // of types
 	fields      map[string]struct{}
 	commandList string
+	nameList    string
+	pluralList  string
 }
 
 //go:embed builtin.yaml
@@ -181,6 +183,12 @@ func (s *Set) CommandNames() []string {
 
 // CommandList returns the names of all commands as text for people; of many it shows the first.
 func (s *Set) CommandList() string { return s.commandList }
+
+// NameList returns the names of all types as text for people: "user or order". Of many it shows the first.
+func (s *Set) NameList() string { return s.nameList }
+
+// PluralList returns the plurals of all types as text for people: "users and orders". Of many it shows the first.
+func (s *Set) PluralList() string { return s.pluralList }
 
 // HasField says whether a type has a field of this name.
 func (s *Set) HasField(name string) bool {
@@ -264,10 +272,10 @@ func (t *Type) SlotName(s Slot) string {
 
 // link derives from a checked declaration all that follows from it.
 func (s *Set) link() {
-	names := make([]string, 0, len(s.Types))
+	names, plurals := make([]string, 0, len(s.Types)), make([]string, 0, len(s.Types))
 	s.fields = map[string]struct{}{}
 	for i, t := range s.Types {
-		names = append(names, t.Name)
+		names, plurals = append(names, t.Name), append(plurals, t.Plural)
 		t.Position = i
 		t.Put, t.Delete = "put_"+t.Name, "delete_"+t.Name
 		t.Prefix = t.Name + "#"
@@ -300,9 +308,10 @@ func (s *Set) link() {
 	s.names = newNameTable(names)
 	s.Fingerprint = s.fingerprint()
 	s.commandList = list(s.CommandNames())
+	s.nameList, s.pluralList = sentence(names, "or", "any of "), sentence(plurals, "and", "")
 }
 
-// shownNames is how many names of commands a message for people has.
+// shownNames is how many names a message for people has.
 const shownNames = 8
 
 func list(names []string) string {
@@ -310,6 +319,18 @@ func list(names []string) string {
 		return strings.Join(names[:shownNames], ", ") + " and " + strconv.Itoa(more) + " more"
 	}
 	return strings.Join(names, ", ")
+}
+
+// sentence joins names as a sentence has them: "users, orders and devices", and "users, orders and 56 more".
+func sentence(names []string, word, more string) string {
+	last := len(names) - 1
+	if hidden := len(names) - shownNames; hidden > 0 {
+		return strings.Join(names[:shownNames], ", ") + " " + word + " " + more + strconv.Itoa(hidden) + " more"
+	}
+	if last == 0 {
+		return names[0]
+	}
+	return strings.Join(names[:last], ", ") + " " + word + " " + names[last]
 }
 
 func indexName(from, to *Type) string { return from.Plural + "_by_" + to.Name }

@@ -58,7 +58,7 @@ func TestPageDescribesWhatIsRegistered(t *testing.T) {
 	New(reg, schema.Builtin(), 5)
 	reg.MustRegister(buildInfo())
 	api := query.Config{Listen: "127.0.0.1:0", QueryTimeout: time.Second, QueryConcurrency: 1, QueryExports: 1, QueryRate: 1, QueryBurst: 1, QueryTenants: 1, QueryReadUnits: 1, QueryMemory: 64 << 20}
-	if _, err := query.New(t.Context(), api, query.Deps{Log: slog.New(slog.DiscardHandler), Metrics: reg}); err != nil {
+	if _, err := query.New(t.Context(), api, query.Deps{Types: schema.Builtin(), Log: slog.New(slog.DiscardHandler), Metrics: reg}); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(registered)) {
