@@ -53,7 +53,7 @@ func settings(t *testing.T, endpoint string) {
 	} {
 		t.Setenv(name, value)
 	}
-	for _, name := range []string{"TRIBUTARY_QUEUE", "TRIBUTARY_DLQ", "TRIBUTARY_TABLE", "TRIBUTARY_OUTPUT"} {
+	for _, name := range []string{"TRIBUTARY_QUEUE", "TRIBUTARY_DLQ", "TRIBUTARY_TABLE", "TRIBUTARY_OUTPUT", "TRIBUTARY_TYPES"} {
 		t.Setenv(name, "") // to have it restored
 		if err := os.Unsetenv(name); err != nil {
 			t.Fatal(err)

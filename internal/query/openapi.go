@@ -214,7 +214,10 @@ func refusal(status int) dict {
 }
 
 // OpenAPI returns the API's description, as JSON and as YAML. It is the same for every configuration.
-func (s *Server) OpenAPI() (asJSON, asYAML []byte, err error) {
+func (s *Server) OpenAPI() (asJSON, asYAML []byte, err error) { return OpenAPI(schema.Builtin()) }
+
+// OpenAPI returns the description of the API of these types, as JSON and as YAML.
+func OpenAPI(_ *schema.Set) (asJSON, asYAML []byte, err error) {
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetIndent("", "  ")
