@@ -212,6 +212,15 @@ func TestKeysAreComparedWithTheDeclaredTypes(t *testing.T) {
 	}
 }
 
+// DynamoDB refuses an attribute that is defined twice, or that is no key.
+func TestKeyAttributesAreDefinedOnce(t *testing.T) {
+	var names []string
+	for _, a := range keyAttributes(referring(t, 5).References) {
+		names = append(names, string(a.AttributeType)+" "+aws.ToString(a.AttributeName))
+	}
+	expect(t, "attributes", strings.Join(names, ", "), "S PK, S SK, S asset_id, S asset_1, S asset_3")
+}
+
 func TestAnswersAreNamed(t *testing.T) {
 	if got := Answers(schema.Builtin().References[0]); got != "a user's orders" {
 		t.Errorf("the built-in types' are %s", got)
