@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,6 +22,7 @@ import (
 	"tributary/internal/query"
 	"tributary/internal/schema"
 	"tributary/localstack/stack"
+	"tributary/test/faults"
 )
 
 const clinic = `types:
@@ -306,9 +308,23 @@ func TestAWorkersTypesAreSeen(t *testing.T) {
 	}
 }
 
-// TestAWorkerWritesDeclaredTypes: commands of the file's types are written, and those of the built-in ones are dead letters.
+// TestAWorkerWritesDeclaredTypes: commands of the file's types are written, also where DynamoDB left some over, and those of the
+// built-in ones are dead letters.
 func TestAWorkerWritesDeclaredTypes(t *testing.T) {
 	client, embedded := onOwnStack(t)
+	front := httptest.NewServer(faults.Over(embedded, func(c *faults.Call) faults.Plan {
+		if c.Operation != "BatchWriteItem" || c.N > 0 {
+			return faults.Plan{}
+		}
+		return faults.Plan{Left: func(i int) string {
+			if i == 0 {
+				return "left over"
+			}
+			return ""
+		}}
+	}))
+	t.Cleanup(front.Close)
+	settings(t, front.URL)
 	t.Setenv("TRIBUTARY_TYPES", file(t, clinic))
 	if status, _, talk := command(t, "setup"); status != 0 {
 		t.Fatalf("setup: %s", talk)
@@ -331,7 +347,7 @@ func TestAWorkerWritesDeclaredTypes(t *testing.T) {
 	metrics := get(t, admin+"/metrics")
 	for _, want := range []string{
 		`tributary_commands_total{outcome="written",type="put_patient"} 1`, `tributary_commands_total{outcome="written",type="put_visit"} 1`,
-		`tributary_dead_letters_total{reason="unknown_type"} 1`,
+		`tributary_dead_letters_total{reason="unknown_type"} 1`, `tributary_unprocessed_items_total 1`,
 	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("the metrics lack %s", want)
@@ -349,7 +365,7 @@ func get(t *testing.T, url string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }()
 	body, err := io.ReadAll(answer.Body)
 	if err != nil {
 		t.Fatal(err)

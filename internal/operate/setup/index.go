@@ -85,7 +85,7 @@ func CompareIndex(description *types.TableDescription, r *schema.Reference) *Dif
 	return d
 }
 
-// Answers says for people what a reference's index is asked for: "an order's lines".
+// Answers says for people what a reference's index is asked for: "a patient's visits".
 func Answers(r *schema.Reference) string {
 	article := "a "
 	switch r.To.Name[0] {

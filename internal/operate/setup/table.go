@@ -59,7 +59,7 @@ func TableKeys() []types.KeySchemaElement {
 	}
 }
 
-// KeysText writes a key schema for people: "hash PK, range user_id, SK".
+// KeysText writes a key schema for people: "hash PK, range patient_id, SK".
 func KeysText(keys []types.KeySchemaElement) string {
 	var hash, ranges []string
 	for _, k := range keys {
