@@ -50,7 +50,7 @@ func (c *typesShowCmd) Run(s *cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(s.Err, "%d types, %d references, fingerprint %s\n", len(types.Types), len(types.References), types.Fingerprint)
+	_, _ = fmt.Fprintln(s.Err, "worker: the fingerprint is", types.Fingerprint)
 	return writeDocument(s.Out, types.YAML())
 }
 

@@ -108,8 +108,7 @@ func (d *Doctor) declaration() {
 	if d.TypesFile == "" {
 		return
 	}
-	d.add(Check{Name: "types", Status: OK, Found: fmt.Sprintf("%s: %d types and %d references, fingerprint %s; a worker's is in its /status",
-		d.TypesFile, len(d.Types.Types), len(d.Types.References), d.Types.Fingerprint)})
+	d.add(Check{Name: "types", Status: OK, Found: fmt.Sprintf("%s, fingerprint %s; a worker's is in its /status", d.TypesFile, d.Types.Fingerprint)})
 }
 
 // regions warns if the queue and the table are in different regions.
