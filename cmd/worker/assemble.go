@@ -45,12 +45,11 @@ type worker struct {
 
 // assemble checks what the worker depends on and makes its parts: those of the consuming role, those of the query role, and then
 // those that observe them. Nothing runs yet.
-func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log) (*worker, error) {
-	types := schema.Builtin()
-	registry := metrics.NewRegistry()
+func (c *runCmd) assemble(ctx context.Context, types *schema.Set, cfg aws.Config, log *logging.Log) (*worker, error) {
+	registry := metrics.NewRegistry(types)
 	w := &worker{log: log.Logger, metrics: metrics.New(registry, types, c.MetricsTenants), drainTimeout: c.DrainTimeout, lameDuck: c.LameDuck}
 	ddb := dynamodb.NewFromConfig(cfg)
-	if err := setup.CheckTable(ctx, ddb, c.Table); err != nil {
+	if err := setup.CheckTable(ctx, ddb, c.Table, types); err != nil {
 		return nil, suggestSetup(err)
 	}
 	vitals := admin.VitalsConfig{
@@ -70,13 +69,13 @@ func (c *runCmd) assemble(ctx context.Context, cfg aws.Config, log *logging.Log)
 	w.vitals = admin.NewVitals(vitals)
 	server, err := admin.New(ctx, admin.Config{
 		Listen: c.AdminListen, Hosts: c.AdminHosts, Pprof: c.Pprof, Metrics: registry, Health: w.vitals.Health, Ready: w.vitals.Ready, Log: log.Logger,
-		Status: func() any { return c.status(w, log) },
+		Status: func() any { return c.status(w, types, log) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	w.admin = server
-	c.announce(w, cfg.Region)
+	c.announce(w, types, cfg.Region)
 	return w, nil
 }
 
@@ -130,7 +129,7 @@ func (c *runCmd) consumerConfig(types *schema.Set, queue, letters *queues.Attrib
 	settings := consumer.Config{
 		QueueName: queue.Name, FIFO: queues.IsFIFO(c.Queue), VisibilityTimeout: queue.VisibilityTimeout(), MaxReceives: maxReceives,
 		LetterBytes: letters.MessageBytes(), MaxInFlight: c.MaxInFlight, MaxInFlightBytes: int(c.MaxInFlightBytes), DrainTimeout: c.DrainTimeout,
-		RequireVersion: c.RequireVersion,
+		RequireVersion: c.RequireVersion, Types: types,
 	}.Defaults()
 	return settings, settings.Validate()
 }
@@ -149,8 +148,12 @@ func (c *runCmd) assembleQuery(ctx context.Context, w *worker, types *schema.Set
 }
 
 // announce logs what starts.
-func (c *runCmd) announce(w *worker, region string) {
-	facts := []any{"version", version.String(), "role", c.Role, "table", c.Table, "region", region, "admin", "http://" + w.admin.Addr()}
+func (c *runCmd) announce(w *worker, types *schema.Set, region string) {
+	facts := []any{"version", version.String(), "role", c.Role, "table", c.Table, "region", region, "admin", "http://" + w.admin.Addr(),
+		"types", types.Fingerprint}
+	if c.Types != "" {
+		facts = append(facts, "types_file", c.Types)
+	}
 	if w.consumer != nil {
 		facts = append(facts, "queue", c.Queue)
 	}

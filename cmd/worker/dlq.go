@@ -39,6 +39,10 @@ func (n *names) box(ctx context.Context, s *cli.Streams) (*deadletters.Box, *sqs
 	if err := n.resolve(); err != nil {
 		return nil, nil, err
 	}
+	types, err := readTypes(n.File, s)
+	if err != nil {
+		return nil, nil, err
+	}
 	cfg, err := n.loadAWS(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -48,6 +52,7 @@ func (n *names) box(ctx context.Context, s *cli.Streams) (*deadletters.Box, *sqs
 	if err != nil {
 		return nil, nil, n.explain(err)
 	}
+	box.Types = types
 	box.Progress = func(looked int) { _, _ = fmt.Fprintf(s.Err, "looked at %s so far\n", deadletters.Count(looked)) }
 	return box, client, nil
 }

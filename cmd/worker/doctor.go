@@ -34,6 +34,10 @@ func (c *doctorCmd) Run(ctx context.Context, s *cli.Streams) error {
 	if c.DrainTimeout <= 0 || c.Timeout <= 0 {
 		return cli.Usage("--drain-timeout %s and --timeout %s: both must be more than 0", c.DrainTimeout, c.Timeout)
 	}
+	types, err := readTypes(c.File, s)
+	if err != nil {
+		return err
+	}
 	cfg, err := c.loadAWS(ctx)
 	if err != nil {
 		return err
@@ -43,7 +47,7 @@ func (c *doctorCmd) Run(ctx context.Context, s *cli.Streams) error {
 	tables, client := dynamodb.NewFromConfig(cfg), queues.Client(cfg, c.located())
 	doc := doctor.Doctor{
 		Queues: client, Tables: tables, Items: tables,
-		Queue: c.Queue, DeadLetters: c.DLQ, Table: c.Table,
+		Queue: c.Queue, DeadLetters: c.DLQ, Table: c.Table, Types: types, TypesFile: c.Types,
 		QueueRegion: client.Options().Region, TableRegion: cfg.Region, DrainTimeout: c.DrainTimeout,
 	}
 	checks := doc.Examine(within)

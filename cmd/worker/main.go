@@ -21,6 +21,7 @@ type grammar struct {
 	Setup  setupCmd  `cmd:"" help:"Create the queue, the dead-letter queue and the table."`
 	DLQ    dlqCmd    `cmd:"" name:"dlq" help:"List dead letters, send them back, or delete them."`
 	Doctor doctorCmd `cmd:"" help:"Check queues, table, permissions and clocks, and say how to fix problems."`
+	Types  typesCmd  `cmd:"" help:"Show the entity types, compare two files of them, and print their documents."`
 	Health healthCmd `cmd:"" help:"Check /healthz of a running worker."`
 	Token  tokenCmd  `cmd:"" help:"Create a static token for the query API."`
 

@@ -5,10 +5,12 @@ import (
 
 	"tributary/internal/aws/queues"
 	"tributary/internal/base/cli"
+	"tributary/internal/schema"
 )
 
-// names are the flags that say where commands come from and go to: every command has them.
+// names are the flags that say where commands come from and go to, and of which types they are: every command that calls AWS has them.
 type names struct {
+	schema.File
 	Queue string `default:"tributary-commands" placeholder:"NAME" help:"Queue of commands: name or URL (${default})."`
 	DLQ   string `name:"dlq" placeholder:"NAME" help:"Dead-letter queue: name or URL (default: the queue's name with -dlq; x.fifo has x-dlq.fifo)."`
 	Table string `default:"MultiTenantTable" placeholder:"NAME" help:"DynamoDB table (${default})."`

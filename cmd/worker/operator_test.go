@@ -32,6 +32,13 @@ func command(t *testing.T, args ...string) (status int, out, talk string) {
 // onStack leads the program to a stack of its own, and returns a client of its queues.
 func onStack(t *testing.T) *sqs.Client {
 	t.Helper()
+	client, _ := onOwnStack(t)
+	return client
+}
+
+// onOwnStack is onStack, and returns the stack too.
+func onOwnStack(t *testing.T) (*sqs.Client, *stack.Stack) {
+	t.Helper()
 	embedded := stack.New(stack.Options{})
 	server := httptest.NewServer(embedded)
 	t.Cleanup(func() {
@@ -39,7 +46,7 @@ func onStack(t *testing.T) *sqs.Client {
 		server.Close()
 	})
 	settings(t, server.URL)
-	return sqs.NewFromConfig(stacktest.Config(embedded))
+	return sqs.NewFromConfig(stacktest.Config(embedded)), embedded
 }
 
 // settings are the AWS settings that the program finds, whatever the machine's own are.
@@ -53,7 +60,7 @@ func settings(t *testing.T, endpoint string) {
 	} {
 		t.Setenv(name, value)
 	}
-	for _, name := range []string{"TRIBUTARY_QUEUE", "TRIBUTARY_DLQ", "TRIBUTARY_TABLE", "TRIBUTARY_OUTPUT"} {
+	for _, name := range []string{"TRIBUTARY_QUEUE", "TRIBUTARY_DLQ", "TRIBUTARY_TABLE", "TRIBUTARY_OUTPUT", "TRIBUTARY_TYPES"} {
 		t.Setenv(name, "") // to have it restored
 		if err := os.Unsetenv(name); err != nil {
 			t.Fatal(err)

@@ -86,6 +86,10 @@ func (c *runCmd) Validate() error {
 
 // Run moves commands and answers queries until ctx ends. Then it drains.
 func (c *runCmd) Run(ctx context.Context, s *cli.Streams) error {
+	types, err := readTypes(c.File, s)
+	if err != nil {
+		return err
+	}
 	log, err := logging.New(s.Err, logging.Config{Format: c.LogFormat, Level: c.LogLevel})
 	if err != nil {
 		return cli.Usage("%w", err)
@@ -103,7 +107,7 @@ func (c *runCmd) Run(ctx context.Context, s *cli.Streams) error {
 		}
 	}()
 	tracing.Instrument(&cfg)
-	w, err := c.assemble(ctx, cfg, log)
+	w, err := c.assemble(ctx, types, cfg, log)
 	if err != nil {
 		return cli.UsageOf[*query.ConfigurationError](awsclient.Explain(err))
 	}

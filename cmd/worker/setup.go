@@ -17,21 +17,22 @@ import (
 type setupCmd struct {
 	names
 	cli.Output
-	ReadCapacity        int64         `env:"TRIBUTARY_SETUP_READ_CAPACITY" placeholder:"UNITS" help:"Provisioned read units a second, for the table and again for its index (default: on-demand billing)."`
-	WriteCapacity       int64         `env:"TRIBUTARY_SETUP_WRITE_CAPACITY" placeholder:"UNITS" help:"Provisioned write units a second, for the table and again for its index. Give both capacities or neither."`
+	ReadCapacity        int64         `env:"TRIBUTARY_SETUP_READ_CAPACITY" placeholder:"UNITS" help:"Provisioned read units a second, for the table and again for each index (default: on-demand billing)."`
+	WriteCapacity       int64         `env:"TRIBUTARY_SETUP_WRITE_CAPACITY" placeholder:"UNITS" help:"Provisioned write units a second, for the table and again for each index. Give both capacities or neither."`
 	DeletionProtection  bool          `env:"TRIBUTARY_SETUP_DELETION_PROTECTION" help:"Protect the table from being deleted."`
 	PointInTimeRecovery bool          `env:"TRIBUTARY_SETUP_POINT_IN_TIME_RECOVERY" help:"Turn on the table's point-in-time recovery (AWS bills it by the table's size)."`
-	Update              bool          `env:"TRIBUTARY_SETUP_UPDATE" help:"Change existing resources that differ: queue settings, missing index, TTL, capacity. Without it, existing resources are only compared."`
-	Timeout             time.Duration `env:"TRIBUTARY_SETUP_TIMEOUT" default:"15m" help:"How long to wait for the table and its index (${default})."`
+	Update              bool          `env:"TRIBUTARY_SETUP_UPDATE" help:"Change existing resources that differ: queue settings, missing indexes, TTL, capacity. Without it, existing resources are only compared."`
+	Timeout             time.Duration `env:"TRIBUTARY_SETUP_TIMEOUT" default:"15m" help:"How long to wait for the table and its indexes (${default})."`
 }
 
 // Help is what `worker setup --help` says below the flags' list.
 func (*setupCmd) Help() string {
 	return "Creates the queue, its dead-letter queue and the table, and waits until they can be used. Existing resources are " +
-		"compared and left unchanged, unless --update is given. Setup may run at any time, even while workers run."
+		"compared and left unchanged, unless --update is given. Each reference of the declared types gets an index; DynamoDB adds them to an " +
+		"existing table one after the other. Indexes that no type declares are left alone. Setup may run at any time, even while workers run."
 }
 
-func (c *setupCmd) plan() (*setup.Plan, error) {
+func (c *setupCmd) plan(streams *cli.Streams) (*setup.Plan, error) {
 	if err := c.resolve(); err != nil {
 		return nil, err
 	}
@@ -41,8 +42,12 @@ func (c *setupCmd) plan() (*setup.Plan, error) {
 	if c.Timeout <= 0 {
 		return nil, cli.Usage("--timeout %s: it must be more than 0", c.Timeout)
 	}
+	types, err := readTypes(c.File, streams)
+	if err != nil {
+		return nil, err
+	}
 	return &setup.Plan{
-		Queue: c.Queue, DeadLetters: c.DLQ, Table: c.Table,
+		Queue: c.Queue, DeadLetters: c.DLQ, Table: c.Table, Types: types,
 		ReadCapacity: c.ReadCapacity, WriteCapacity: c.WriteCapacity,
 		DeletionProtection: c.DeletionProtection, PointInTimeRecovery: c.PointInTimeRecovery,
 		Update: c.Update,
@@ -51,7 +56,7 @@ func (c *setupCmd) plan() (*setup.Plan, error) {
 
 // Run creates the missing resources and reports all of them.
 func (c *setupCmd) Run(ctx context.Context, streams *cli.Streams) error {
-	plan, err := c.plan()
+	plan, err := c.plan(streams)
 	if err != nil {
 		return err
 	}

@@ -7,12 +7,14 @@ import (
 	"tributary/internal/base/version"
 	"tributary/internal/operate/logging"
 	"tributary/internal/operate/status"
+	"tributary/internal/schema"
 )
 
 // status returns what /status shows.
-func (c *runCmd) status(w *worker, log *logging.Log) any {
+func (c *runCmd) status(w *worker, types *schema.Set, log *logging.Log) any {
 	out := map[string]any{
 		"version":       version.String(),
+		"types":         types.Fingerprint,
 		"configuration": c.shown(),
 		"recent_errors": log.Recent(),
 	}
@@ -27,7 +29,7 @@ func (c *runCmd) status(w *worker, log *logging.Log) any {
 // operator has the command line.
 func (c *runCmd) shown() *runCmd {
 	shown := *c
-	secret := []*string{&shown.TLSCert, &shown.TLSKey, &shown.Auth.Tokens, &shown.ReaderRole}
+	secret := []*string{&shown.Types, &shown.TLSCert, &shown.TLSKey, &shown.Auth.Tokens, &shown.ReaderRole}
 	for _, s := range secret {
 		if *s != "" {
 			*s = "[set]"

@@ -15,12 +15,13 @@ func TestStatusNamesNoFilesAndRoles(t *testing.T) {
 	c.Queue, c.Table = "orders", "Shared"
 	c.TLSCert, c.TLSKey, c.Auth.Tokens = "/run/SECRET.pem", "/run/SECRET.key", "SECRET.tokens"
 	c.Auth.JWKS = []auth.Keys{"SECRET.jwks", "https://user@keys.example/a?key=SECRET"}
+	c.Types = "SECRET.yaml"
 	c.ReaderRole = "arn:aws:iam::123456789012:role/SECRET"
 	text, err := json.Marshal(status.Of(c.shown()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(text), "SECRET") || strings.Count(string(text), `"[set]"`) != 5 {
+	if strings.Contains(string(text), "SECRET") || strings.Count(string(text), `"[set]"`) != 6 {
 		t.Errorf("/status shows %s", text)
 	}
 	for _, kept := range []string{"orders", "Shared", "127.0.0.1:9090"} {

@@ -18,6 +18,7 @@ import (
 
 	"tributary/internal/operate/setup"
 	"tributary/internal/query"
+	"tributary/internal/schema"
 	"tributary/internal/table"
 	"tributary/localstack/stack"
 )
@@ -57,7 +58,7 @@ func agree(t *testing.T, endpoint string) {
 		TableName: &name, BillingMode: types.BillingModePayPerRequest, KeySchema: setup.TableKeys(),
 		AttributeDefinitions: text(table.PKAttribute, table.SKAttribute, table.UserIDAttribute),
 		GlobalSecondaryIndexes: []types.GlobalSecondaryIndex{{
-			IndexName: aws.String(table.IndexOrdersByUser), KeySchema: setup.IndexKeys(), Projection: &types.Projection{ProjectionType: types.ProjectionTypeAll},
+			IndexName: aws.String(table.IndexOrdersByUser), KeySchema: setup.IndexKeys(schema.Builtin().References[0]), Projection: &types.Projection{ProjectionType: types.ProjectionTypeAll},
 		}},
 	}); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"tributary/internal/schema"
 	"tributary/localstack/queue"
 	"tributary/test/support/stacktest"
 )
@@ -738,7 +739,7 @@ func TestALettersTenantIsItsSender(t *testing.T) {
 		if sender != "" {
 			m.MessageAttributes["tenant_id"] = text(sender)
 		}
-		return newLetter(m), Filter{Tenants: []string{"victim"}}
+		return newLetter(schema.Builtin(), m), Filter{Tenants: []string{"victim"}}
 	}
 	if l, f := tenants("attacker", "victim"); l.TenantID != "attacker" || l.CommandTenantID != "victim" || f.Match(l) || l.Withheld() != "" {
 		t.Errorf("letter %+v", l)

@@ -74,8 +74,8 @@ type Attribute struct {
 	Binary []byte `json:"binary,omitempty"`
 }
 
-// newLetter reads a message that was received with all of its attributes.
-func newLetter(m *types.Message) *Letter {
+// newLetter reads a message that was received with all of its attributes. Its commands are of declared types.
+func newLetter(declared *schema.Set, m *types.Message) *Letter {
 	text := func(name string) string { return aws.ToString(m.MessageAttributes[name].StringValue) }
 	l := &Letter{
 		ID:       aws.ToString(m.MessageId),
@@ -101,7 +101,7 @@ func newLetter(m *types.Message) *Letter {
 		l.SourceQueue = source[strings.LastIndexByte(source, ':')+1:]
 		l.tagged = l.TenantID != ""
 		if _, given := m.MessageAttributes[attributeTenantID]; !given {
-			l.TenantID = tenantOf(l.Body)
+			l.TenantID = tenantOf(declared, l.Body)
 		}
 	} else {
 		l.CommandTenantID = text(attributeCommandTenantID)
@@ -129,8 +129,8 @@ func newLetter(m *types.Message) *Letter {
 
 // tenantOf is the tenant of all commands of a body, or "" where they have several or can't be read. The tenant of a command is read
 // whatever its type is.
-func tenantOf(body string) string {
-	commands, err := messages.Decode(schema.Builtin(), nil, body, nil)
+func tenantOf(declared *schema.Set, body string) string {
+	commands, err := messages.Decode(declared, nil, body, nil)
 	if err != nil {
 		return ""
 	}

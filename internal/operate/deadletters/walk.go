@@ -16,6 +16,7 @@ import (
 
 	"tributary/internal/aws/limits"
 	"tributary/internal/aws/queues"
+	"tributary/internal/schema"
 )
 
 // SQS has no call that looks at a message without receiving it. A walk receives every letter with a visibility
@@ -57,10 +58,19 @@ type Box struct {
 	Name string
 	URL  string
 	FIFO bool
+	// Types are the types of the commands in letters; nil means the built-in ones.
+	Types *schema.Set
 	// Hold is how many letters a walk holds at most; 0 means 100,000.
 	Hold int
 	// Progress is told every few seconds how many letters were looked at. It may be nil.
 	Progress func(looked int)
+}
+
+func (b *Box) types() *schema.Set {
+	if b.Types == nil {
+		return schema.Builtin()
+	}
+	return b.Types
 }
 
 // OpenAPI is the part of SQS that Open and a walk call.
@@ -256,7 +266,7 @@ func (w *walk) take(received []types.Message) (letters []*Letter, fresh bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range received {
-		l := newLetter(&received[i])
+		l := newLetter(w.box.types(), &received[i])
 		_, again := w.held[l.ID]
 		w.held[l.ID] = l.receipt // the newest receipt is the one that counts
 		if again {

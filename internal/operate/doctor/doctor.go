@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"tributary/internal/aws/awsclient"
+	"tributary/internal/schema"
 )
 
 // Status is the result of a check.
@@ -64,6 +65,9 @@ type Doctor struct {
 
 	Queue, DeadLetters string // names or URLs
 	Table              string
+	// Types are the declared types; nil means the built-in ones. TypesFile is the file that declares them, or "".
+	Types     *schema.Set
+	TypesFile string
 	// QueueRegion and TableRegion are the regions that the clients use. A queue URL's region is that of its queue's client.
 	QueueRegion, TableRegion string
 	DrainTimeout             time.Duration // of the worker
@@ -75,6 +79,10 @@ type Doctor struct {
 // that it depends on failed.
 func (d *Doctor) Examine(ctx context.Context) []Check {
 	d.checks = nil
+	if d.Types == nil {
+		d.Types = schema.Builtin()
+	}
+	d.declaration()
 	queue := d.readQueue(ctx, "queue", d.Queue)
 	letters := d.readQueue(ctx, "dead-letter queue", d.DeadLetters)
 	d.queueSettings(queue, letters)
@@ -93,6 +101,14 @@ func (d *Doctor) skip(why string, names ...string) {
 	for _, name := range names {
 		d.add(Check{Name: name, Status: Skipped, Found: why})
 	}
+}
+
+// declaration reports the types that a file declares. Workers with another fingerprint than this have another file.
+func (d *Doctor) declaration() {
+	if d.TypesFile == "" {
+		return
+	}
+	d.add(Check{Name: "types", Status: OK, Found: fmt.Sprintf("%s, fingerprint %s; a worker's is in its /status", d.TypesFile, d.Types.Fingerprint)})
 }
 
 // regions warns if the queue and the table are in different regions.

@@ -14,13 +14,15 @@ import (
 
 	"tributary/internal/aws/queues"
 	"tributary/internal/operate/setup"
+	"tributary/internal/schema"
 	"tributary/internal/table"
 )
 
 // tableState is the table as DynamoDB describes it.
 type tableState struct {
 	description           *types.TableDescription
-	keysFit, indexFits    bool
+	keysFit               bool
+	indexes               []string // those that fit
 	serverTime, localTime time.Time
 }
 
@@ -50,7 +52,10 @@ func (d *Doctor) readTable(ctx context.Context) *tableState {
 		} else {
 			d.add(failed(checkTable, err, ""))
 		}
-		d.skip(noTable, checkEncryption, checkKeys, checkIndex)
+		d.skip(noTable, checkEncryption, checkKeys)
+		for _, r := range d.Types.References {
+			d.skip(noTable, d.indexName(r))
+		}
 		return nil
 	}
 	state := &tableState{description: out.Table, localTime: time.Now()}
@@ -60,12 +65,17 @@ func (d *Doctor) readTable(ctx context.Context) *tableState {
 	}
 	d.add(tableCheck(d.Table, out.Table))
 	d.add(tableEncryptionCheck(out.Table))
-	keys := keysCheck(out.Table)
+	keys := keysCheck(out.Table, d.Types)
 	state.keysFit = keys.Status == OK
 	d.add(keys)
-	index := indexCheck(out.Table)
-	state.indexFits = index.Status == OK
-	d.add(index)
+	for _, r := range d.Types.References {
+		index := indexCheck(out.Table, r)
+		index.Name = d.indexName(r)
+		if index.Status == OK {
+			state.indexes = append(state.indexes, r.Index)
+		}
+		d.add(index)
+	}
 	return state
 }
 
@@ -95,30 +105,34 @@ func tableEncryptionCheck(description *types.TableDescription) Check {
 	return c
 }
 
-func keysCheck(description *types.TableDescription) Check {
-	d := setup.CompareKeys(description)
+func keysCheck(description *types.TableDescription, declared *schema.Set) Check {
+	d := setup.CompareKeys(description, declared)
 	if d == nil {
 		return Check{Name: checkKeys, Status: OK, Found: setup.KeysText(description.KeySchema)}
 	}
 	return Check{Name: checkKeys, Status: Failed, Found: d.Is + "; the worker needs " + d.Want, Remedy: d.Remedy}
 }
 
-func indexCheck(description *types.TableDescription) Check {
-	name := checkIndex
-	d := setup.CompareIndex(description)
-	if d != nil {
+// indexName names the check of a reference's index. Where there are several, it has the index's name, so that all checks differ.
+func (d *Doctor) indexName(r *schema.Reference) string {
+	if len(d.Types.References) == 1 {
+		return checkIndex
+	}
+	return checkIndex + " " + r.Index
+}
+
+func indexCheck(description *types.TableDescription, r *schema.Reference) Check {
+	if d := setup.CompareIndex(description, r); d != nil {
 		remedy := d.Remedy
 		if remedy == "" {
 			remedy = "worker setup --update adds it"
 		}
-		return Check{Name: name, Status: Warning, Found: fmt.Sprintf("%s: %s (should be %s)", table.IndexOrdersByUser, d.Is, d.Want), Remedy: remedy}
+		return Check{Status: Warning, Found: fmt.Sprintf("%s: %s (should be %s)", r.Index, d.Is, d.Want), Remedy: remedy}
 	}
-	for _, index := range description.GlobalSecondaryIndexes {
-		if aws.ToString(index.IndexName) == table.IndexOrdersByUser && index.IndexStatus != types.IndexStatusActive {
-			return Check{Name: name, Status: Warning, Found: fmt.Sprintf("%s is %s: a user's orders can't be asked for yet", table.IndexOrdersByUser, index.IndexStatus), Remedy: "wait: worker setup returns when it can be used"}
-		}
+	if index := setup.FindIndex(description, r.Index); index.IndexStatus != types.IndexStatusActive {
+		return Check{Status: Warning, Found: fmt.Sprintf("%s is %s: %s can't be asked for yet", r.Index, index.IndexStatus, setup.Answers(r)), Remedy: "wait: worker setup returns when it can be used"}
 	}
-	return Check{Name: name, Status: OK, Found: table.IndexOrdersByUser + ": " + setup.KeysText(setup.IndexKeys())}
+	return Check{Status: OK, Found: r.Index + ": " + setup.KeysText(setup.IndexKeys(r))}
 }
 
 func (d *Doctor) tableFeatures(ctx context.Context, there bool) {
@@ -164,10 +178,10 @@ func feature(name, action string, err error) Check {
 // doctorID is in no table: tenants' ids don't begin with _.
 const doctorID = "_doctor"
 
-func doctorKey() map[string]types.AttributeValue {
+func (d *Doctor) key() map[string]types.AttributeValue {
 	return map[string]types.AttributeValue{
 		table.PKAttribute: &types.AttributeValueMemberS{Value: "tenant#" + doctorID},
-		table.SKAttribute: &types.AttributeValueMemberS{Value: "user#" + doctorID},
+		table.SKAttribute: &types.AttributeValueMemberS{Value: d.Types.Types[0].Prefix + doctorID},
 	}
 }
 
@@ -175,20 +189,21 @@ func doctorKey() map[string]types.AttributeValue {
 // written.
 func (d *Doctor) tablePermissions(ctx context.Context, state *tableState) {
 	if state == nil || !state.keysFit {
-		d.skip("the table does not fit, or can't be looked at", checkRead, checkQuery, checkByIndex, checkPut, checkBatch)
+		const why = "the table does not fit, or can't be looked at"
+		d.skip(why, checkRead, checkQuery)
+		if len(d.Types.References) > 0 {
+			d.skip(why, checkByIndex)
+		}
+		d.skip(why, checkPut, checkBatch)
 		return
 	}
-	_, err := d.Items.GetItem(ctx, &dynamodb.GetItemInput{TableName: &d.Table, Key: doctorKey(), ConsistentRead: aws.Bool(true)})
+	_, err := d.Items.GetItem(ctx, &dynamodb.GetItemInput{TableName: &d.Table, Key: d.key(), ConsistentRead: aws.Bool(true)})
 	d.add(permission(checkRead, "GetItem of a key that doesn't exist", "dynamodb:GetItem", err))
 	d.add(permission(checkQuery, "Query of a tenant that doesn't exist", "dynamodb:Query", d.query(ctx, nil)))
-	if state.indexFits {
-		d.add(permission(checkByIndex, "Query of a tenant that doesn't exist", "dynamodb:Query on table/"+d.Table+"/index/*", d.query(ctx, aws.String(table.IndexOrdersByUser))))
-	} else {
-		d.skip("there is no index that fits", checkByIndex)
-	}
+	d.indexPermissions(ctx, state)
 
 	_, err = d.Items.PutItem(ctx, &dynamodb.PutItemInput{
-		TableName: &d.Table, Item: doctorKey(),
+		TableName: &d.Table, Item: d.key(),
 		ConditionExpression:      aws.String("attribute_exists(#pk)"), // it doesn't
 		ExpressionAttributeNames: map[string]string{"#pk": table.PKAttribute},
 	})
@@ -200,9 +215,30 @@ func (d *Doctor) tablePermissions(ctx context.Context, state *tableState) {
 	d.add(permission(checkPut, "PutItem whose condition is false was refused, as it should", "dynamodb:PutItem", err))
 
 	_, err = d.Items.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{
-		d.Table: {{DeleteRequest: &types.DeleteRequest{Key: doctorKey()}}},
+		d.Table: {{DeleteRequest: &types.DeleteRequest{Key: d.key()}}},
 	}})
 	d.add(permission(checkBatch, "BatchWriteItem deleting a key that doesn't exist", "dynamodb:BatchWriteItem", err))
+}
+
+// indexPermissions tries a query on each index that fits, up to one that is refused: a policy may name indexes one by one.
+func (d *Doctor) indexPermissions(ctx context.Context, state *tableState) {
+	if len(d.Types.References) == 0 {
+		return
+	}
+	if len(state.indexes) == 0 {
+		d.skip("there is no index that fits", checkByIndex)
+		return
+	}
+	var err error
+	for _, index := range state.indexes {
+		if err = d.query(ctx, &index); err != nil {
+			if len(d.Types.References) > 1 {
+				err = fmt.Errorf("%s: %w", index, err)
+			}
+			break
+		}
+	}
+	d.add(permission(checkByIndex, "Query of a tenant that doesn't exist", "dynamodb:Query on table/"+d.Table+"/index/*", err))
 }
 
 func (d *Doctor) query(ctx context.Context, index *string) error {
@@ -210,7 +246,7 @@ func (d *Doctor) query(ctx context.Context, index *string) error {
 		TableName: &d.Table, IndexName: index, Limit: aws.Int32(1),
 		KeyConditionExpression:    aws.String("#pk = :pk"),
 		ExpressionAttributeNames:  map[string]string{"#pk": table.PKAttribute},
-		ExpressionAttributeValues: map[string]types.AttributeValue{":pk": doctorKey()[table.PKAttribute]},
+		ExpressionAttributeValues: map[string]types.AttributeValue{":pk": d.key()[table.PKAttribute]},
 	})
 	return err
 }

@@ -98,21 +98,22 @@ const (
 	LetterGivenUp = "given_up" // its message is left to the queue's redrive policy
 )
 
-// NewRegistry makes a registry that holds the metrics of the Go runtime, of the process and of the build.
-func NewRegistry() *prometheus.Registry {
+// NewRegistry makes a registry that holds the metrics of the Go runtime, of the process and of the build, with the fingerprint of the
+// types that the worker has.
+func NewRegistry(types *schema.Set) *prometheus.Registry {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		buildInfo(),
+		buildInfo(types),
 	)
 	return reg
 }
 
-func buildInfo() prometheus.GaugeFunc {
+func buildInfo(types *schema.Set) prometheus.GaugeFunc {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "tributary_build_info", Help: "Always 1; the labels say which build runs.",
-		ConstLabels: prometheus.Labels{"version": version.String(), "goversion": runtime.Version()},
+		Name: "tributary_build_info", Help: "Always 1; the labels say which build runs, and with which types.",
+		ConstLabels: prometheus.Labels{"version": version.String(), "goversion": runtime.Version(), "types": types.Fingerprint},
 	}, func() float64 { return 1 })
 }
 

@@ -29,7 +29,7 @@ var (
 // used is a registry in which every metric has every label.
 func used(t *testing.T) (*Metrics, *prometheus.Registry) {
 	t.Helper()
-	reg := NewRegistry()
+	reg := NewRegistry(schema.Builtin())
 	m := New(reg, schema.Builtin(), 5)
 	m.QueueMessages.WithLabelValues("visible").Set(1)
 	m.Request("SQS", "ReceiveMessage", "ok", time.Second)
@@ -56,7 +56,7 @@ func TestPageDescribesWhatIsRegistered(t *testing.T) {
 	registered := map[string]row{}
 	reg := &recorder{rows: registered}
 	New(reg, schema.Builtin(), 5)
-	reg.MustRegister(buildInfo())
+	reg.MustRegister(buildInfo(schema.Builtin()))
 	api := query.Config{Listen: "127.0.0.1:0", QueryTimeout: time.Second, QueryConcurrency: 1, QueryExports: 1, QueryRate: 1, QueryBurst: 1, QueryTenants: 1, QueryReadUnits: 1, QueryMemory: 64 << 20}
 	if _, err := query.New(t.Context(), api, query.Deps{Types: schema.Builtin(), Log: slog.New(slog.DiscardHandler), Metrics: reg}); err != nil {
 		t.Fatal(err)

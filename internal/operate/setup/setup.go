@@ -5,10 +5,13 @@ package setup
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"tributary/internal/schema"
 )
 
 // The settings that Setup gives a queue. All are within the limits of SQS ("Amazon SQS message quotas").
@@ -32,13 +35,27 @@ type Plan struct {
 	Queue       string // name or URL; a name ending in .fifo makes a FIFO queue
 	DeadLetters string // name or URL
 	Table       string
-	// ReadCapacity and WriteCapacity are the units a second of the table, and again of its index. Both 0 means
+	// Types are the declared types: each of their references has an index. Nil means the built-in types.
+	Types *schema.Set
+	// ReadCapacity and WriteCapacity are the units a second of the table, and again of each index. Both 0 means
 	// on-demand billing for a table that is made, and whatever it has for one that is there.
 	ReadCapacity, WriteCapacity int64
 	// DeletionProtection and PointInTimeRecovery turn these on; false leaves them as they are.
 	DeletionProtection, PointInTimeRecovery bool
 	// Update changes existing resources that differ. Without it they are only compared.
 	Update bool
+}
+
+func (p *Plan) types() *schema.Set {
+	if p.Types == nil {
+		return schema.Builtin()
+	}
+	return p.Types
+}
+
+// declares says whether an index is a declared reference's.
+func (p *Plan) declares(index string) bool {
+	return slices.ContainsFunc(p.types().References, func(r *schema.Reference) bool { return r.Index == index })
 }
 
 // Kind is what a resource is.

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"tributary/internal/aws/queues"
+	"tributary/internal/schema"
 	"tributary/internal/table"
 	"tributary/localstack/stack"
 	"tributary/test/support/stacktest"
@@ -153,7 +154,7 @@ func (w *world) seed(p *Plan) {
 		}
 	}
 	_, err := w.tables.CreateTable(w.t.Context(), &dynamodb.CreateTableInput{
-		TableName: &p.Table, KeySchema: TableKeys(), AttributeDefinitions: keyAttributes()[:2],
+		TableName: &p.Table, KeySchema: TableKeys(), AttributeDefinitions: keyAttributes(nil),
 		ProvisionedThroughput: &dynamotypes.ProvisionedThroughput{ReadCapacityUnits: aws.Int64(5), WriteCapacityUnits: aws.Int64(5)},
 	})
 	if err != nil {
@@ -409,21 +410,22 @@ func TestCompareTTL(t *testing.T) {
 }
 
 func TestCompareIndex(t *testing.T) {
+	orders := schema.Builtin().References[0]
 	index := func(projection dynamotypes.ProjectionType, keys ...dynamotypes.KeySchemaElement) *dynamotypes.TableDescription {
 		return &dynamotypes.TableDescription{TableName: aws.String("Table"), GlobalSecondaryIndexes: []dynamotypes.GlobalSecondaryIndexDescription{{
-			IndexName: aws.String(table.IndexOrdersByUser), KeySchema: keys, Projection: &dynamotypes.Projection{ProjectionType: projection},
+			IndexName: aws.String(orders.Index), KeySchema: keys, Projection: &dynamotypes.Projection{ProjectionType: projection},
 		}}}
 	}
-	if d := CompareIndex(index(dynamotypes.ProjectionTypeAll, IndexKeys()...)); d != nil {
+	if d := CompareIndex(index(dynamotypes.ProjectionTypeAll, IndexKeys(orders)...), orders); d != nil {
 		t.Errorf("as it should be: %+v", d)
 	}
-	if d := CompareIndex(&dynamotypes.TableDescription{}); d == nil || d.Remedy != "" {
+	if d := CompareIndex(&dynamotypes.TableDescription{}, orders); d == nil || d.Remedy != "" {
 		t.Errorf("none: %+v", d)
 	}
-	if d := CompareIndex(index(dynamotypes.ProjectionTypeAll, TableKeys()...)); d == nil || d.Remedy == "" {
+	if d := CompareIndex(index(dynamotypes.ProjectionTypeAll, TableKeys()...), orders); d == nil || d.Remedy == "" {
 		t.Errorf("other keys: %+v", d)
 	}
-	if d := CompareIndex(index(dynamotypes.ProjectionTypeKeysOnly, IndexKeys()...)); d == nil || d.Remedy == "" {
+	if d := CompareIndex(index(dynamotypes.ProjectionTypeKeysOnly, IndexKeys(orders)...), orders); d == nil || d.Remedy == "" {
 		t.Errorf("keys only: %+v", d)
 	}
 }
@@ -681,7 +683,7 @@ func TestCheckTable(t *testing.T) {
 				if _, err := w.tables.CreateTable(t.Context(), in); err != nil {
 					t.Fatal(err)
 				}
-				err := CheckTable(t.Context(), w.tables, "Table")
+				err := CheckTable(t.Context(), w.tables, "Table", schema.Builtin())
 				if test.wrong == "" && err != nil || test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)) {
 					t.Errorf("%v, want %q", err, test.wrong)
 				}
@@ -689,7 +691,7 @@ func TestCheckTable(t *testing.T) {
 		})
 	}
 	within(t, func(t *testing.T, w *world) {
-		if no, missing := errors.AsType[*NoTableError](CheckTable(t.Context(), w.tables, "Table")); !missing || no.Region != "us-east-1" {
+		if no, missing := errors.AsType[*NoTableError](CheckTable(t.Context(), w.tables, "Table", schema.Builtin())); !missing || no.Region != "us-east-1" {
 			t.Error("a table that isn't there is not told from others")
 		}
 	})

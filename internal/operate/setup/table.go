@@ -51,7 +51,7 @@ func (e *TableStateError) Error() string {
 	return fmt.Sprintf("table %s is %s: wait until it is ACTIVE or gone, then run setup again", e.Table, e.Status)
 }
 
-// TableKeys and IndexKeys are the key schemas that the worker's table and its index have.
+// TableKeys returns the key schema of the worker's table.
 func TableKeys() []types.KeySchemaElement {
 	return []types.KeySchemaElement{
 		{AttributeName: aws.String(table.PKAttribute), KeyType: types.KeyTypeHash},
@@ -59,25 +59,7 @@ func TableKeys() []types.KeySchemaElement {
 	}
 }
 
-// IndexKeys has two range attributes: the pair orders a user's orders by their key, without an attribute made
-// for the index alone, so that items which others wrote are in it ("Multi-attribute keys pattern").
-func IndexKeys() []types.KeySchemaElement {
-	return []types.KeySchemaElement{
-		{AttributeName: aws.String(table.PKAttribute), KeyType: types.KeyTypeHash},
-		{AttributeName: aws.String(table.UserIDAttribute), KeyType: types.KeyTypeRange},
-		{AttributeName: aws.String(table.SKAttribute), KeyType: types.KeyTypeRange},
-	}
-}
-
-func keyAttributes() []types.AttributeDefinition {
-	definitions := make([]types.AttributeDefinition, 0, 3)
-	for _, name := range []string{table.PKAttribute, table.SKAttribute, table.UserIDAttribute} {
-		definitions = append(definitions, types.AttributeDefinition{AttributeName: aws.String(name), AttributeType: types.ScalarAttributeTypeS})
-	}
-	return definitions
-}
-
-// KeysText writes a key schema for people: "hash PK, range user_id, SK".
+// KeysText writes a key schema for people: "hash PK, range patient_id, SK".
 func KeysText(keys []types.KeySchemaElement) string {
 	var hash, ranges []string
 	for _, k := range keys {
@@ -115,7 +97,7 @@ func billingText(read, write int64) string {
 	return fmt.Sprintf("provisioned, %d read and %d write units a second", read, write)
 }
 
-// table sees to the table, its index and its features.
+// table sees to the table, its indexes and its features.
 func (s *Setup) table(ctx context.Context, plan *Plan) (*Resource, error) {
 	_, err := s.describe(ctx, plan.Table)
 	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
@@ -133,17 +115,12 @@ func (s *Setup) table(ctx context.Context, plan *Plan) (*Resource, error) {
 // createTable reports false where the table exists after all.
 func (s *Setup) createTable(ctx context.Context, plan *Plan) (bool, error) {
 	_, err := s.Tables.CreateTable(ctx, &dynamodb.CreateTableInput{
-		TableName:             &plan.Table,
-		AttributeDefinitions:  keyAttributes(),
-		KeySchema:             TableKeys(),
-		BillingMode:           plan.billing(),
-		ProvisionedThroughput: plan.throughput(),
-		GlobalSecondaryIndexes: []types.GlobalSecondaryIndex{{
-			IndexName:             aws.String(table.IndexOrdersByUser),
-			KeySchema:             IndexKeys(),
-			Projection:            &types.Projection{ProjectionType: types.ProjectionTypeAll},
-			ProvisionedThroughput: plan.throughput(),
-		}},
+		TableName:                 &plan.Table,
+		AttributeDefinitions:      keyAttributes(plan.types().References),
+		KeySchema:                 TableKeys(),
+		BillingMode:               plan.billing(),
+		ProvisionedThroughput:     plan.throughput(),
+		GlobalSecondaryIndexes:    newIndexes(plan),
 		DeletionProtectionEnabled: &plan.DeletionProtection,
 	})
 	if _, exists := errors.AsType[*types.ResourceInUseException](err); exists {
@@ -166,11 +143,11 @@ func (s *Setup) newTable(ctx context.Context, plan *Plan, made bool, err error) 
 		return as, err
 	}
 	as.ARN = aws.ToString(description.TableArn)
-	parts := []string{
-		billingText(plan.ReadCapacity, plan.WriteCapacity),
-		"index " + table.IndexOrdersByUser,
-		"TTL on " + table.TTLAttribute,
+	parts := []string{billingText(plan.ReadCapacity, plan.WriteCapacity)}
+	for _, r := range plan.types().References {
+		parts = append(parts, "index "+r.Index)
 	}
+	parts = append(parts, "TTL on "+table.TTLAttribute)
 	if plan.DeletionProtection {
 		parts = append(parts, "deletion protection")
 	}
@@ -191,6 +168,18 @@ func (s *Setup) newTable(ctx context.Context, plan *Plan, made bool, err error) 
 	return as, nil
 }
 
+// step compares one setting of a table that was there, and changes it where the plan asks for it. The description is from before the
+// first step.
+type step func(context.Context, *Plan, *types.TableDescription) (*Difference, error)
+
+func (s *Setup) steps(plan *Plan) []step {
+	steps := []step{s.capacity, s.protection}
+	for _, r := range plan.types().References {
+		steps = append(steps, s.index(r))
+	}
+	return append(steps, s.timeToLive, s.recovery)
+}
+
 // oldTable compares a table that was there, and changes it where the plan asks for it.
 func (s *Setup) oldTable(ctx context.Context, plan *Plan) (*Resource, error) {
 	as := &Resource{Kind: Table, Name: plan.Table, Outcome: Differs}
@@ -199,13 +188,11 @@ func (s *Setup) oldTable(ctx context.Context, plan *Plan) (*Resource, error) {
 		return as, err
 	}
 	as.ARN = aws.ToString(description.TableArn)
-	if d := CompareKeys(description); d != nil {
+	if d := CompareKeys(description, plan.types()); d != nil {
 		as.Differences = []Difference{*d}
 		return as, nil
 	}
-	for _, step := range []func(context.Context, *Plan, *types.TableDescription) (*Difference, error){
-		s.capacity, s.protection, s.index, s.timeToLive, s.recovery,
-	} {
+	for _, step := range s.steps(plan) {
 		d, err := step(ctx, plan, description)
 		if d != nil {
 			as.Differences = append(as.Differences, *d)
@@ -220,10 +207,10 @@ func (s *Setup) oldTable(ctx context.Context, plan *Plan) (*Resource, error) {
 
 // CompareKeys returns how a table's keys differ from what the worker needs, or nil. An index counts as far as it has a say in
 // what may be written: DynamoDB refuses an item whose attribute has another type than an index's key.
-func CompareKeys(description *types.TableDescription) *Difference {
+func CompareKeys(description *types.TableDescription, declared *schema.Set) *Difference {
 	is, want := KeysText(description.KeySchema), KeysText(TableKeys())
 	// AttributeDefinitions are the key attributes of the table and of all of its indexes.
-	other := differentTypes(description.AttributeDefinitions)
+	other := differentTypes(description.AttributeDefinitions, declared)
 	if is == want && other == "" {
 		return nil
 	}
@@ -240,9 +227,9 @@ func CompareKeys(description *types.TableDescription) *Difference {
 
 // differentTypes lists the key attributes whose type is not that of what the worker writes. Attributes that the worker doesn't
 // write may be of any type.
-func differentTypes(definitions []types.AttributeDefinition) string {
+func differentTypes(definitions []types.AttributeDefinition, declared *schema.Set) string {
 	text := ""
-	written := table.AttributeTypes(schema.Builtin())
+	written := table.AttributeTypes(declared)
 	for _, a := range definitions {
 		name := aws.ToString(a.AttributeName)
 		if want, ours := written[name]; ours && !slices.Equal(want, []string{string(a.AttributeType)}) {
@@ -260,9 +247,9 @@ func Reach(ctx context.Context, api DescribeTableAPI, name string) error {
 	return nil
 }
 
-// CheckTable returns an error if the worker can't write to a table. A table whose keys differ would refuse every write as invalid,
-// and good commands would end as dead letters.
-func CheckTable(ctx context.Context, api DescribeTableAPI, name string) error {
+// CheckTable returns an error if the worker can't write items of the declared types to a table. A table whose keys differ would
+// refuse every write as invalid, and good commands would end as dead letters.
+func CheckTable(ctx context.Context, api DescribeTableAPI, name string, declared *schema.Set) error {
 	out, err := api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &name})
 	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
 		no := &NoTableError{Table: name, Err: err}
@@ -274,7 +261,7 @@ func CheckTable(ctx context.Context, api DescribeTableAPI, name string) error {
 	if err != nil {
 		return fmt.Errorf("describe table %s: %w", name, err)
 	}
-	if d := CompareKeys(out.Table); d != nil {
+	if d := CompareKeys(out.Table, declared); d != nil {
 		return fmt.Errorf("table %s has the keys %s: the worker needs %s; %s", name, d.Is, d.Want, d.Remedy)
 	}
 	return nil
@@ -322,7 +309,7 @@ func (s *Setup) capacity(ctx context.Context, plan *Plan, description *types.Tab
 	}
 	// Every index of a provisioned table has units of its own; those that have some keep them, but for ours.
 	for _, index := range description.GlobalSecondaryIndexes {
-		ours := aws.ToString(index.IndexName) == table.IndexOrdersByUser
+		ours := plan.declares(aws.ToString(index.IndexName))
 		provisioned := index.ProvisionedThroughput != nil && aws.ToInt64(index.ProvisionedThroughput.WriteCapacityUnits) > 0
 		same := provisioned && aws.ToInt64(index.ProvisionedThroughput.ReadCapacityUnits) == plan.ReadCapacity &&
 			aws.ToInt64(index.ProvisionedThroughput.WriteCapacityUnits) == plan.WriteCapacity
@@ -345,52 +332,6 @@ func (s *Setup) protection(ctx context.Context, plan *Plan, description *types.T
 		return d, nil
 	}
 	return d, s.update(ctx, d, &dynamodb.UpdateTableInput{TableName: &plan.Table, DeletionProtectionEnabled: aws.Bool(true)})
-}
-
-// CompareIndex returns how a table's index of orders by user differs from what the query API needs, or nil.
-func CompareIndex(description *types.TableDescription) *Difference {
-	want := KeysText(IndexKeys()) + ", all attributes"
-	d := &Difference{Setting: "index " + table.IndexOrdersByUser, Want: want}
-	at := slices.IndexFunc(description.GlobalSecondaryIndexes, func(g types.GlobalSecondaryIndexDescription) bool {
-		return aws.ToString(g.IndexName) == table.IndexOrdersByUser
-	})
-	if at < 0 {
-		d.Is = "none: a user's orders can't be asked for"
-		return d
-	}
-	index := description.GlobalSecondaryIndexes[at]
-	d.Is = KeysText(index.KeySchema) + ", all attributes"
-	if p := index.Projection; p != nil && p.ProjectionType != types.ProjectionTypeAll {
-		d.Is = KeysText(index.KeySchema) + ", projection " + string(p.ProjectionType)
-	}
-	if d.Is == want {
-		return nil
-	}
-	d.Remedy = fmt.Sprintf("an index can't be changed: delete it (aws dynamodb update-table --table-name %s "+
-		"--global-secondary-index-updates '[{\"Delete\":{\"IndexName\":%q}}]'), then run worker setup --update",
-		aws.ToString(description.TableName), table.IndexOrdersByUser)
-	return d
-}
-
-func (s *Setup) index(ctx context.Context, plan *Plan, description *types.TableDescription) (*Difference, error) {
-	d := CompareIndex(description)
-	if d == nil || d.Remedy != "" || !plan.Update {
-		return d, nil
-	}
-	action := &types.CreateGlobalSecondaryIndexAction{
-		IndexName: aws.String(table.IndexOrdersByUser), KeySchema: IndexKeys(),
-		Projection: &types.Projection{ProjectionType: types.ProjectionTypeAll},
-	}
-	// An index of a provisioned table needs units; as many as the table has keep up with it.
-	if action.ProvisionedThroughput = plan.throughput(); action.ProvisionedThroughput == nil {
-		if t := description.ProvisionedThroughput; t != nil && aws.ToInt64(t.WriteCapacityUnits) > 0 {
-			action.ProvisionedThroughput = &types.ProvisionedThroughput{ReadCapacityUnits: t.ReadCapacityUnits, WriteCapacityUnits: t.WriteCapacityUnits}
-		}
-	}
-	return d, s.update(ctx, d, &dynamodb.UpdateTableInput{
-		TableName: &plan.Table, AttributeDefinitions: keyAttributes(),
-		GlobalSecondaryIndexUpdates: []types.GlobalSecondaryIndexUpdate{{Create: action}},
-	})
 }
 
 // update changes the table and waits until it can be changed again.

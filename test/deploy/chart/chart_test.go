@@ -88,7 +88,7 @@ func render(t *testing.T, arguments ...string) objects {
 			continue // a comment alone
 		}
 		object := map[string]any{
-			"apps/v1/Deployment": &apps.Deployment{}, "v1/Service": &core.Service{}, "v1/ServiceAccount": &core.ServiceAccount{},
+			"apps/v1/Deployment": &apps.Deployment{}, "v1/Service": &core.Service{}, "v1/ConfigMap": &core.ConfigMap{}, "v1/ServiceAccount": &core.ServiceAccount{},
 			"policy/v1/PodDisruptionBudget": &policy.PodDisruptionBudget{}, "networking.k8s.io/v1/NetworkPolicy": &networking.NetworkPolicy{},
 			"monitoring.coreos.com/v1/ServiceMonitor": &monitoring.ServiceMonitor{},
 			"keda.sh/v1alpha1/ScaledObject":           &keda.ScaledObject{}, "keda.sh/v1alpha1/TriggerAuthentication": &keda.TriggerAuthentication{},

@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -140,12 +142,12 @@ func TestDeployedStack(t *testing.T) {
 	} {
 		allowed := permissions(policy(t, moto, outputs[c.policy]))
 		for _, call := range c.made {
-			if !slices.Contains(allowed, call) {
+			if !slices.ContainsFunc(allowed, func(permission string) bool { return permits(permission, call) }) {
 				t.Errorf("%s calls %q, which %s doesn't allow", c.program, call, c.policy)
 			}
 		}
 		for _, permission := range allowed {
-			if strings.Contains(permission, "*") || !slices.Contains(c.made, permission) {
+			if !slices.ContainsFunc(c.made, func(call string) bool { return permits(permission, call) }) {
 				t.Errorf("%s allows %q, which %s never did", c.policy, permission, c.program)
 			}
 		}
@@ -161,29 +163,49 @@ func TestDeployedStack(t *testing.T) {
 	}
 }
 
+// permits says whether a permission is for a call. The one wildcard that a permission may have is for the table's indexes, whose names
+// follow from the declared types; every other * permits nothing here, and is found.
+func permits(permission, call string) bool {
+	indexes, all := strings.CutSuffix(permission, "/index/*")
+	if index, ok := strings.CutPrefix(call, indexes+"/index/"); all && ok {
+		return index != "" && !strings.Contains(indexes, "*")
+	}
+	return permission == call && !strings.Contains(permission, "*")
+}
+
 // TestEveryPartDeploys has moto make the stack with everything that is optional.
 func TestEveryPartDeploys(t *testing.T) {
 	moto := startMoto(t)
 	var groups struct {
 		ID []string `xml:"securityGroupInfo>item>groupId"`
 	}
+	types := filepath.Join(t.TempDir(), "types.yaml") // the workers run here, not in the image
+	if err := os.WriteFile(types, []byte("types:\n  patient:\n  visit:\n    fields:\n      patient_id: {type: string, references: patient}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	ask(t, moto, "ec2", url.Values{"Action": {"DescribeSecurityGroups"}, "Version": {"2016-11-15"}}, &groups)
 	outputs := deploy(t, moto, "everything", map[string]string{
 		"QueueName": "orders", "Fifo": "true", "TableName": "Shared", "Image": "registry.example/tributary:1", "VpcId": "vpc-12345678", "SubnetIds": "subnet-12345678",
 		"QueryTargetGroupArn":        "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/t/1",
 		"QueryClientSecurityGroupId": groups.ID[0], "AuthJwks": "https://issuer.example/jwks", "AuthIssuer": "https://issuer.example", "AuthAudience": "tributary",
-		"AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms", "OtlpEndpoint": "http://collector.example:4318",
+		"AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms", "OtlpEndpoint": "http://collector.example:4318", "TypesFile": types,
 	})
 	if !strings.HasSuffix(outputs["QueueUrl"], "/orders.fifo") || !strings.HasSuffix(outputs["DeadLetterQueueUrl"], "/orders-dlq.fifo") {
 		t.Errorf("queues are %s and %s", outputs["QueueUrl"], outputs["DeadLetterQueueUrl"])
 	}
 	run(t, moto.String(), "worker", "doctor", "--queue", "orders.fifo", "--table", "Shared")
-	tryEnvironments(t, moto)
+	run(t, moto.String(), "worker", "setup", "--update", "--queue", "orders.fifo", "--table", "Shared", "--types", types)
+	report := run(t, moto.String(), "worker", "doctor", "--queue", "orders.fifo", "--table", "Shared", "--types", types)
+	if !strings.Contains(report, "visits_by_patient: hash PK, range patient_id, SK") {
+		t.Errorf("the stack's table lacks the index of declared types:\n%s", report)
+	}
+	tryEnvironments(t, moto, types)
 }
 
 // tryEnvironments starts the worker with the environment of each container that the stack would run, but with nothing at
-// AWS's address: settings that it takes make it end with status 1 there, settings that it refuses with status 2 before.
-func tryEnvironments(t *testing.T, moto *url.URL) {
+// AWS's address: settings that it takes make it end with status 1 there, settings that it refuses with status 2 before. Each has
+// the file of types.
+func tryEnvironments(t *testing.T, moto *url.URL, types string) {
 	help := run(t, moto.String(), "worker", "run", "--help")
 	var tasks struct {
 		ARNs []string `json:"taskDefinitionArns"`
@@ -205,16 +227,22 @@ func tryEnvironments(t *testing.T, moto *url.URL) {
 		for _, container := range found.TaskDefinition.ContainerDefinitions {
 			worker := program(t, "http://127.0.0.1:1", "worker", container.Command...)
 			worker.Env = append(worker.Env, "AWS_MAX_ATTEMPTS=1")
+			declared := ""
 			for _, e := range container.Environment {
 				switch {
 				case e.Name == "TRIBUTARY_ROLE":
 					roles[e.Value] = true
 				case strings.HasPrefix(e.Name, "OTEL_"):
 					continue // there is no collector
+				case e.Name == "TRIBUTARY_TYPES":
+					declared = e.Value
 				case strings.HasPrefix(e.Name, "TRIBUTARY_") && !regexp.MustCompile(`\$`+e.Name+`\b`).MatchString(help):
 					t.Errorf("container %s has %s, which no flag reads", container.Name, e.Name)
 				}
 				worker.Env = append(worker.Env, e.Name+"="+e.Value)
+			}
+			if declared != types {
+				t.Errorf("container %s has the types of %q", container.Name, declared)
 			}
 			said, _ := worker.CombinedOutput()
 			if status := worker.ProcessState.ExitCode(); status != 1 {

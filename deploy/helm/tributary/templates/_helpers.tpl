@@ -110,9 +110,15 @@ spec:
         {{- with .of.podLabels }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-      {{- with .of.podAnnotations }}
+      {{- if or .root.Values.types .of.podAnnotations }}
       annotations:
+        {{- with .root.Values.types }}
+        # Other types are another template: the pods roll.
+        checksum/types: {{ sha256sum . }}
+        {{- end }}
+        {{- with .of.podAnnotations }}
         {{- toYaml . | nindent 8 }}
+        {{- end }}
       {{- end }}
     spec:
       serviceAccountName: {{ include "tributary.serviceAccountName" . }}
@@ -139,6 +145,9 @@ spec:
             - {name: TRIBUTARY_ROLE, value: {{ .role }}}
             - {name: TRIBUTARY_TABLE, value: {{ .root.Values.table | quote }}}
             - {name: TRIBUTARY_ADMIN_LISTEN, value: "0.0.0.0:9090"}
+            {{- if .root.Values.types }}
+            - {name: TRIBUTARY_TYPES, value: /etc/tributary/types/types.yaml}
+            {{- end }}
             {{- if .root.Values.pprof }}
             - {name: TRIBUTARY_PPROF, value: "true"}
             {{- end }}
@@ -218,17 +227,28 @@ spec:
             readOnlyRootFilesystem: true
             capabilities:
               drop: [ALL]
-          {{- if and (eq .role "query") (or .of.auth.tokensSecret .of.tlsSecret) }}
+          {{- $secrets := and (eq .role "query") (or .of.auth.tokensSecret .of.tlsSecret) }}
+          {{- if or .root.Values.types $secrets }}
           volumeMounts:
+            {{- if .root.Values.types }}
+            - {name: types, mountPath: /etc/tributary/types, readOnly: true}
+            {{- end }}
+            {{- if $secrets }}
             {{- if .of.auth.tokensSecret }}
             - {name: tokens, mountPath: /etc/tributary/tokens, readOnly: true}
             {{- end }}
             {{- if .of.tlsSecret }}
             - {name: tls, mountPath: /etc/tributary/tls, readOnly: true}
             {{- end }}
+            {{- end }}
           {{- end }}
-      {{- if and (eq .role "query") (or .of.auth.tokensSecret .of.tlsSecret) }}
+      {{- if or .root.Values.types $secrets }}
       volumes:
+        {{- if .root.Values.types }}
+        - name: types
+          configMap: {name: {{ include "tributary.fullname" .root }}-types}
+        {{- end }}
+        {{- if $secrets }}
         {{- with .of.auth.tokensSecret }}
         - name: tokens
           secret: {secretName: {{ . | quote }}, defaultMode: 0440}
@@ -236,6 +256,7 @@ spec:
         {{- with .of.tlsSecret }}
         - name: tls
           secret: {secretName: {{ . | quote }}, defaultMode: 0440}
+        {{- end }}
         {{- end }}
       {{- end }}
       {{- with .of.nodeSelector }}
