@@ -129,21 +129,41 @@ func parents(types *schema.Set) (order []*schema.Type) {
 			left = append(left, t)
 		}
 	}
-	// waits says whether a type refers to one that is left.
-	waits := func(t *schema.Type, neededOnly bool) bool {
-		return slices.ContainsFunc(t.References, func(r *schema.Reference) bool {
-			return slices.Contains(left, r.To) && (r.Field.Needed() || !neededOnly)
-		})
-	}
 	for len(left) > 0 {
-		at := slices.IndexFunc(left, func(t *schema.Type) bool { return !waits(t, false) })
+		at := slices.IndexFunc(left, func(t *schema.Type) bool { return waitsFor(t, left, false) == nil })
 		if at < 0 {
-			at = max(0, slices.IndexFunc(left, func(t *schema.Type) bool { return !waits(t, true) }))
+			at = slices.IndexFunc(left, func(t *schema.Type) bool { return waitsFor(t, left, true) == nil })
+		}
+		if at < 0 {
+			at = slices.Index(left, inCircle(left))
 		}
 		order = append(order, left[at])
 		left = slices.Delete(left, at, at+1)
 	}
 	return order
+}
+
+// waitsFor returns a type among those given that a type refers to, or nil.
+func waitsFor(t *schema.Type, among []*schema.Type, neededOnly bool) *schema.Type {
+	for _, r := range t.References {
+		if slices.Contains(among, r.To) && (r.Field.Needed() || !neededOnly) {
+			return r.To
+		}
+	}
+	return nil
+}
+
+// inCircle returns one of types that all need another of them: one that needs only such as need it in turn.
+func inCircle(types []*schema.Type) *schema.Type {
+	ahead := slices.Clone(types) // not yet on the way
+	for t := types[0]; ; {
+		ahead = slices.DeleteFunc(ahead, func(other *schema.Type) bool { return other == t })
+		next := waitsFor(t, ahead, true)
+		if next == nil { // all that it needs are on the way to it
+			return t
+		}
+		t = next
+	}
 }
 
 // Total is how many commands there are in all.
