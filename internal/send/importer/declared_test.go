@@ -381,6 +381,8 @@ func TestRowsOfDeclaredTypes(t *testing.T) {
 		"an id that a row lacks": {"f.csv", "type,tenant_id,device_id,celsius\nput_reading,t,d1,1\n", Mapping{}, nil, "reading_id: the row has none"},
 		"a field that a row lacks": {"f.csv", "type,tenant_id,device_id,reading_id\nput_reading,t,d1,r1\n", Mapping{}, nil,
 			"celsius: the row has none"},
+		"a column that has the name of another type's field is carried": {"f.csv", "tenant_id,device_id,celsius,note\nt,d1,5,x\n",
+			Mapping{Command: "put_device", AllAttributes: true}, []string{`{"type":"put_device","tenant_id":"t","device_id":"d1","count":3,"note":"x","attributes":{"celsius":"5"}}`}, ""},
 		"an unknown command": {"f.csv", "type,tenant_id,device_id\nput_order,t,d1\n", Mapping{}, nil,
 			`type: "put_order" is not one of put_site, put_device, put_reading, delete_site, delete_device, delete_reading`},
 		"no boolean": {"f.csv", "tenant_id,device_id,on\nt,d1,yes\n", Mapping{Command: "put_device"}, nil, `on: "yes" is neither true nor false`},
@@ -409,6 +411,18 @@ func TestRowsOfDeclaredTypes(t *testing.T) {
 		if strings.HasPrefix(name, "each row") && len(got) != 4 {
 			t.Errorf("%s: %s", name, got)
 		}
+	}
+}
+
+// Ids that an item refers to are hinted at as its own is.
+func TestRoundedReferencesAreHintedAt(t *testing.T) {
+	var warned []string
+	_, result, _, err := importText(t, "f.csv", "device_id,reading_id,celsius\nd1,r1,1\n1.23457E+12,r2,1\n1.23457E+12,r3,1\n",
+		Mapping{Types: fleetTypes(t), Command: "put_reading", Tenant: "t"}, func(o *Options) {
+			o.Warn = func(line string) { warned = append(warned, line) }
+		})
+	if err != nil || result.Rejected > 0 || len(warned) != 1 || !strings.Contains(warned[0], "f.csv:3: the id 1.23457E+12") {
+		t.Errorf("%v, %+v, %q", err, result.Counts, warned)
 	}
 }
 
