@@ -55,8 +55,8 @@ field's type has it: text as it is, a number in digits, true or false, an object
     producer put visit --types clinic.yaml --tenant acme --version 2 --id v-1 patient_id=p-1 doctor_id=d-1 starts_at=2026-11-24T11:00:00Z
     producer put device --types iot.yaml --tenant acme --id d-7 site_id=s-1 'settings={"interval":60}' ...
 
-A put writes the whole item: a field that is left out is not in it afterwards, or has its default. --version N is short for
---item-version N.`
+The values stand together, before or behind the flags. A put writes the whole item: a field that is left out is not in it afterwards,
+or has its default. --version N is short for --item-version N.`
 }
 
 // Run sends a put.

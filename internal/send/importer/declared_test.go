@@ -433,7 +433,7 @@ func TestMappingsOfDeclaredTypes(t *testing.T) {
 		says    string
 	}{
 		"no such command":    {Mapping{Command: "put_devise"}, `--type: "put_devise" is not one of put_site, put_device, put_reading, delete_site, delete_device, delete_reading, did you mean put_device?`},
-		"no such field":      {Mapping{Columns: map[string]string{"celcius": "c"}}, "only type, tenant_id, site_id, device_id, reading_id, name, on, count, note, settings, celsius, version, did you mean celsius?"},
+		"no such field":      {Mapping{Columns: map[string]string{"celsiu": "c"}}, "only type, tenant_id, site_id, device_id, reading_id, name, on, count, note, settings, celsius, version, did you mean celsius?"},
 		"another's field":    {Mapping{Command: "put_device", Columns: map[string]string{"celsius": "c"}}, "a put_device has no field celsius"},
 		"a delete's field":   {Mapping{Command: "delete_device", Columns: map[string]string{"note": "c"}}, "a delete_device has no field note"},
 		"a delete's made id": {Mapping{Command: "delete_device", IDs: ids.UUIDv7}, "a delete_device needs the id"},

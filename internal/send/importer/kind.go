@@ -20,14 +20,6 @@ func (k kind) takes(slot schema.Slot) bool {
 	return slot == schema.SlotTenantID || slot == schema.SlotID || slot == schema.SlotVersion
 }
 
-// needs says whether the command must have a member.
-func (k kind) needs(slot schema.Slot) bool {
-	if slot.IsField() {
-		return !k.delete && k.t.Fields[slot].Needed()
-	}
-	return slot == schema.SlotTenantID || slot == schema.SlotID
-}
-
 // types are those that rows can be of.
 func (m *Mapping) types() *schema.Set {
 	if m.Types == nil {
@@ -86,18 +78,17 @@ func (m *Mapping) columnOf(name string) string {
 	return name
 }
 
-// lack returns the first member that rows of a kind must have and don't, or "".
-func (m *Mapping) lack(k kind, names []string, given func(name string, slot schema.Slot) bool) string {
-	for _, name := range names {
-		switch slot := k.t.Slot(name); {
-		case !k.needs(slot) || given(name, slot):
-		case slot == schema.SlotTenantID && m.Tenant != "":
-		case slot == schema.SlotID && m.IDs != "" && !k.delete:
-		default:
-			return name
-		}
+// mustGive says whether a row must give a member: the command needs it, and nothing else gives it.
+func (m *Mapping) mustGive(k kind, slot schema.Slot) bool {
+	switch {
+	case slot.IsField():
+		return !k.delete && k.t.Fields[slot].Needed()
+	case slot == schema.SlotTenantID:
+		return m.Tenant == ""
+	case slot == schema.SlotID:
+		return m.IDs == "" || k.delete
 	}
-	return ""
+	return false
 }
 
 // commandsFor shows people which commands there are, those of the types declared last first: they refer to the others, and there are

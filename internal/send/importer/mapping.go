@@ -214,16 +214,13 @@ func (t *tableMapping) demand(h header, name string) error {
 		return usage("%s: say what its rows are: --type %s (or %s), or --map type=COLUMN; the file has %s", h.file, first, others, listed(h.names))
 	case name == schema.TenantIDName:
 		return usage("%s: say whose its rows are: --tenant ID, or --tenant-column COLUMN; the file has %s", h.file, listed(h.names))
-	case t.of.t == nil:
+	case t.of.t == nil || !t.mustGive(t.of, t.of.t.Slot(name)):
 		return nil
-	}
-	switch slot := t.of.t.Slot(name); {
-	case slot == schema.SlotID && t.IDs == "":
+	case name == t.of.t.ID:
 		return usage("%s: no column for %s: use --map %s=COLUMN, or --id uuid7 to make new ids; the file has %s", h.file, name, name, listed(h.names))
-	case slot != schema.SlotID && t.of.needs(slot):
+	default:
 		return usage("%s: no column for %s: use --map %s=COLUMN; the file has %s", h.file, name, name, listed(h.names))
 	}
-	return nil
 }
 
 // place sorts the columns by types.
@@ -235,8 +232,15 @@ func (t *tableMapping) place(found map[string]int) {
 		return -1
 	}
 	t.typeColumn = column(schema.TypeName)
-	given := func(name string, _ schema.Slot) bool { return column(name) >= 0 }
 	types, names := t.types().Types, t.names()
+	lack := func(k kind) string {
+		for _, name := range names {
+			if t.mustGive(k, k.t.Slot(name)) && column(name) < 0 {
+				return name
+			}
+		}
+		return ""
+	}
 	t.columns = make([]columns, len(types))
 	for position, typ := range types {
 		if t.of.t != nil && t.of.t != typ {
@@ -245,7 +249,7 @@ func (t *tableMapping) place(found map[string]int) {
 		in := &t.columns[position]
 		*in = columns{
 			tenant: column(schema.TenantIDName), id: column(typ.ID), version: column(schema.VersionName),
-			lacksPut: t.lack(kind{typ, false}, names, given), lacksDelete: t.lack(kind{typ, true}, names, given),
+			lacksPut: lack(kind{typ, false}), lacksDelete: lack(kind{typ, true}),
 		}
 		for _, f := range typ.Fields {
 			in.fields = append(in.fields, column(f.Name))

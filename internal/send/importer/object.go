@@ -2,6 +2,8 @@ package importer
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
@@ -12,35 +14,50 @@ import (
 // objectMapping is a mapping for JSON objects.
 type objectMapping struct {
 	*Mapping
-	of      kind                     // every object, or none: its member says
-	order   []string                 // see names
-	targets []map[string]schema.Slot // by the type's position: what an object's member is
-	members map[string]bool          // all that are mapped, for whatever type
-	carried map[string]bool          // members for attributes
+	of      kind                   // every object, or none: its member says
+	order   []string               // see names
+	targets []targets              // by the type's position
+	members map[string]schema.Slot // all that are mapped, for whatever type: SlotUnknown
+	carried map[string]bool        // members for attributes
 	scratch []byte
 	made    *ids.Sequence
+}
+
+// targets says what an object's members are in commands of a type.
+type targets struct {
+	slots map[string]schema.Slot // of all members that are mapped; SlotUnknown for those that are another type's
+	// put and delete have a bit (1 << slot) for each member that an object must have.
+	put, delete uint64
 }
 
 func (m *Mapping) forObjects(made *ids.Sequence) *objectMapping {
 	types := m.types().Types
 	o := &objectMapping{
-		Mapping: m, of: m.kind(), order: m.names(), targets: make([]map[string]schema.Slot, len(types)),
-		members: map[string]bool{}, carried: map[string]bool{}, made: made,
-	}
-	for position := range types {
-		o.targets[position] = map[string]schema.Slot{}
+		Mapping: m, of: m.kind(), order: m.names(), members: map[string]schema.Slot{}, carried: map[string]bool{}, made: made,
 	}
 	for _, name := range o.order {
-		if !m.mapped(o.of, name) {
-			continue
+		if m.mapped(o.of, name) {
+			o.members[m.columnOf(name)] = schema.SlotUnknown
 		}
-		member := m.columnOf(name)
-		o.members[member] = true
-		for position, t := range types {
-			if slot := t.Slot(name); slot != schema.SlotUnknown {
-				o.targets[position][member] = slot
+	}
+	for _, t := range types {
+		to := targets{slots: maps.Clone(o.members)}
+		for _, name := range o.order {
+			slot := t.Slot(name)
+			if slot == schema.SlotUnknown {
+				continue
+			}
+			if m.mapped(o.of, name) {
+				to.slots[m.columnOf(name)] = slot
+			}
+			if m.mustGive(kind{t, false}, slot) {
+				to.put |= 1 << slot
+			}
+			if m.mustGive(kind{t, true}, slot) {
+				to.delete |= 1 << slot
 			}
 		}
+		o.targets = append(o.targets, to)
 	}
 	for _, name := range m.Attributes {
 		o.carried[name] = true
@@ -52,6 +69,7 @@ func (m *Mapping) forObjects(made *ids.Sequence) *objectMapping {
 type object struct {
 	*objectMapping
 	kind
+	slots   map[string]schema.Slot // what its members are
 	c       messages.Command
 	version string
 	given   uint64 // a bit (1 << slot) for each member that is not null
@@ -70,10 +88,17 @@ func (o *objectMapping) command(c *messages.Command, text string, number uint64)
 	if s.Peek() != '{' {
 		return &messages.Error{Reason: messages.ReasonMalformed, Detail: "the line is no JSON object"}
 	}
-	row := object{objectMapping: o, kind: o.of}
+	row := object{objectMapping: o, kind: o.of, slots: o.members}
 	var unknown *messages.Error
 	if row.t == nil {
 		row.kind, unknown = o.kindOf(s)
+	}
+	var needs uint64
+	if row.t != nil {
+		to := &o.targets[row.t.Position]
+		if row.slots, needs = to.slots, to.put; row.delete {
+			needs = to.delete
+		}
 	}
 	row.c = messages.Command{Type: row.t, Delete: row.delete, TenantID: o.Tenant}
 	attributes := row.read(&s)
@@ -86,9 +111,12 @@ func (o *objectMapping) command(c *messages.Command, text string, number uint64)
 	if unknown != nil {
 		return unknown
 	}
-	given := func(_ string, slot schema.Slot) bool { return row.given&(1<<slot) != 0 }
-	if lacks := o.lack(row.kind, o.order, given); lacks != "" {
-		return missing(lacks, "the row has none")
+	if absent := needs &^ row.given; absent != 0 {
+		at := slices.IndexFunc(o.order, func(name string) bool {
+			slot := row.t.Slot(name)
+			return slot != schema.SlotUnknown && absent&(1<<slot) != 0
+		})
+		return missing(o.order[at], "the row has none")
 	}
 	*c = row.c
 	return o.complete(c, row.version, attributes, o.made, number)
@@ -130,10 +158,14 @@ func (o *object) read(s *rawjson.Scanner) (attributes string) {
 	for s.Open('{'); s.More('}'); {
 		name := s.Name()
 		s.NotText()
-		member := o.members[name]
+		slot, member := o.slots[name]
 		s.Peek()
 		start := s.Offset()
-		o.member(s, name, member)
+		if member && (o.takes(slot) || slot == schema.SlotType) {
+			o.member(s, name, slot)
+		} else {
+			s.Skip()
+		}
 		carry := o.carried[name] || o.AllAttributes && !member && name != rejectedLine && name != rejectedReason
 		if s.NotText() && (member || carry) {
 			o.fail(messages.ReasonInvalidField, shownColumn(name), "it is not valid Unicode")
@@ -153,18 +185,8 @@ func (o *object) read(s *rawjson.Scanner) (attributes string) {
 	return ""
 }
 
-// member reads the next value, which is that of a member of the command or not.
-func (o *object) member(s *rawjson.Scanner, name string, mapped bool) {
-	slot := schema.SlotUnknown
-	if mapped && o.t != nil {
-		if known, ok := o.targets[o.t.Position][name]; ok && (known == schema.SlotType || o.takes(known)) {
-			slot = known
-		}
-	}
-	if slot == schema.SlotUnknown {
-		s.Skip()
-		return
-	}
+// member reads the value of a member of the command.
+func (o *object) member(s *rawjson.Scanner, name string, slot schema.Slot) {
 	if o.given&(1<<slot) != 0 {
 		o.fail(messages.ReasonDuplicateField, name, "the field is there twice")
 	}
