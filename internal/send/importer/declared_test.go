@@ -390,6 +390,8 @@ func TestRowsOfDeclaredTypes(t *testing.T) {
 			Mapping{Tenant: "t", Columns: map[string]string{"type": "kind", "site_id": "id"}}, []string{`{"type":"put_site","tenant_id":"t","site_id":"s1","name":"Hall"}`}, ""},
 		"no member of that type": {"f.jsonl", `{"id":"s1","kind":"put_hall"}` + "\n",
 			Mapping{Tenant: "t", Columns: map[string]string{"type": "kind"}}, nil, `type: "put_hall" is not one of`},
+		"a type that is no text": {"f.jsonl", `{"id":"s1","kind":[true]}` + "\n",
+			Mapping{Tenant: "t", Columns: map[string]string{"type": "kind"}}, nil, `type: [true] is neither string nor number`},
 		"a fault before an unknown type": {"f.jsonl", `{"id":"s1","kind":"put_hall"` + "\n",
 			Mapping{Tenant: "t", Columns: map[string]string{"type": "kind"}}, nil, `the line is not JSON`},
 	} {

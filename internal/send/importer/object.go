@@ -1,7 +1,6 @@
 package importer
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 
@@ -76,9 +75,10 @@ type object struct {
 	err     *messages.Error
 }
 
-func (o *object) fail(reason messages.Reason, name, format string, args ...any) {
+// fail keeps the first error.
+func (o *object) fail(err *messages.Error) {
 	if o.err == nil {
-		o.err = &messages.Error{Reason: reason, Field: name, Detail: fmt.Sprintf(format, args...)}
+		o.err = err
 	}
 }
 
@@ -130,7 +130,12 @@ func (o *objectMapping) kindOf(s rawjson.Scanner) (kind, *messages.Error) {
 			s.Skip()
 			continue
 		}
-		if text, given, ok := readText(&s); given && ok {
+		s.Peek()
+		start := s.Offset()
+		switch text, given, ok := readText(&s); {
+		case !ok:
+			return kind{}, notText(schema.TypeName, s.Since(start))
+		case given:
 			return o.find(text, true)
 		}
 	}
@@ -152,6 +157,10 @@ func readText(s *rawjson.Scanner) (text string, given, ok bool) {
 	return "", false, false
 }
 
+func notText(name, value string) *messages.Error {
+	return &messages.Error{Reason: messages.ReasonInvalidField, Field: name, Detail: shorten(value) + " is neither string nor number"}
+}
+
 // read reads an object's members, and returns those that it carries along.
 func (o *object) read(s *rawjson.Scanner) (attributes string) {
 	scratch := append(o.scratch[:0], '{')
@@ -168,7 +177,7 @@ func (o *object) read(s *rawjson.Scanner) (attributes string) {
 		}
 		carry := o.carried[name] || o.AllAttributes && !member && name != rejectedLine && name != rejectedReason
 		if s.NotText() && (member || carry) {
-			o.fail(messages.ReasonInvalidField, shownColumn(name), "it is not valid Unicode")
+			o.fail(&messages.Error{Reason: messages.ReasonInvalidField, Field: shownColumn(name), Detail: "it is not valid Unicode"})
 		}
 		if carry && s.Err() == nil {
 			if len(scratch) > 1 {
@@ -188,7 +197,7 @@ func (o *object) read(s *rawjson.Scanner) (attributes string) {
 // member reads the value of a member of the command.
 func (o *object) member(s *rawjson.Scanner, name string, slot schema.Slot) {
 	if o.given&(1<<slot) != 0 {
-		o.fail(messages.ReasonDuplicateField, name, "the field is there twice")
+		o.fail(&messages.Error{Reason: messages.ReasonDuplicateField, Field: name, Detail: "the field is there twice"})
 	}
 	start := s.Offset()
 	var text string
@@ -196,7 +205,7 @@ func (o *object) member(s *rawjson.Scanner, name string, slot schema.Slot) {
 	if slot.IsField() {
 		text, given, ok = o.field(s, o.t.Fields[slot])
 	} else if text, given, ok = readText(s); !ok {
-		o.fail(messages.ReasonInvalidField, o.t.SlotName(slot), "%s is neither string nor number", shorten(s.Since(start)))
+		o.fail(notText(o.t.SlotName(slot), s.Since(start)))
 	}
 	if !given || !ok {
 		return
@@ -230,7 +239,7 @@ func (o *object) field(s *rawjson.Scanner, f *schema.Field) (text string, given,
 	}
 	text, _, given, err := f.Read(s)
 	if err != nil {
-		o.fail(messages.ReasonInvalidField, err.Field, "%s", err.Detail)
+		o.fail(&messages.Error{Reason: messages.ReasonInvalidField, Field: err.Field, Detail: err.Detail})
 	}
 	return text, given, err == nil
 }
