@@ -13,6 +13,7 @@ import (
 
 	"tributary/internal/base/cli"
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 	"tributary/internal/send/ids"
 	"tributary/internal/send/importer"
 	"tributary/internal/send/publish"
@@ -20,6 +21,7 @@ import (
 
 type importCmd struct {
 	queueFlag
+	schema.File
 	cli.Output
 	Files []string `arg:"" name:"file" help:"Files: CSV, or JSON Lines of commands or of objects, also .gz and .zst, or a JSON array; - is standard input."`
 
@@ -28,10 +30,10 @@ type importCmd struct {
 	Quote     string          `placeholder:"QUOTE" help:"What fields of CSV may stand in: none, double or single, or the character (double; none for .tsv, .tab and .tbl)."`
 	Columns   []string        `placeholder:"NAME,…" help:"Names of the columns of a CSV file that has no header."`
 
-	Type          string            `enum:",put_user,put_order,delete_user,delete_order" default:"" placeholder:"TYPE" help:"What rows are: put_user, put_order, delete_user or delete_order (a column type says; JSON Lines: lines are commands)."`
+	Type          string            `placeholder:"COMMAND" help:"What rows are: put_TYPE or delete_TYPE, such as put_order (a column type says; JSON Lines: lines are commands)."`
 	Tenant        string            `placeholder:"ID" xor:"tenant" help:"Tenant of all rows."`
 	TenantColumn  string            `placeholder:"COLUMN" xor:"tenant" help:"Column with the tenant (tenant_id)."`
-	Map           map[string]string `placeholder:"FIELD=COLUMN" mapsep:"," help:"Column of a field, for each field whose column has another name; a comma in a name is written \\,."`
+	Map           map[string]string `placeholder:"FIELD=COLUMN" mapsep:"," help:"Column of a field, for each field whose column has another name, of whatever type; a comma in a name is written \\,."`
 	Attributes    []string          `placeholder:"COLUMN,…" help:"Columns to carry in attributes exactly as they are, or all."`
 	VersionColumn string            `placeholder:"COLUMN" help:"Column with the version (version)."`
 	ID            ids.Kind          `name:"id" enum:",uuid7,uuid4" default:"" placeholder:"KIND" help:"Make ids (uuid7 or uuid4) for rows without one."`
@@ -68,11 +70,15 @@ func (i *importCmd) Validate() error {
 
 // options makes the importer's of the flags.
 func (i *importCmd) options(s *cli.Streams) (*importer.Options, error) {
+	types, err := readTypes(s, i.File)
+	if err != nil {
+		return nil, err
+	}
 	o := &importer.Options{
 		Format: i.Format, Header: i.Columns, Rate: i.Rate, Resume: i.Resume, Rejected: i.Rejected, Stdin: s.In,
 		Publish: publish.Config{PackBytes: i.PackBytes, PackCommands: i.Pack, Concurrency: i.Concurrency},
 		Mapping: importer.Mapping{
-			Kind: importer.KindOf(i.Type), Tenant: i.Tenant, Columns: map[string]string{}, IDs: i.ID,
+			Types: types, Command: i.Type, Tenant: i.Tenant, Columns: map[string]string{}, IDs: i.ID,
 			Attributes: i.Attributes, AllAttributes: len(i.Attributes) == 1 && i.Attributes[0] == "all",
 		},
 	}

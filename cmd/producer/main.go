@@ -11,6 +11,8 @@ import (
 )
 
 type grammar struct {
+	Put         putCmd         `cmd:"" help:"Send a command that writes an item of any type, and print its id."`
+	Delete      deleteCmd      `cmd:"" help:"Send a command that deletes an item of any type, and print its id."`
 	PutUser     putUserCmd     `cmd:"" help:"Send a command that writes a user, and print its id."`
 	PutOrder    putOrderCmd    `cmd:"" help:"Send a command that writes an order, and print its id."`
 	DeleteUser  deleteUserCmd  `cmd:"" help:"Send a command that deletes a user, and print its id."`
@@ -23,7 +25,12 @@ type grammar struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := cli.Main(ctx, "producer", "Sends tenants' commands to SQS.", &grammar{}, os.Args[1:], cli.OS())
+	status := run(ctx, os.Args[1:], cli.OS())
 	stop()
 	os.Exit(status)
+}
+
+// run runs a command line and returns the exit status.
+func run(ctx context.Context, args []string, s *cli.Streams) int {
+	return cli.Main(ctx, "producer", "Sends tenants' commands to SQS.", &grammar{}, itemVersion(args), s)
 }

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		_ = os.Unsetenv(asProducer)
-		os.Exit(cli.Main(context.Background(), "producer", "", &grammar{}, args, cli.OS()))
+		os.Exit(run(context.Background(), args, cli.OS()))
 	}
 	os.Exit(m.Run())
 }
@@ -129,7 +129,7 @@ func producer(t *testing.T, args ...string) (status int, out, talk string) {
 func producerIn(t *testing.T, input string, args ...string) (status int, out, talk string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	status = cli.Main(t.Context(), "producer", "", &grammar{}, args, &cli.Streams{In: strings.NewReader(input), Out: &stdout, Err: &stderr})
+	status = run(t.Context(), args, &cli.Streams{In: strings.NewReader(input), Out: &stdout, Err: &stderr})
 	return status, stdout.String(), stderr.String()
 }
 

@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
-	"github.com/alecthomas/kong"
 	"github.com/google/uuid"
 
 	"tributary/internal/base/cli"
@@ -18,95 +18,17 @@ import (
 // common are the flags of every command that sends a single one.
 type common struct {
 	queueFlag
+	schema.File
 	cli.Output
 	Tenant      string `required:"" placeholder:"ID" help:"Tenant that it belongs to."`
 	ItemVersion *int64 `placeholder:"N" help:"Version, 1 or more: an older one never overwrites a newer one."`
 }
-
-var userType, orderType = schema.Builtin().Type("user"), schema.Builtin().Type("order")
 
 // newID are the flags of commands that may make an id.
 type newID struct {
 	ID         string   `name:"id" env:"-" placeholder:"ID" help:"Its id; without it a new one is made."`
 	IDs        ids.Kind `name:"ids" enum:"uuid7,uuid4" default:"uuid7" help:"Kind of new ids: uuid7 sorts by time, uuid4 is random (${default})."`
 	Attributes string   `env:"-" placeholder:"JSON" help:"Further fields of the upstream system, as a JSON object."`
-}
-
-type putUserCmd struct {
-	common
-	newID
-	UserName  string `env:"-" required:"" placeholder:"NAME" help:"Name."`
-	UserEmail string `env:"-" required:"" placeholder:"ADDRESS" help:"Address."`
-}
-
-// Run sends a put_user.
-func (p *putUserCmd) Run(ctx context.Context, s *cli.Streams) error {
-	id, err := p.id()
-	if err != nil {
-		return err
-	}
-	c := messages.Put(userType, p.Tenant, id, p.UserName, p.UserEmail)
-	c.Attributes = p.Attributes
-	return p.send(ctx, s, &c)
-}
-
-type putOrderCmd struct {
-	common
-	newID
-	UserID      string `name:"user-id" env:"-" required:"" placeholder:"ID" help:"User whose order it is."`
-	OrderAmount amount `env:"-" required:"" placeholder:"NUMBER" help:"Amount, a decimal number of up to 38 digits."`
-}
-
-// amount is a flag's number. Where it is negative, kong would take "-5" for a short flag.
-type amount string
-
-// Decode is kong's hook: it takes the argument behind the flag as it is, unless that is a flag.
-func (a *amount) Decode(ctx *kong.DecodeContext) error {
-	token := ctx.Scan.Peek()
-	if text, ok := token.Value.(string); ok && isNegative(text) {
-		ctx.Scan.Pop()
-		*a = amount(text)
-		return nil
-	}
-	return ctx.Scan.PopValueInto("number", (*string)(a))
-}
-
-// isNegative says whether an argument begins as a negative number does.
-func isNegative(arg string) bool {
-	return len(arg) > 1 && arg[0] == '-' && (arg[1] == '.' || '0' <= arg[1] && arg[1] <= '9')
-}
-
-// Run sends a put_order.
-func (p *putOrderCmd) Run(ctx context.Context, s *cli.Streams) error {
-	id, err := p.id()
-	if err != nil {
-		return err
-	}
-	c := messages.Put(orderType, p.Tenant, id, p.UserID, string(p.OrderAmount))
-	c.Attributes = p.Attributes
-	return p.send(ctx, s, &c)
-}
-
-type deleteUserCmd struct {
-	common
-	ID string `name:"id" env:"-" required:"" placeholder:"ID" help:"Id of the user."`
-}
-
-// Run sends a delete_user.
-func (d *deleteUserCmd) Run(ctx context.Context, s *cli.Streams) error {
-	c := messages.Delete(userType, d.Tenant, d.ID)
-	return d.send(ctx, s, &c)
-}
-
-type deleteOrderCmd struct {
-	common
-	ID string `name:"id" env:"-" required:"" placeholder:"ID" help:"Id of the order."`
-}
-
-// Run sends a delete_order.
-func (d *deleteOrderCmd) Run(ctx context.Context, s *cli.Streams) error {
-	c := messages.Delete(orderType, d.Tenant, d.ID)
-	return d.send(ctx, s, &c)
 }
 
 func (n *newID) id() (string, error) {
@@ -116,8 +38,142 @@ func (n *newID) id() (string, error) {
 	return ids.New(n.IDs)
 }
 
-// send checks a command, sends it, and prints the id.
-func (c *common) send(ctx context.Context, s *cli.Streams, command *messages.Command) error {
+type putCmd struct {
+	common
+	newID
+	Type   string   `arg:"" help:"Type of the item, such as order."`
+	Fields []string `arg:"" optional:"" name:"field=value" help:"Values of its fields."`
+}
+
+// Help is what producer put --help says beside the flags.
+func (*putCmd) Help() string {
+	return `Every type of the file that --types names can be written; without a file these are user and order. A value is written as its
+field's type has it: text as it is, a number in digits, true or false, an object or array as JSON.
+
+    producer put user --tenant acme --id u-1 user_name=Alice user_email=alice@example.com
+    producer put order --tenant acme user_id=u-1 order_amount=150.00
+    producer put visit --types clinic.yaml --tenant acme --version 2 --id v-1 patient_id=p-1 doctor_id=d-1 starts_at=2026-11-24T11:00:00Z
+    producer put device --types iot.yaml --tenant acme --id d-7 site_id=s-1 'settings={"interval":60}' ...
+
+The values stand together, before or behind the flags. A put writes the whole item: a field that is left out is not in it afterwards,
+or has its default. --version N is short for --item-version N.`
+}
+
+// Run sends a put.
+func (p *putCmd) Run(ctx context.Context, s *cli.Streams) error {
+	types, err := readTypes(s, p.File)
+	if err != nil {
+		return err
+	}
+	t, err := typeNamed(types, p.Type)
+	if err != nil {
+		return err
+	}
+	c := messages.Command{Type: t, TenantID: p.Tenant, Attributes: p.Attributes}
+	if c.Values, err = values(t, p.Fields); err != nil {
+		return err
+	}
+	if c.ID, err = p.id(); err != nil {
+		return err
+	}
+	return p.send(ctx, s, &c, nil)
+}
+
+// values reads the arguments of a put. Whether the fields can have them is checked with the command.
+func values(t *schema.Type, args []string) (v schema.Values, err error) {
+	for _, arg := range args {
+		name, text, ok := strings.Cut(arg, "=")
+		if !ok {
+			return v, cli.Usage("%q is not FIELD=VALUE, such as %s", arg, example(t))
+		}
+		f := t.Field(name)
+		if f == nil {
+			return v, cli.Usage("%w", notAField(t, name))
+		}
+		if _, twice := v.Get(f.Position); twice {
+			return v, cli.Usage("%s: the field is there twice", name)
+		}
+		v.Set(f.Position, text)
+	}
+	return v, nil
+}
+
+func example(t *schema.Type) string {
+	if len(t.Fields) == 0 {
+		return "name=Ada"
+	}
+	return t.Fields[0].Name + "=" + t.Fields[0].Example()
+}
+
+// notAField says how a member is given that is not a field, or which fields there are.
+func notAField(t *schema.Type, name string) error {
+	switch slot := t.Slot(name); slot {
+	case schema.SlotUnknown:
+		names := make([]string, len(t.Fields))
+		for i, f := range t.Fields {
+			names[i] = f.Name
+		}
+		return fmt.Errorf("%q is not a field of the type %s%s", name, t.Name, otherwise(name, names, "fields"))
+	case schema.SlotType:
+		return fmt.Errorf("%s: the type stands before the fields: producer put %s", name, t.Name)
+	default:
+		return fmt.Errorf("%s: it is no field, use the flag %s", name, headFlags(t)[name])
+	}
+}
+
+type deleteCmd struct {
+	common
+	Type string `arg:"" help:"Type of the item, such as order."`
+	ID   string `arg:"" name:"id" help:"Its id."`
+}
+
+// Help is what producer delete --help says beside the flags.
+func (*deleteCmd) Help() string {
+	return `Every type of the file that --types names can be deleted; without a file these are user and order.
+
+    producer delete order --tenant acme o-1
+    producer delete visit --types clinic.yaml --tenant acme --version 3 v-1
+
+An id that begins with a hyphen stands behind two: -- -1. --version N is short for --item-version N.`
+}
+
+// Run sends a delete.
+func (d *deleteCmd) Run(ctx context.Context, s *cli.Streams) error {
+	types, err := readTypes(s, d.File)
+	if err != nil {
+		return err
+	}
+	t, err := typeNamed(types, d.Type)
+	if err != nil {
+		return err
+	}
+	c := messages.Delete(t, d.Tenant, d.ID)
+	return d.send(ctx, s, &c, map[string]string{t.ID: "ID"})
+}
+
+// itemVersion makes --version, behind put and delete, the item's: kong knows that flag as the program's, whatever the command.
+// Without a value it stays the program's.
+func itemVersion(args []string) []string {
+	if len(args) == 0 || args[0] != "put" && args[0] != "delete" {
+		return args
+	}
+	renamed := append([]string(nil), args...)
+	for i, arg := range args {
+		switch value, equals := strings.CutPrefix(arg, "--version="); {
+		case arg == "--":
+			return renamed
+		case equals:
+			renamed[i] = "--item-version=" + value
+		case arg == "--version" && i+1 < len(args) && !strings.HasPrefix(args[i+1], "--"):
+			renamed[i] = "--item-version"
+		}
+	}
+	return renamed
+}
+
+// send checks a command, sends it, and prints the id. Names say by which flag or argument a member was given, where that is not by
+// its own name.
+func (c *common) send(ctx context.Context, s *cli.Streams, command *messages.Command, names map[string]string) error {
 	if c.ItemVersion != nil {
 		if *c.ItemVersion < 1 {
 			return cli.Usage("--item-version: %d is not 1 or more", *c.ItemVersion)
@@ -125,7 +181,7 @@ func (c *common) send(ctx context.Context, s *cli.Streams, command *messages.Com
 		command.Version = *c.ItemVersion
 	}
 	if bad := command.Validate(); bad != nil {
-		return cli.Usage("%w", flagError(command, bad))
+		return cli.Usage("%w", flagError(command, bad, names))
 	}
 	to, err := c.connect(ctx, s, 1)
 	if err != nil {
@@ -156,14 +212,20 @@ func (c *common) send(ctx context.Context, s *cli.Streams, command *messages.Com
 	return nil
 }
 
-// flagError names the flag that a field was given by.
-func flagError(command *messages.Command, bad *messages.Error) error {
-	flag := map[string]string{
-		"tenant_id": "--tenant", "user_id": "--user-id", "user_name": "--user-name", "user_email": "--user-email",
-		"order_amount": "--order-amount", "version": "--item-version", "attributes": "--attributes",
+// headFlags are the flags that give the members which every command has.
+func headFlags(t *schema.Type) map[string]string {
+	return map[string]string{
+		schema.TenantIDName: "--tenant", t.ID: "--id", schema.VersionName: "--item-version", schema.AttributesName: "--attributes",
 	}
-	flag[command.Type.ID] = "--id"
-	if name, ok := flag[bad.Field]; ok {
+}
+
+// flagError names the flag or argument that a member was given by.
+func flagError(command *messages.Command, bad *messages.Error, names map[string]string) error {
+	name, ok := names[bad.Field]
+	if !ok {
+		name, ok = headFlags(command.Type)[bad.Field]
+	}
+	if ok {
 		return fmt.Errorf("%s: %s", name, bad.Detail)
 	}
 	return bad

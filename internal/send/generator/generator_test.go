@@ -5,8 +5,13 @@ import (
 	"testing"
 
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 	"tributary/internal/send/ids"
 )
+
+var userType = schema.Builtin().Type("user")
+
+func counts(users, orders int) map[string]int { return map[string]int{"user": users, "order": orders} }
 
 func all(t *testing.T, cfg Config) []messages.Command {
 	t.Helper()
@@ -26,7 +31,7 @@ func all(t *testing.T, cfg Config) []messages.Command {
 }
 
 func TestSameSeedSameCommands(t *testing.T) {
-	cfg := Config{Tenants: 7, Users: 20, Orders: 500, Skew: 1.2, UpdateShare: 0.3, Seed: 9, IDs: ids.UUIDv7}
+	cfg := Config{Tenants: 7, Counts: counts(20, 500), Skew: 1.2, UpdateShare: 0.3, Seed: 9, IDs: ids.UUIDv7}
 	first, second := all(t, cfg), all(t, cfg)
 	differ := 0
 	cfg.Seed++
@@ -51,7 +56,7 @@ func TestSkewUsersAndUpdates(t *testing.T) {
 		versions := map[string]int64{}
 		owner := map[string]string{}
 		updates := 0
-		for _, c := range all(t, Config{Tenants: tenants, Users: 200, Orders: orders, Skew: skew, UpdateShare: 0.25, Versions: true, Seed: 1, IDs: ids.UUIDv4}) {
+		for _, c := range all(t, Config{Tenants: tenants, Counts: counts(200, orders), Skew: skew, UpdateShare: 0.25, Versions: true, Seed: 1, IDs: ids.UUIDv4}) {
 			if c.Type == userType {
 				if users[c.TenantID] == nil {
 					users[c.TenantID] = map[string]bool{}
@@ -86,7 +91,7 @@ func TestSkewUsersAndUpdates(t *testing.T) {
 
 func TestFewerUsersThanTenants(t *testing.T) {
 	orders := map[string]bool{}
-	for _, c := range all(t, Config{Tenants: 30, Users: 0, Orders: 300, Seed: 4, IDs: ids.UUIDv7}) {
+	for _, c := range all(t, Config{Tenants: 30, Counts: counts(0, 300), Seed: 4, IDs: ids.UUIDv7}) {
 		if orders[c.Get("order_id")] || orders[c.Get("user_id")] {
 			t.Fatalf("an id comes twice: %+v", c)
 		}
@@ -95,7 +100,7 @@ func TestFewerUsersThanTenants(t *testing.T) {
 }
 
 func BenchmarkNext(b *testing.B) {
-	g := New(Config{Tenants: 1000, Orders: math.MaxInt, Skew: 1, UpdateShare: 0.5, Seed: 1, IDs: ids.UUIDv7})
+	g := New(Config{Tenants: 1000, Counts: counts(0, math.MaxInt), Skew: 1, UpdateShare: 0.5, Seed: 1, IDs: ids.UUIDv7})
 	var c messages.Command
 	b.ReportAllocs()
 	for b.Loop() {

@@ -1,4 +1,4 @@
-// Package ids makes the ids of users and orders.
+// Package ids makes the ids of items.
 package ids
 
 import (

@@ -22,9 +22,9 @@ import (
 // Files as people have them. Each of these rows was lost once, or became another.
 
 var (
-	deleteUser = Mapping{Kind: DeleteUser, Tenant: "t"}
-	order      = Mapping{Kind: PutOrder, Tenant: "t"}
-	user       = Mapping{Kind: PutUser, Tenant: "t"}
+	deleteUser = Mapping{Command: "delete_user", Tenant: "t"}
+	order      = Mapping{Command: "put_order", Tenant: "t"}
+	user       = Mapping{Command: "put_user", Tenant: "t"}
 )
 
 // userIDs are the ids of the users that a queue's commands are of.
@@ -88,7 +88,7 @@ func TestRowsOfFieldFiles(t *testing.T) {
 	} {
 		q, result, rejected, err := importText(t, test.file, test.content, test.mapping)
 		got := fmt.Sprint(userIDs(q))
-		if test.mapping.Kind == PutOrder {
+		if test.mapping.Command == "put_order" {
 			got = fmt.Sprint(orderIDs(q))
 		}
 		if err != nil || got != test.sent || result.Rejected != test.rejected || result.Rows != result.Commands+result.Rejected {

@@ -171,9 +171,9 @@ func prepare(ctx context.Context, names []string, o *Options) (runs []*run, err 
 	resumed := false
 	streams = 0
 	taken := map[string]bool{} // by rejected rows
-	keys := &keySet{}
+	keys, units := &keySet{}, newWriteUnits(o.Mapping.types())
 	for i, in := range inputs {
-		r := &run{Options: o, ctx: ctx, input: in, inputs: inputs, last: i == len(inputs)-1, keys: keys}
+		r := &run{Options: o, ctx: ctx, input: in, inputs: inputs, last: i == len(inputs)-1, keys: keys, units: units}
 		runs = append(runs, r)
 		if in.stream {
 			if streams++; streams > 1 {

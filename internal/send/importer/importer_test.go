@@ -21,6 +21,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 	"tributary/internal/send/ids"
 	"tributary/internal/send/publish"
 	"tributary/test/faults"
@@ -78,9 +79,9 @@ func importText(t testing.TB, name, content string, m Mapping, change ...func(*O
 	return q, result, rejected, err
 }
 
-var userType, orderType = types.Type("user"), types.Type("order")
+var userType, orderType = schema.Builtin().Type("user"), schema.Builtin().Type("order")
 
-var putOrder = Mapping{Kind: PutOrder}
+var putOrder = Mapping{Command: "put_order"}
 
 func with(m Mapping, change func(*Mapping)) Mapping {
 	change(&m)
@@ -97,11 +98,11 @@ func TestMapping(t *testing.T) {
 		"columns with the names of fields": {"f.csv", "user_id,ignored,tenant_id,order_amount,order_id\nu1,x,t,150.00,o1\n", putOrder, nil,
 			[]string{`{"type":"put_order","tenant_id":"t","order_id":"o1","user_id":"u1","order_amount":"150.00"}`}},
 		"mapped columns, one tenant, a version": {"f.csv", "k;c;v;a\no1;u1;7;1.5\no2;u1;;2\n",
-			Mapping{Kind: PutOrder, Tenant: "t", Columns: map[string]string{"order_id": "k", "user_id": "c", "order_amount": "a", "version": "v"}},
+			Mapping{Command: "put_order", Tenant: "t", Columns: map[string]string{"order_id": "k", "user_id": "c", "order_amount": "a", "version": "v"}},
 			func(o *Options) { o.Delimiter = ';' },
 			[]string{`{"type":"put_order","tenant_id":"t","order_id":"o1","user_id":"u1","order_amount":"1.5","version":7}`,
 				`{"type":"put_order","tenant_id":"t","order_id":"o2","user_id":"u1","order_amount":"2"}`}},
-		"no header": {"f.tsv", "t\tu1\tAda\ta@x\n", Mapping{Kind: PutUser}, func(o *Options) {
+		"no header": {"f.tsv", "t\tu1\tAda\ta@x\n", Mapping{Command: "put_user"}, func(o *Options) {
 			o.Header = []string{"tenant_id", "user_id", "user_name", "user_email"}
 		}, []string{`{"type":"put_user","tenant_id":"t","user_id":"u1","user_name":"Ada","user_email":"a@x"}`}},
 		"attributes, exactly as they are": {"f.csv", "tenant_id,order_id,user_id,order_amount,b,a\nt,o1,u1,1,\" 007\r\n\",\"say \"\"hi\"\"\u2028\"\n",
@@ -120,10 +121,10 @@ func TestMapping(t *testing.T) {
 			[]string{`{"type":"delete_user","tenant_id":"t","user_id":"u1"}`,
 				`{"type":"put_order","tenant_id":"t","order_id":"o1","user_id":"u1","order_amount":"1.50","attributes":{"n":1.0}}`}},
 		"objects": {"f.ndjson", `{"id":36901,"total":173665.470,"who":"u\u0031","x":{"y":[1.0,null]},"rev":3,"left":"out"}` + "\n",
-			Mapping{Kind: PutOrder, Tenant: "t", Attributes: []string{"x", "rev"},
+			Mapping{Command: "put_order", Tenant: "t", Attributes: []string{"x", "rev"},
 				Columns: map[string]string{"order_id": "id", "order_amount": "total", "user_id": "who", "version": "rev"}}, nil,
 			[]string{`{"type":"put_order","tenant_id":"t","order_id":"36901","user_id":"u1","order_amount":"173665.470","version":3,"attributes":{"x":{"y":[1.0,null]},"rev":3}}`}},
-		"a byte order mark": {"f.csv", "\xef\xbb\xbftenant_id,user_id\nt,u1\n", Mapping{Kind: DeleteUser}, nil,
+		"a byte order mark": {"f.csv", "\xef\xbb\xbftenant_id,user_id\nt,u1\n", Mapping{Command: "delete_user"}, nil,
 			[]string{`{"type":"delete_user","tenant_id":"t","user_id":"u1"}`}},
 	} {
 		q, result, rejected, err := importText(t, test.file, test.content, test.mapping, func(o *Options) {
@@ -432,7 +433,7 @@ func TestPipes(t *testing.T) {
 }
 
 func TestObjectsAreChecked(t *testing.T) {
-	mapping := Mapping{Kind: PutOrder, Tenant: "t", AllAttributes: true}
+	mapping := Mapping{Command: "put_order", Tenant: "t", AllAttributes: true}
 	for line, want := range map[string]string{
 		`{"order_id":"o","user_id":"u"}`:                                 "order_amount",
 		`{"order_id":"o","user_id":"u","order_amount":null}`:             "order_amount",
@@ -509,12 +510,12 @@ func TestWrongFilesAndFlags(t *testing.T) {
 	}
 	for name, m := range map[string]Mapping{
 		"unknown field":     {Columns: map[string]string{"colour": "c"}},
-		"foreign field":     {Kind: PutUser, Columns: map[string]string{"order_id": "c"}},
+		"foreign field":     {Command: "put_user", Columns: map[string]string{"order_id": "c"}},
 		"attributes mapped": {Columns: map[string]string{"attributes": "c"}},
 		"two tenants":       {Tenant: "t", Columns: map[string]string{"tenant_id": "c"}},
 		"a wrong tenant":    {Tenant: "a b"},
-		"ids for deletes":   {Kind: DeleteUser, IDs: ids.UUIDv7},
-		"deletes carry":     {Kind: DeleteUser, AllAttributes: true},
+		"ids for deletes":   {Command: "delete_user", IDs: ids.UUIDv7},
+		"deletes carry":     {Command: "delete_user", AllAttributes: true},
 	} {
 		if err := m.Check(); !usage(err) {
 			t.Errorf("%s: %v", name, err)
@@ -531,7 +532,7 @@ func TestCompressed(t *testing.T) {
 	z, _ := zstd.NewWriter(&zstandard)
 	_, _ = z.Write([]byte(text))
 	_ = z.Close()
-	mapping := Mapping{Kind: DeleteUser}
+	mapping := Mapping{Command: "delete_user"}
 	for name, content := range map[string]string{"f.csv.gz": zipped.String(), "f.csv.zst": zstandard.String()} {
 		q, _, _, err := importText(t, name, content, mapping)
 		if err != nil || len(commands(q)) != 1000 {
@@ -552,9 +553,9 @@ func TestCompressed(t *testing.T) {
 
 // The layout of TPC-H's tables, as its generators write them as CSV; the rows are made up.
 func TestTPCH(t *testing.T) {
-	orders := Mapping{Kind: PutOrder, Columns: map[string]string{
+	orders := Mapping{Command: "put_order", Columns: map[string]string{
 		"tenant_id": "o_orderstatus", "order_id": "o_orderkey", "user_id": "o_custkey", "order_amount": "o_totalprice"}}
-	customers := Mapping{Kind: PutUser, Tenant: "tpch", Columns: map[string]string{
+	customers := Mapping{Command: "put_user", Tenant: "tpch", Columns: map[string]string{
 		"user_id": "c_custkey", "user_name": "c_name", "user_email": "c_phone"}}
 	for file, test := range map[string]struct {
 		mapping Mapping
@@ -823,7 +824,7 @@ func TestRepeatedImportToFIFO(t *testing.T) {
 	const text = "tenant_id,user_id\nt,u1\nt,u2\n"
 	path := write(t, "f.csv", text)
 	q := &sqstest.Queue{FIFO: true}
-	o := to(q, Mapping{Kind: DeleteUser})
+	o := to(q, Mapping{Command: "delete_user"})
 	for n := range 4 {
 		o.Stdin = strings.NewReader(text)
 		if _, err := Files(t.Context(), []string{path, "-"}[n%2:n%2+1], o); err != nil {
@@ -935,7 +936,7 @@ func TestNoResumeForgetsAllFiles(t *testing.T) {
 	a, b, c := path("a"), path("b"), path("c")
 	yes, no := true, false
 	q := &sqstest.Queue{}
-	o := to(q, Mapping{Kind: DeleteUser})
+	o := to(q, Mapping{Command: "delete_user"})
 	for _, step := range []struct {
 		files  []string
 		resume *bool
@@ -975,7 +976,7 @@ func TestDryRun(t *testing.T) {
 
 func TestRate(t *testing.T) {
 	started := time.Now()
-	_, result, _, err := importText(t, "f.csv", "tenant_id,user_id\n"+strings.Repeat("t,u1\n", 300), Mapping{Kind: DeleteUser},
+	_, result, _, err := importText(t, "f.csv", "tenant_id,user_id\n"+strings.Repeat("t,u1\n", 300), Mapping{Command: "delete_user"},
 		func(o *Options) { o.Rate = 1000 })
 	if took := time.Since(started); err != nil || result.Rows != 300 || took < 190*time.Millisecond {
 		t.Errorf("%d rows in %v, %v", result.Rows, took, err)
@@ -991,7 +992,7 @@ func TestInterruptedWhileWaitingForInput(t *testing.T) {
 			defer func() { _ = typed.Close() }()
 			go func() { _, _ = io.WriteString(typed, text) }()
 			q := &sqstest.Queue{}
-			o := to(q, Mapping{Kind: DeleteUser})
+			o := to(q, Mapping{Command: "delete_user"})
 			o.Stdin = in
 			time.AfterFunc(time.Minute, cancel)
 			started := time.Now()
@@ -1009,7 +1010,7 @@ func TestInterruptedWhileWaitingForInput(t *testing.T) {
 // Standard input can fail as any file can.
 func TestStandardInputThatBreaks(t *testing.T) {
 	broken := errors.New("broken")
-	o := to(&sqstest.Queue{}, Mapping{Kind: DeleteUser})
+	o := to(&sqstest.Queue{}, Mapping{Command: "delete_user"})
 	o.Stdin = io.MultiReader(strings.NewReader("tenant_id,user_id\nt,u1\nt,u"), iotest.ErrReader(broken))
 	result, err := Files(t.Context(), []string{"-"}, o)
 	if _, ok := errors.AsType[*FileError](err); !ok || !errors.Is(err, broken) || result.Rows != 1 {
@@ -1057,7 +1058,7 @@ func TestAFileIsImportedOnce(t *testing.T) {
 	}
 	for _, again := range []string{path, filepath.Dir(path) + "/./f.csv", link} {
 		q := &sqstest.Queue{}
-		_, err := Files(t.Context(), []string{path, again}, to(q, Mapping{Kind: DeleteUser}))
+		_, err := Files(t.Context(), []string{path, again}, to(q, Mapping{Command: "delete_user"}))
 		if _, usage := errors.AsType[*UsageError](err); !usage || len(commands(q)) != 0 {
 			t.Errorf("%s and %s: %v, sent %q", path, again, err, commands(q))
 		}
@@ -1065,6 +1066,7 @@ func TestAFileIsImportedOnce(t *testing.T) {
 }
 
 func TestWriteUnits(t *testing.T) {
+	units := newWriteUnits(schema.Builtin())
 	order := messages.Put(orderType, "t", "o", "u", "1")
 	large := order
 	large.Attributes = `{"x":"` + strings.Repeat("x", 1024) + `"}`
@@ -1072,7 +1074,7 @@ func TestWriteUnits(t *testing.T) {
 	gone := messages.Delete(userType, "t", "u")
 	for want, list := range map[int64][]messages.Command{2: {order, user, gone}, 4: {large}} {
 		for _, c := range list {
-			if got := writeUnits(&c); got != want {
+			if got := units.of(&c); got != want {
 				t.Errorf("%v: %d units, want %d", c.Name(), got, want)
 			}
 		}

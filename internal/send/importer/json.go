@@ -10,6 +10,7 @@ import (
 
 	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 )
 
 // valueReader reads JSON: commands, or objects where there is a mapping for them.
@@ -20,6 +21,7 @@ import (
 // If such a file is not JSON, the rest may be part of a value that only looks like a row: reading ends there.
 type valueReader struct {
 	*window
+	types   *schema.Set // of commands
 	objects *objectMapping
 	whole   bool // the file is read as a whole
 	inArray bool // whole: the next value is an element
@@ -306,7 +308,7 @@ func (r *valueReader) decode(dst []messages.Decoded, number uint64) ([]messages.
 		dst = append(dst, messages.Decoded{})
 		return dst, r.objects.command(&dst[len(dst)-1].Command, text, number), nil
 	}
-	dst, bad := messages.Decode(types, dst, text, nil)
+	dst, bad := messages.Decode(r.types, dst, text, nil)
 	return dst, bad, nil
 }
 

@@ -2,6 +2,7 @@ package importer
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -9,70 +10,40 @@ import (
 
 	"tributary/internal/base/rawjson"
 	"tributary/internal/messages"
+	"tributary/internal/schema"
 	"tributary/internal/send/ids"
 )
 
-// fields is how many fields there are that a column can be mapped to: each but attributes.
-const fields = fieldAttributes
-
-// mappable are their names.
-func mappable() string {
-	var names []string
-	for f := range fields {
-		names = append(names, f.String())
-	}
-	return strings.Join(names, ", ")
-}
-
-// fieldSet says which fields there are.
-type fieldSet [fields]bool
-
-// needs lists the required fields of a command, besides its type.
-var needs = func() map[Kind]fieldSet {
-	all := map[Kind]fieldSet{}
-	for kind := PutUser; kind <= DeleteOrder; kind++ {
-		var set fieldSet
-		for f := fieldTenantID; f < fields; f++ {
-			set[f] = requires(kind, f)
-		}
-		all[kind] = set
-	}
-	return all
-}()
-
-// idOf is the field with the id of the item that a put writes.
-func idOf(k Kind) field {
-	if k == PutUser || k == DeleteUser {
-		return fieldUserID
-	}
-	return fieldOrderID
-}
-
-// Mapping says how rows become commands. Its zero value takes columns that have the names of fields.
+// Mapping says how rows become commands. Its zero value takes columns that have the names of the built-in types' members.
 type Mapping struct {
-	Kind          Kind              // of every row; 0: a column says
+	Types         *schema.Set       // that rows can be of; nil: the built-in ones
+	Command       string            // of every row, such as put_invoice; "": a column says
 	Tenant        string            // of every row; "": a column says
-	Columns       map[string]string // field to column
+	Columns       map[string]string // member to column
 	Attributes    []string          // columns to carry along in `attributes`
-	AllAttributes bool              // every column that is not a field's
+	AllAttributes bool              // every column that is not a member's
 	IDs           ids.Kind          // for rows without an id; "": such rows are refused
 }
 
 // Check validates a mapping before any file is read.
 func (m *Mapping) Check() error {
-	for name := range m.Columns {
-		f, known := fieldOf(name)
+	k := m.kind()
+	if m.Command != "" && k.t == nil {
+		return usage("--type: %q is not one of %s%s", shorten(m.Command), m.types().CommandList(), suggestion(m.Command, m.types().CommandNames()))
+	}
+	names := m.names()
+	for _, name := range slices.Sorted(maps.Keys(m.Columns)) {
 		switch {
-		case f == fieldAttributes:
+		case name == schema.AttributesName:
 			return usage("--map attributes=…: use --attributes COLUMN,COLUMN, or --attributes all")
-		case !known:
-			return usage("--map %s=…: a command has no field %s, only %s", name, name, mappable())
-		case f == fieldType && m.Kind != 0:
+		case !slices.Contains(names, name):
+			return usage("--map %s=…: a command has no field %s, only %s%s", name, name, shownNames(names), suggestion(name, names))
+		case name == schema.TypeName && k.t != nil:
 			return usage("--type and --map type=… exclude one another")
-		case f == fieldTenantID && m.Tenant != "":
+		case name == schema.TenantIDName && m.Tenant != "":
 			return usage("--tenant and a column for the tenant (--tenant-column, --map tenant_id=…) exclude one another")
-		case m.Kind != 0 && f != fieldType && f != fieldVersion && !needs[m.Kind][f]:
-			return usage("--map %s=…: a %s has no field %s", name, m.Kind, name)
+		case k.t != nil && !k.takes(k.t.Slot(name)):
+			return usage("--map %s=…: a %s has no field %s", name, m.Command, name)
 		}
 	}
 	if m.Tenant != "" {
@@ -80,92 +51,60 @@ func (m *Mapping) Check() error {
 			return usage("--tenant: %s", err.Detail)
 		}
 	}
-	if m.Kind == DeleteUser || m.Kind == DeleteOrder {
+	if k.delete {
 		if len(m.Attributes) > 0 || m.AllAttributes {
-			return usage("--attributes: a %s carries none", m.Kind)
+			return usage("--attributes: a %s carries none", m.Command)
 		}
 		if m.IDs != "" {
-			return usage("--id: a %s needs the id of what it deletes", m.Kind)
+			return usage("--id: a %s needs the id of what it deletes", m.Command)
 		}
 	}
 	return nil
 }
 
-// columnOf is where a field's value is found.
-func (m *Mapping) columnOf(f field) string {
-	if name, ok := m.Columns[f.String()]; ok {
-		return name
+// suggestion asks whether another name is meant.
+func suggestion(name string, known []string) string {
+	if near := schema.Nearest(name, known); near != "" {
+		return ", did you mean " + near + "?"
 	}
-	return f.String()
+	return ""
 }
 
-// mapped says whether rows are asked for a field at all.
-func (m *Mapping) mapped(f field) bool {
-	switch {
-	case f == fieldType:
-		return m.Kind == 0
-	case f == fieldTenantID:
-		return m.Tenant == ""
-	case f == fieldVersion || m.Kind == 0:
-		return true
+// find returns the kind that a row names.
+func (m *Mapping) find(name string, given bool) (kind, *messages.Error) {
+	if !given {
+		return kind{}, missing(schema.TypeName, "the row has none, and --type was not given")
 	}
-	return needs[m.Kind][f]
+	t, remove := m.types().Command(name)
+	if t == nil {
+		return kind{}, &messages.Error{Reason: messages.ReasonUnknownType, Field: schema.TypeName,
+			Detail: strconv.Quote(shorten(name)) + " is not one of " + m.types().CommandList()}
+	}
+	return kind{t, remove}, nil
 }
 
-// values are a row's values for the fields.
-type values struct {
-	text  [fields]string
-	given fieldSet // the row has such a column
-}
-
-// build makes a command of a row's values. Number counts rows, for ids that are made.
-func (m *Mapping) build(c *messages.Command, v *values, attributes string, made *ids.Sequence, number uint64) *messages.Error {
-	kind := m.Kind
-	if kind == 0 {
-		if !v.given[fieldType] {
-			return missing(fieldType, "the row has none, and --type was not given")
-		}
-		if kind = KindOf(v.text[fieldType]); kind == 0 {
-			return &messages.Error{Reason: messages.ReasonUnknownType, Field: "type",
-				Detail: strconv.Quote(shorten(v.text[fieldType])) + " is not one of " + types.CommandList()}
-		}
-	}
-	*c = kind.command(m.Tenant)
-	need := needs[kind]
-	id := idOf(kind)
-	if v.text[id] == "" && m.IDs != "" && !c.Delete {
-		v.text[id], v.given[id] = made.At(number), true
-	}
-	for f, needed := range need {
-		if needed && !v.given[f] && (field(f) != fieldTenantID || m.Tenant == "") {
-			return missing(field(f), "the row has none")
-		}
-	}
-	if need[fieldTenantID] && m.Tenant == "" {
-		c.TenantID = v.text[fieldTenantID]
-	}
-	c.ID = v.text[id]
-	for f, needed := range need {
-		if known := c.Type.Field(field(f).String()); needed && known != nil && !c.Delete {
-			c.Values.Set(known.Position, v.text[f])
-		}
-	}
-	if text := v.text[fieldVersion]; text != "" {
-		n, ok := messages.ParseVersion(text)
+// complete makes a command of one that has its type, tenant, id and values. Number counts rows, for ids that are made.
+func (m *Mapping) complete(c *messages.Command, version, attributes string, made *ids.Sequence, number uint64) *messages.Error {
+	if version != "" {
+		n, ok := messages.ParseVersion(version)
 		if !ok {
-			return &messages.Error{Reason: messages.ReasonInvalidField, Field: "version",
-				Detail: strconv.Quote(shorten(text)) + " is not an integer from 1 to 9223372036854775807"}
+			return &messages.Error{Reason: messages.ReasonInvalidField, Field: schema.VersionName,
+				Detail: strconv.Quote(shorten(version)) + " is not an integer from 1 to 9223372036854775807"}
 		}
 		c.Version = n
 	}
 	if !c.Delete {
+		if c.ID == "" && m.IDs != "" {
+			c.ID = made.At(number)
+		}
 		c.Attributes = attributes
+		c.Type.ApplyDefaults(&c.Values)
 	}
 	return c.Validate()
 }
 
-func missing(f field, detail string) *messages.Error {
-	return &messages.Error{Reason: messages.ReasonMissingField, Field: f.String(), Detail: detail}
+func missing(name, detail string) *messages.Error {
+	return &messages.Error{Reason: messages.ReasonMissingField, Field: name, Detail: detail}
 }
 
 // shorten cuts a value for a message to people.
@@ -191,11 +130,21 @@ const (
 // tableMapping is a mapping for the columns of one file.
 type tableMapping struct {
 	*Mapping
+	of         kind          // every row, or none: typeColumn says
+	typeColumn int           // -1: there is none
 	width      int           // columns that a row must have
-	column     [fields]int   // index, or -1
+	columns    []columns     // by the type's position; of other types than of.t they are empty
 	attributes []attribute   // in the order of the columns
 	scratch    []byte        // of attributes' JSON
 	made       *ids.Sequence // of ids
+}
+
+// columns says where the members of a type's commands stand: indexes, or -1.
+type columns struct {
+	tenant, id, version int
+	fields              []int // by position
+	// lacksPut and lacksDelete are the members for which a row has no column and which it needs, or "".
+	lacksPut, lacksDelete string
 }
 
 type attribute struct {
@@ -203,68 +152,134 @@ type attribute struct {
 	name   string // as JSON, with the colon behind it
 }
 
-// forColumns finds the mapping's columns in a file's.
-func (m *Mapping) forColumns(file string, header []string, made *ids.Sequence) (*tableMapping, error) {
-	t := &tableMapping{Mapping: m, width: len(header), made: made}
-	find := func(name, flag string) (int, error) {
-		at := slices.Index(header, name)
-		if at >= 0 && slices.Index(header[at+1:], name) >= 0 {
-			return 0, usage("%s: two columns are called %s", file, shownColumn(name))
-		}
-		if at < 0 && flag != "" {
-			return 0, usage("%s: %s names no column of the file; it has %s", file, flag, listed(header))
-		}
-		return at, nil
+// header is the header of one file.
+type header struct {
+	file  string
+	names []string
+}
+
+// find returns the index of a column, or -1. With a flag it is an error if there is none.
+func (h header) find(name, flag string) (int, error) {
+	at := slices.Index(h.names, name)
+	if at >= 0 && slices.Index(h.names[at+1:], name) >= 0 {
+		return 0, usage("%s: two columns are called %s", h.file, shownColumn(name))
 	}
-	used := map[int]bool{}
-	for f := range fields {
-		t.column[f] = -1
-		if !m.mapped(f) {
+	if at < 0 && flag != "" {
+		return 0, usage("%s: %s names no column of the file; it has %s", h.file, flag, listed(h.names))
+	}
+	return at, nil
+}
+
+// forColumns finds the mapping's columns in a file's.
+func (m *Mapping) forColumns(file string, names []string, made *ids.Sequence) (*tableMapping, error) {
+	h := header{file, names}
+	t := &tableMapping{Mapping: m, of: m.kind(), width: len(names), made: made, typeColumn: -1}
+	found, err := t.members(h)
+	if err != nil {
+		return nil, err
+	}
+	t.place(found)
+	return t, t.carry(h, found)
+}
+
+// members finds the column of each member that has one.
+func (t *tableMapping) members(h header) (found map[string]int, err error) {
+	found = map[string]int{}
+	for _, name := range t.names() {
+		if !t.mapped(t.of, name) {
 			continue
 		}
 		flag := ""
-		if m.Columns[f.String()] != "" {
-			flag = "--map " + f.String() + "=" + m.Columns[f.String()]
+		if t.Columns[name] != "" {
+			flag = "--map " + name + "=" + t.Columns[name]
 		}
-		at, err := find(m.columnOf(f), flag)
+		at, err := h.find(t.columnOf(name), flag)
 		if err != nil {
 			return nil, err
 		}
-		if t.column[f] = at; at >= 0 {
-			used[at] = true
-			continue
-		}
-		switch {
-		case f == fieldType:
-			return nil, usage("%s: say what its rows are: --type put_order (or put_user, delete_order, delete_user), or --map type=COLUMN; the file has %s", file, listed(header))
-		case f == fieldTenantID:
-			return nil, usage("%s: say whose its rows are: --tenant ID, or --tenant-column COLUMN; the file has %s", file, listed(header))
-		case m.Kind != 0 && f == idOf(m.Kind) && m.IDs == "":
-			return nil, usage("%s: no column for %s: use --map %s=COLUMN, or --id uuid7 to make new ids; the file has %s", file, f.String(), f.String(), listed(header))
-		case m.Kind != 0 && needs[m.Kind][f] && f != idOf(m.Kind):
-			return nil, usage("%s: no column for %s: use --map %s=COLUMN; the file has %s", file, f.String(), f.String(), listed(header))
+		if at >= 0 {
+			found[name] = at
+		} else if err := t.demand(h, name); err != nil {
+			return nil, err
 		}
 	}
-	carry := m.Attributes
-	if m.AllAttributes {
-		carry = nil
-		for at, name := range header {
-			if !used[at] && name != rejectedLine && name != rejectedReason {
-				carry = append(carry, name)
+	return found, nil
+}
+
+// demand refuses a file that has no column for a member which every row needs.
+func (t *tableMapping) demand(h header, name string) error {
+	switch {
+	case name == schema.TypeName:
+		first, others := t.commandsFor()
+		return usage("%s: say what its rows are: --type %s (or %s), or --map type=COLUMN; the file has %s", h.file, first, others, listed(h.names))
+	case name == schema.TenantIDName:
+		return usage("%s: say whose its rows are: --tenant ID, or --tenant-column COLUMN; the file has %s", h.file, listed(h.names))
+	case t.of.t == nil || !t.mustGive(t.of, t.of.t.Slot(name)):
+		return nil
+	case name == t.of.t.ID:
+		return usage("%s: no column for %s: use --map %s=COLUMN, or --id uuid7 to make new ids; the file has %s", h.file, name, name, listed(h.names))
+	default:
+		return usage("%s: no column for %s: use --map %s=COLUMN; the file has %s", h.file, name, name, listed(h.names))
+	}
+}
+
+// place sorts the columns by types.
+func (t *tableMapping) place(found map[string]int) {
+	column := func(name string) int {
+		if at, ok := found[name]; ok {
+			return at
+		}
+		return -1
+	}
+	t.typeColumn = column(schema.TypeName)
+	types, names := t.types().Types, t.names()
+	lack := func(k kind) string {
+		for _, name := range names {
+			if t.mustGive(k, k.t.Slot(name)) && column(name) < 0 {
+				return name
+			}
+		}
+		return ""
+	}
+	t.columns = make([]columns, len(types))
+	for position, typ := range types {
+		if t.of.t != nil && t.of.t != typ {
+			continue
+		}
+		in := &t.columns[position]
+		*in = columns{
+			tenant: column(schema.TenantIDName), id: column(typ.ID), version: column(schema.VersionName),
+			lacksPut: lack(kind{typ, false}), lacksDelete: lack(kind{typ, true}),
+		}
+		for _, f := range typ.Fields {
+			in.fields = append(in.fields, column(f.Name))
+		}
+	}
+}
+
+// carry finds the columns that go into `attributes`.
+func (t *tableMapping) carry(h header, found map[string]int) error {
+	carried := t.Attributes
+	if t.AllAttributes {
+		used := slices.Collect(maps.Values(found))
+		carried = nil
+		for at, name := range h.names {
+			if !slices.Contains(used, at) && name != rejectedLine && name != rejectedReason {
+				carried = append(carried, name)
 			}
 		}
 	}
-	for _, name := range carry {
-		at, err := find(name, "--attributes "+name)
+	for _, name := range carried {
+		at, err := h.find(name, "--attributes "+name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if name == "" || !utf8.ValidString(name) {
-			return nil, usage("%s: column %d has no proper name to carry it under in attributes", file, at+1)
+			return usage("%s: column %d has no proper name to carry it under in attributes", h.file, at+1)
 		}
 		t.attributes = append(t.attributes, attribute{at, string(append(rawjson.AppendString(nil, name), ':'))})
 	}
-	return t, nil
+	return nil
 }
 
 // shownColumn is a column's name for a message to people; a file could steer their terminal by one that isn't printable.
@@ -298,109 +313,62 @@ func (t *tableMapping) command(c *messages.Command, record []string, number uint
 		}
 		return &messages.Error{Reason: messages.ReasonMalformed, Detail: detail}
 	}
-	var v values
-	for f, at := range t.column {
-		if at >= 0 {
-			v.text[f], v.given[f] = record[at], true
-		}
-	}
-	attributes := ""
-	if len(t.attributes) > 0 {
-		t.scratch = append(t.scratch[:0], '{')
-		for i, a := range t.attributes {
-			if !utf8.ValidString(record[a.column]) {
-				return &messages.Error{Reason: messages.ReasonInvalidField, Field: "attributes",
-					Detail: strconv.Quote(shorten(record[a.column])) + " is not UTF-8"}
-			}
-			if i > 0 {
-				t.scratch = append(t.scratch, ',')
-			}
-			t.scratch = append(t.scratch, a.name...)
-			t.scratch = rawjson.AppendString(t.scratch, record[a.column])
-		}
-		attributes = string(append(t.scratch, '}'))
-	}
-	return t.build(c, &v, attributes, t.made, number)
-}
-
-// objectMapping is a mapping for JSON objects.
-type objectMapping struct {
-	*Mapping
-	target  map[string]field // by member
-	carried map[string]bool  // members for attributes
-	scratch []byte
-	made    *ids.Sequence
-}
-
-func (m *Mapping) forObjects(made *ids.Sequence) *objectMapping {
-	o := &objectMapping{Mapping: m, target: map[string]field{}, carried: map[string]bool{}, made: made}
-	for f := range fields {
-		if m.mapped(f) {
-			o.target[m.columnOf(f)] = f
-		}
-	}
-	for _, name := range m.Attributes {
-		o.carried[name] = true
-	}
-	return o
-}
-
-// command makes a command of a JSON object. Numbers stay as they are written.
-func (o *objectMapping) command(c *messages.Command, text string, number uint64) *messages.Error {
-	var v values
-	var bad *messages.Error
-	fail := func(reason messages.Reason, name, format string, args ...any) {
-		if bad == nil {
-			bad = &messages.Error{Reason: reason, Field: name, Detail: fmt.Sprintf(format, args...)}
-		}
-	}
-	s := rawjson.New(text)
-	if s.Peek() != '{' {
-		return &messages.Error{Reason: messages.ReasonMalformed, Detail: "the line is no JSON object"}
-	}
-	o.scratch = append(o.scratch[:0], '{')
-	for s.Open('{'); s.More('}'); {
-		name := s.Name()
-		s.NotText()
-		f, isField := o.target[name]
-		if isField && v.given[f] {
-			fail(messages.ReasonDuplicateField, name, "the field is there twice")
-		}
-		first, start := s.Peek(), s.Offset()
-		switch {
-		case isField && first == '"':
-			v.text[f], v.given[f] = s.String(), true
-		case isField && (first == '-' || '0' <= first && first <= '9'):
-			v.text[f], v.given[f] = s.Number(), true
-		case isField && first == 'n':
-			s.Null()
-		case isField:
-			s.Skip()
-			fail(messages.ReasonInvalidField, f.String(), "%s is neither string nor number", shorten(s.Since(start)))
-		default:
-			s.Skip()
-		}
-		carry := o.carried[name] || o.AllAttributes && !isField && name != rejectedLine && name != rejectedReason
-		if s.NotText() && (isField || carry) {
-			fail(messages.ReasonInvalidField, shownColumn(name), "it is not valid Unicode")
-		}
-		if carry && s.Err() == nil {
-			if len(o.scratch) > 1 {
-				o.scratch = append(o.scratch, ',')
-			}
-			o.scratch = append(rawjson.AppendString(o.scratch, name), ':')
-			o.scratch = append(o.scratch, s.Since(start)...)
-		}
-	}
-	if err := s.End(); err != nil {
-		return &messages.Error{Reason: messages.ReasonMalformed, Detail: "the line is not JSON: " + err.Error()}
-	}
+	attributes, bad := t.attributesOf(record)
 	if bad != nil {
 		return bad
 	}
-	attributes := ""
-	if len(o.scratch) > 1 {
-		attributes = string(append(o.scratch, '}'))
+	k := t.of
+	if k.t == nil {
+		if k, bad = t.find(record[t.typeColumn], true); bad != nil {
+			return bad
+		}
 	}
-	return o.build(c, &v, attributes, o.made, number)
+	in := &t.columns[k.t.Position]
+	lacks := in.lacksPut
+	if k.delete {
+		lacks = in.lacksDelete
+	}
+	if lacks != "" {
+		return missing(lacks, "the row has none")
+	}
+	*c = messages.Command{Type: k.t, Delete: k.delete, TenantID: t.Tenant}
+	if t.Tenant == "" {
+		c.TenantID = record[in.tenant]
+	}
+	if in.id >= 0 {
+		c.ID = record[in.id]
+	}
+	if !k.delete {
+		for position, at := range in.fields {
+			// Tables can't tell an empty text from none: it is none where a field may be absent.
+			if at >= 0 && (record[at] != "" || k.t.Fields[position].Needed()) {
+				c.Values.Set(position, record[at])
+			}
+		}
+	}
+	version := ""
+	if in.version >= 0 {
+		version = record[in.version]
+	}
+	return t.complete(c, version, attributes, t.made, number)
+}
+
+// attributesOf returns the attributes of a record, or "".
+func (t *tableMapping) attributesOf(record []string) (string, *messages.Error) {
+	if len(t.attributes) == 0 {
+		return "", nil
+	}
+	t.scratch = append(t.scratch[:0], '{')
+	for i, a := range t.attributes {
+		if !utf8.ValidString(record[a.column]) {
+			return "", &messages.Error{Reason: messages.ReasonInvalidField, Field: schema.AttributesName,
+				Detail: strconv.Quote(shorten(record[a.column])) + " is not UTF-8"}
+		}
+		if i > 0 {
+			t.scratch = append(t.scratch, ',')
+		}
+		t.scratch = append(t.scratch, a.name...)
+		t.scratch = rawjson.AppendString(t.scratch, record[a.column])
+	}
+	return string(append(t.scratch, '}')), nil
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"tributary/internal/messages"
+	"tributary/internal/schema"
+	"tributary/internal/send/ids"
 )
 
 // rowReader reads rows of one format.
@@ -95,14 +97,14 @@ func (r *run) open() (err error) {
 }
 
 func (r *run) openJSON() error {
-	objects := r.Mapping.Kind != 0 || r.Mapping.Columns[fieldType.String()] != ""
+	objects := r.Mapping.Command != "" || r.Mapping.Columns[schema.TypeName] != ""
 	if !objects && !r.Mapping.isPlain() {
 		return usage("%s: without --type its lines are taken as commands, to which --tenant, --map, --attributes, --version-column and --id do not apply", r.name)
 	}
 	if len(r.Header) > 0 {
 		return usage("%s: --columns is for CSV, members of JSON objects have names", r.name)
 	}
-	values := &valueReader{window: r.window}
+	values := &valueReader{window: r.window, types: r.Mapping.types()}
 	if objects {
 		values.objects = r.Mapping.forObjects(&r.sequence)
 	}
@@ -181,16 +183,35 @@ func (m *Mapping) isPlain() bool {
 	return m.Tenant == "" && len(m.Columns) == 0 && len(m.Attributes) == 0 && !m.AllAttributes && m.IDs == ""
 }
 
-// settings is a hash of the flags that decide a row's commands and their queue.
+// settings is a hash of the flags that decide a row's commands and their queue. Checkpoints of older programs stay good: what they
+// had no flag for is left out where the flag is not given.
 func (o *Options) settings() string {
-	of := []any{o.Format, o.Delimiter, o.Header, o.Mapping, o.Queue.URL, o.Rejected}
-	if o.Quote != QuoteAuto { // so that checkpoints from before there was a choice stay good
+	of := []any{o.Format, o.Delimiter, o.Header, o.Mapping.settings(), o.Queue.URL, o.Rejected}
+	if o.Quote != QuoteAuto {
 		of = append(of, o.Quote)
+	}
+	if types := o.Mapping.types(); types.Fingerprint != schema.Builtin().Fingerprint {
+		of = append(of, types.Fingerprint, o.Mapping.Command)
 	}
 	text, _ := json.Marshal(of) // never fails
 	h := fnv.New64a()
 	_, _ = h.Write(text) // never fails
 	return fmt.Sprintf("%016x", h.Sum64())
+}
+
+// settings are the mapping as it is hashed.
+func (m *Mapping) settings() any {
+	return struct {
+		Kind          int // the place of a built-in type's command, from 1
+		Tenant        string
+		Columns       map[string]string
+		Attributes    []string
+		AllAttributes bool
+		IDs           ids.Kind
+	}{
+		1 + slices.Index(schema.Builtin().CommandNames(), m.Command),
+		m.Tenant, m.Columns, m.Attributes, m.AllAttributes, m.IDs,
+	}
 }
 
 // recordRows are the rows of a CSV file.

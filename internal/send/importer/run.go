@@ -24,10 +24,11 @@ type run struct {
 	reading
 	rejects  rejects
 	ctx      context.Context
-	inputs   []input            // of the whole import
-	last     bool               // of these
-	before   *checkpoint        // to go on from, or nil
-	keys     *keySet            // of the whole import
+	inputs   []input     // of the whole import
+	last     bool        // of these
+	before   *checkpoint // to go on from, or nil
+	keys     *keySet     // of the whole import
+	units    writeUnits
 	pub      *publish.Publisher // nil: validate only
 	limiter  *rate.Limiter
 	sequence ids.Sequence
@@ -222,7 +223,7 @@ func (r *run) send(commands []messages.Decoded) (*messages.Error, error) {
 	var units int64
 	for i := range commands {
 		c := &commands[i].Command
-		its := writeUnits(c)
+		its := r.units.of(c)
 		units += its
 		if r.pub == nil {
 			if r.Sample != nil && r.sampled < 3 {
@@ -259,16 +260,26 @@ func (r *run) hint(commands []messages.Decoded) {
 	}
 	for i := range commands {
 		c := &commands[i].Command
-		for _, id := range [...]string{c.ID, c.Get("user_id")} {
-			if !rounded(id) {
-				continue
-			}
+		if id := roundedID(c); id != "" {
 			_, line := r.rows.last()
 			r.hinted = true
 			r.Warn(fmt.Sprintf("%s:%d: the id %s looks like a number that a spreadsheet has rounded: in the spreadsheet, format that column as text, and save it again", r.name, line, id))
 			return
 		}
 	}
+}
+
+// roundedID returns an id of the command, its own or one that it refers to, that looks rounded, or "".
+func roundedID(c *messages.Command) string {
+	if rounded(c.ID) {
+		return c.ID
+	}
+	for _, reference := range c.Type.References {
+		if id, _ := c.Values.Get(reference.Field.Position); rounded(id) {
+			return id
+		}
+	}
+	return ""
 }
 
 // rounded says whether an id is a number as spreadsheets write large ones, such as 1.23457E+12.
