@@ -56,9 +56,9 @@ func agree(t *testing.T, endpoint string) {
 	}
 	if _, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
 		TableName: &name, BillingMode: types.BillingModePayPerRequest, KeySchema: setup.TableKeys(),
-		AttributeDefinitions: text(table.PKAttribute, table.SKAttribute, table.UserIDAttribute),
+		AttributeDefinitions: text(table.PKAttribute, table.SKAttribute, "user_id"),
 		GlobalSecondaryIndexes: []types.GlobalSecondaryIndex{{
-			IndexName: aws.String(table.IndexOrdersByUser), KeySchema: setup.IndexKeys(schema.Builtin().References[0]), Projection: &types.Projection{ProjectionType: types.ProjectionTypeAll},
+			IndexName: aws.String("orders_by_user"), KeySchema: setup.IndexKeys(schema.Builtin().References[0]), Projection: &types.Projection{ProjectionType: types.ProjectionTypeAll},
 		}},
 	}); err != nil {
 		t.Fatal(err)

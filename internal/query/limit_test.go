@@ -23,7 +23,7 @@ import (
 // largeUser takes 37.5 read units.
 func largeUser(tenant, id string) table.Attributes {
 	a := user(tenant, id)
-	a[table.UserNameAttribute] = &types.AttributeValueMemberS{Value: strings.Repeat("x", 75*4096-200)}
+	a["user_name"] = &types.AttributeValueMemberS{Value: strings.Repeat("x", 75*4096-200)}
 	return a
 }
 

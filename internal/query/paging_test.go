@@ -23,7 +23,7 @@ import (
 // seedOrder is an order as the seed's own script writes it: without order_id.
 func seedOrder(tenant, id, userID string) table.Attributes {
 	a := order(tenant, id, userID)
-	for _, name := range []string{table.OrderIDAttribute, table.VersionAttribute, table.AttributesAttribute} {
+	for _, name := range []string{"order_id", table.VersionAttribute, table.AttributesAttribute} {
 		delete(a, name)
 	}
 	return a
@@ -319,7 +319,7 @@ func TestLargeItemsMakeShortPages(t *testing.T) {
 	fake := newFake(t)
 	for i := range 20 {
 		a := user("tenantA", fmt.Sprintf("u%02d", i))
-		a[table.UserNameAttribute] = &types.AttributeValueMemberS{Value: strings.Repeat("x", 300<<10)}
+		a["user_name"] = &types.AttributeValueMemberS{Value: strings.Repeat("x", 300<<10)}
 		fake.put(a)
 	}
 	base := serve(t, defaults(), query.Deps{DynamoDB: fake})
@@ -344,7 +344,7 @@ func TestLargeItemsMakeShortPages(t *testing.T) {
 func TestOddItems(t *testing.T) {
 	fake, log := newFake(t), &lockedBuffer{}
 	odd := order("tenantA", "o2", "u1")
-	odd[table.AmountAttribute] = &types.AttributeValueMemberBOOL{Value: true}
+	odd["order_amount"] = &types.AttributeValueMemberBOOL{Value: true}
 	odd[table.VersionAttribute] = &types.AttributeValueMemberN{Value: "1.5"}
 	nameless := order("tenantA", "", "u1")
 	fake.put(order("tenantA", "o1", "u1"), odd, order("tenantA", "o3", "u1"), nameless)

@@ -86,7 +86,7 @@ func validationAgrees(t *testing.T, endpoint string) {
 				// What a refused command would have become, with its amount as it stands: only valid ones are normalised.
 				item = table.Item(command)
 				if command.Type == commands.Order {
-					item[table.AmountAttribute] = num(command.Get("order_amount"))
+					item["order_amount"] = num(command.Get("order_amount"))
 				}
 			}
 			_, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &tb.name, Item: item})

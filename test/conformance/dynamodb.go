@@ -39,7 +39,7 @@ var dynamodbCases = []testCase[*dynamodb.Client]{
 			c.Fatalf("it has %d indexes, want 1", len(got.GlobalSecondaryIndexes))
 		}
 		index := got.GlobalSecondaryIndexes[0]
-		if *index.IndexName != table.IndexOrdersByUser || index.IndexStatus != types.IndexStatusActive || index.Projection.ProjectionType != types.ProjectionTypeAll {
+		if *index.IndexName != "orders_by_user" || index.IndexStatus != types.IndexStatusActive || index.Projection.ProjectionType != types.ProjectionTypeAll {
 			c.Errorf("its index is %s, %s, %s", *index.IndexName, index.IndexStatus, index.Projection.ProjectionType)
 		}
 		if !reflect.DeepEqual(keyNames(index.KeySchema), []string{"HASH PK", "RANGE user_id", "RANGE SK"}) {
@@ -679,11 +679,11 @@ func (tb *dynamoTable) drop(c *T) {
 // createTable makes the product's table: see the design's layout.
 func createTable(c *T, client *dynamodb.Client, name string) error {
 	return create(c, client, &dynamodb.CreateTableInput{TableName: &name, BillingMode: types.BillingModePayPerRequest,
-		AttributeDefinitions: attributeDefinitions(table.PKAttribute, table.SKAttribute, table.UserIDAttribute),
+		AttributeDefinitions: attributeDefinitions(table.PKAttribute, table.SKAttribute, "user_id"),
 		KeySchema:            []types.KeySchemaElement{hashKey(table.PKAttribute), rangeKey(table.SKAttribute)},
 		GlobalSecondaryIndexes: []types.GlobalSecondaryIndex{{
-			IndexName:  aws.String(table.IndexOrdersByUser),
-			KeySchema:  []types.KeySchemaElement{hashKey(table.PKAttribute), rangeKey(table.UserIDAttribute), rangeKey(table.SKAttribute)},
+			IndexName:  aws.String("orders_by_user"),
+			KeySchema:  []types.KeySchemaElement{hashKey(table.PKAttribute), rangeKey("user_id"), rangeKey(table.SKAttribute)},
 			Projection: &types.Projection{ProjectionType: types.ProjectionTypeAll},
 		}}})
 }
@@ -813,7 +813,7 @@ func (tb *dynamoTable) query(c *T, pk string) []map[string]types.AttributeValue 
 
 // indexQuery asks for a user's orders as the product does.
 func (tb *dynamoTable) indexQuery(pk, user string) *dynamodb.QueryInput {
-	return &dynamodb.QueryInput{TableName: &tb.name, IndexName: aws.String(table.IndexOrdersByUser),
+	return &dynamodb.QueryInput{TableName: &tb.name, IndexName: aws.String("orders_by_user"),
 		KeyConditionExpression:    aws.String("PK = :pk AND user_id = :user AND begins_with(SK, :order)"),
 		ExpressionAttributeValues: map[string]types.AttributeValue{":pk": str(pk), ":user": str(user), ":order": str("order#")}}
 }

@@ -110,7 +110,7 @@ func (c *call) splitWrites(p *part) *answer {
 	var in map[string]json.RawMessage
 	var items map[string][]json.RawMessage
 	// What DynamoDB refuses whole must not be hidden by taking some out.
-	if dynamo.CheckBatch(c.body, table.PKAttribute, table.SKAttribute, table.UserIDAttribute) != nil ||
+	if dynamo.CheckBatch(c.body, table.PKAttribute, table.SKAttribute, "user_id") != nil ||
 		json.Unmarshal(c.body, &in) != nil || json.Unmarshal(in["RequestItems"], &items) != nil {
 		return nil
 	}
