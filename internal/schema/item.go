@@ -32,11 +32,12 @@ func (t *Type) HeadBytes(tenantID, id string) int {
 	return t.KeyBytes(tenantID, id) + len(t.ID) + len(id)
 }
 
-// AppendID appends the id as a member of an item in DynamoDB's JSON: `,"order_id":{"S":"o1"}`.
-func (t *Type) AppendID(dst []byte, id string) []byte {
+// AppendID appends the id as a member of an item in DynamoDB's JSON: `,"order_id":{"S":"o1"}`. The id is as rawjson.AppendText has
+// it: an item has it in its key already.
+func (t *Type) AppendID(dst, id []byte) []byte {
 	dst = append(dst, t.idFragment...)
-	dst = rawjson.AppendString(dst, id)
-	return append(dst, '}')
+	dst = append(dst, id...)
+	return append(dst, `"}`...)
 }
 
 // AppendIDMember appends the id as a member of a command: `,"order_id":"o1"`.

@@ -107,7 +107,7 @@ type Type struct {
 	References, ReferredBy []*Reference
 
 	names      nameTable // of the members of a command
-	idFragment string    // `,"order_id":{"S":`
+	idFragment string    // `,"order_id":{"S":"`
 }
 
 // Reference is a field with the id of another type's item. It gives an index and a route.
@@ -279,7 +279,7 @@ func (s *Set) link() {
 		t.Position = i
 		t.Put, t.Delete = "put_"+t.Name, "delete_"+t.Name
 		t.Prefix = t.Name + "#"
-		t.idFragment = `,"` + t.ID + `":{"S":`
+		t.idFragment = `,"` + t.ID + `":{"S":"`
 		members := make([]string, slots)
 		for position, f := range t.Fields {
 			f.Position = position

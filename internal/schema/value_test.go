@@ -246,7 +246,7 @@ func TestItems(t *testing.T) {
 	if want := `,"s":{"S":"a\"é"},"n":{"N":"150"},"i":{"N":"7.0"},"b":{"BOOL":true},"o":{"M":{"x":{"L":[{"N":"10"},{"NULL":true},{"S":"\u0041"}]}}},"a":{"L":[{"BOOL":false}]},"big":{"N":"1234567890123456"},"d":{"S":"x"}`; item != want {
 		t.Errorf("the item is\n%s\nwant\n%s", item, want)
 	}
-	if got, want := string(thing.AppendID(nil, `a"`)), `,"thing_id":{"S":"a\""}`; got != want {
+	if got, want := string(thing.AppendID(nil, []byte(`a\"`))), `,"thing_id":{"S":"a\""}`; got != want {
 		t.Errorf("the id is %s", got)
 	}
 	var command []byte

@@ -14,8 +14,8 @@ func Size(c *messages.Command) int { return c.ItemBytes() }
 
 // AppendItem appends the item of a valid put as DynamoDB's JSON has it.
 func AppendItem(dst []byte, c *messages.Command) []byte {
-	dst = appendKey(dst, KeyOf(c))
-	dst = c.Type.AppendID(dst, c.ID)
+	dst, id := appendKey(dst, KeyOf(c))
+	dst = c.Type.AppendID(dst, id)
 	dst = c.Type.AppendValues(dst, &c.Values)
 	dst = appendVersion(dst, c.Version)
 	if c.Attributes != "" {
@@ -28,7 +28,7 @@ func AppendItem(dst []byte, c *messages.Command) []byte {
 
 // AppendTombstone appends the item that a versioned delete leaves, as DynamoDB's JSON has it.
 func AppendTombstone(dst []byte, c *messages.Command, expiresAt time.Time) []byte {
-	dst = appendKey(dst, KeyOf(c))
+	dst, _ = appendKey(dst, KeyOf(c))
 	dst = appendVersion(dst, c.Version)
 	dst = append(dst, `,"deleted":{"BOOL":true},"expires_at":{"N":"`...)
 	dst = strconv.AppendInt(dst, expiresAt.Unix(), 10)

@@ -59,24 +59,18 @@ func ParseKey(types *schema.Set, pk, sk string) (Key, error) {
 
 // AppendKey appends a key as DynamoDB's JSON has it: {"PK":{"S":…},"SK":{"S":…}}.
 func AppendKey(dst []byte, k Key) []byte {
-	return append(appendKey(dst, k), '}')
-}
-
-// appendKey appends a key and leaves its object open.
-func appendKey(dst []byte, k Key) []byte {
-	dst = append(dst, `{"PK":{"S":`...)
-	dst = appendPrefixed(dst, tenantPrefix, k.TenantID)
-	dst = append(dst, `},"SK":{"S":`...)
-	dst = appendPrefixed(dst, k.Type.Prefix, k.ID)
+	dst, _ = appendKey(dst, k)
 	return append(dst, '}')
 }
 
-// appendPrefixed appends prefix and text as one JSON string.
-func appendPrefixed(dst []byte, prefix, text string) []byte {
-	at := len(dst) + len(prefix)
-	dst = append(dst, prefix...)
-	dst = rawjson.AppendString(dst, text)
-	copy(dst[at-len(prefix)+1:], prefix) // AppendString's quote goes before the prefix
-	dst[at-len(prefix)] = '"'
-	return dst
+// appendKey appends a key and leaves its object open. It also returns the id as the JSON has it, which is a part of dst.
+func appendKey(dst []byte, k Key) (_, id []byte) {
+	dst = append(dst, `{"PK":{"S":"`+tenantPrefix...)
+	dst = rawjson.AppendText(dst, k.TenantID)
+	dst = append(dst, `"},"SK":{"S":"`...)
+	dst = append(dst, k.Type.Prefix...)
+	start := len(dst)
+	dst = rawjson.AppendText(dst, k.ID)
+	id = dst[start:]
+	return append(dst, `"}`...), id
 }

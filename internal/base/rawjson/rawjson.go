@@ -459,6 +459,12 @@ const hexDigits = "0123456789abcdef"
 // SQS accepts them in no other form ("SendMessage").
 func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
+	dst = AppendText(dst, s)
+	return append(dst, '"')
+}
+
+// AppendText appends what stands between the quotes of AppendString.
+func AppendText(dst []byte, s string) []byte {
 	start := 0
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -483,6 +489,5 @@ func AppendString(dst []byte, s string) []byte {
 		}
 		start = i + 1
 	}
-	dst = append(dst, s[start:]...)
-	return append(dst, '"')
+	return append(dst, s[start:]...)
 }
