@@ -114,7 +114,7 @@ func (k *Keeper) limit() {
 		var joined Meter
 		for _, r := range []*record{a, b} {
 			for i := range r.counts {
-				joined.Add(r.counts[i].Tenant, &r.counts[i].Count)
+				joined.Used(r.counts[i].Tenant, &r.counts[i].Usage)
 			}
 		}
 		b.from, b.counts = a.from, joined.take()

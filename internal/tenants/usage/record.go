@@ -52,7 +52,7 @@ func (r *record) item(counts []byte) map[string]types.AttributeValue {
 func encode(counts []Tenant) []byte {
 	var out bytes.Buffer
 	w, _ := flate.NewWriter(&out, flate.DefaultCompression) // the level is one
-	_ = json.NewEncoder(w).Encode(counts)                // to memory, of a type that can be encoded
+	_ = json.NewEncoder(w).Encode(counts)                   // to memory, of a type that can be encoded
 	_ = w.Close()
 	return out.Bytes()
 }

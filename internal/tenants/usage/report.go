@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"golang.org/x/sync/errgroup"
+
+	"tributary/internal/tenants"
 )
 
 // Reading is what a report asks of DynamoDB.
@@ -51,15 +53,15 @@ type Prices struct {
 var ListPrices = Prices{WriteUnits: 0.625, ReadUnits: 0.125}
 
 // Of returns what a count costs, in dollars.
-func (p Prices) Of(c *Count) float64 {
-	return (c.WriteUnits()*p.WriteUnits + c.ReadUnits*p.ReadUnits) / 1e6
+func (p Prices) Of(u *tenants.Usage) float64 {
+	return (u.WriteUnits()*p.WriteUnits + u.ReadUnits*p.ReadUnits) / 1e6
 }
 
 // Line is what a tenant used in a period.
 type Line struct {
 	Tenant string    `json:"tenant"`
 	Start  time.Time `json:"start,omitzero"` // of the period; the zero time: it is the whole
-	Count
+	tenants.Usage
 	Cost float64 `json:"cost_usd"`
 }
 
@@ -74,7 +76,7 @@ func Report(ctx context.Context, client Reading, table string, from, to time.Tim
 		start  time.Time
 	}
 	var mu sync.Mutex
-	sums := map[key]*Count{}
+	sums := map[key]*tenants.Usage{}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)
 	for hour := from.UTC().Truncate(time.Hour); hour.Before(to); hour = hour.Add(time.Hour) {
@@ -89,9 +91,9 @@ func Report(ctx context.Context, client Reading, table string, from, to time.Tim
 					}
 					k := key{t.Tenant, by.start(r.from)}
 					if sums[k] == nil {
-						sums[k] = new(Count)
+						sums[k] = new(tenants.Usage)
 					}
-					sums[k].Add(&t.Count)
+					sums[k].Add(&t.Usage)
 				}
 			})
 		})

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"tributary/internal/operate/setup"
+	"tributary/internal/tenants"
 	"tributary/localstack/stack"
 	"tributary/test/support/stacktest"
 )
@@ -63,7 +64,7 @@ func TestKept(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
 		outage := false
 		failing := &moody{client, func() (bool, bool) { return outage || random.IntN(3) == 0, random.IntN(3) == 0 }}
-		want := map[string]*Count{}
+		want := map[string]*tenants.Usage{}
 		var workers sync.WaitGroup
 		start := time.Now()
 		ctx, stop := context.WithCancel(t.Context())
@@ -77,13 +78,13 @@ func TestKept(t *testing.T) {
 			time.Sleep(time.Duration(random.IntN(6000)) * time.Millisecond) // five hours in all
 			outage = i > 2000 && i < 4000                                   // longer than records wait before they are joined
 			tenant := fmt.Sprint("tenant", random.IntN(30))
-			c := &Count{Written: 3, Bytes: int64(random.IntN(900)), TableUnits: 3, IndexUnits: 2.5, EstimatedUnits: 0.5, Requests: 1, ReadUnits: 0.5,
-				Superseded: 1, Stale: 2, Erased: 4, DeadLetters: 5}
+			c := &tenants.Usage{Written: 3, Bytes: int64(random.IntN(900)), TableUnits: 3, IndexUnits: 2.5, EstimatedTableUnits: 0.5, Requests: 1, ReadUnits: 0.5,
+				Superseded: 1, Stale: 2, Erased: 4, DeadLettered: 5}
 			if want[tenant] == nil {
-				want[tenant] = new(Count)
+				want[tenant] = new(tenants.Usage)
 			}
 			want[tenant].Add(c)
-			meters[random.IntN(2)].Add(tenant, c)
+			meters[random.IntN(2)].Used(tenant, c)
 		}
 		failing.fails = func() (bool, bool) { return false, false }
 		stop()
@@ -94,12 +95,12 @@ func TestKept(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := map[string]*Count{}
+			got := map[string]*tenants.Usage{}
 			for i := range lines {
 				if l := &lines[i]; got[l.Tenant] == nil {
-					got[l.Tenant] = &l.Count
+					got[l.Tenant] = &l.Usage
 				} else {
-					got[l.Tenant].Add(&l.Count)
+					got[l.Tenant].Add(&l.Usage)
 				}
 				if by == Total && !lines[i].Start.IsZero() || by != Total && lines[i].Start.IsZero() {
 					t.Errorf("by %s a line begins at %v", by, lines[i].Start)
@@ -110,10 +111,10 @@ func TestKept(t *testing.T) {
 			}
 		}
 		one, err := Report(t.Context(), client, tableName, start, time.Now().Add(time.Hour), "tenant7", Total, Prices{WriteUnits: 1e6, ReadUnits: 2e6})
-		if err != nil || len(one) != 1 || one[0].Count != *want["tenant7"] {
+		if err != nil || len(one) != 1 || one[0].Usage != *want["tenant7"] {
 			t.Fatalf("tenant7 has %+v, %v", one, err)
 		}
-		if c := want["tenant7"]; one[0].Cost != c.TableUnits+c.IndexUnits+c.EstimatedUnits+2*c.ReadUnits {
+		if c := want["tenant7"]; one[0].Cost != c.TableUnits+c.IndexUnits+c.EstimatedTableUnits+2*c.ReadUnits {
 			t.Errorf("%+v costs %v", c, one[0].Cost)
 		}
 	})
@@ -135,7 +136,7 @@ func TestKilled(t *testing.T) {
 		start := time.Now()
 		for range 10 * 60 {
 			time.Sleep(time.Second)
-			meter.Add("t", &Count{Written: 1})
+			meter.Used("t", &tenants.Usage{Written: 1})
 		}
 		time.Sleep(30 * time.Second)
 		dead = true
@@ -161,8 +162,8 @@ func TestCost(t *testing.T) {
 			from := time.Now()
 			for i := range 1000 {
 				n := 1 + random.Int64N(3) // orders a minute
-				c := Count{Written: n, Bytes: n * (120 + random.Int64N(80)), TableUnits: float64(n), IndexUnits: float64(n)}
-				meter.Add(fmt.Sprintf("tenant-%04d", i), &c)
+				c := tenants.Usage{Written: n, Bytes: n * (120 + random.Int64N(80)), TableUnits: float64(n), IndexUnits: float64(n)}
+				meter.Used(fmt.Sprintf("tenant-%04d", i), &c)
 				written += c.WriteUnits()
 			}
 			time.Sleep(time.Minute)
@@ -181,7 +182,7 @@ func TestSplit(t *testing.T) {
 	counts := make([]Tenant, 60_000)
 	random := rand.New(rand.NewPCG(5, 6))
 	for i := range counts {
-		counts[i] = Tenant{fmt.Sprintf("%016x", random.Uint64()), Count{Written: random.Int64N(1e9), Bytes: random.Int64()}}
+		counts[i] = Tenant{fmt.Sprintf("%016x", random.Uint64()), tenants.Usage{Written: random.Int64N(1e9), Bytes: random.Int64()}}
 	}
 	parts := split(counts)
 	at := 0
