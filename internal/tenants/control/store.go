@@ -70,11 +70,11 @@ var ErrContended = errors.New("others decide about this tenant at the same time:
 const maxDecideTries = 10
 
 // Decide changes the decision about a tenant. It writes the new decision, then adds 1 to the revision, then writes the record
-// of it; entry says what the record adds to the decision. change may be called several times: it gets the decision that is
+// of it, in which it is called action. change may be called several times: it gets the decision that is
 // in force, and its error ends Decide. The revision returned is the one that workers have to obey.
 //
 // Where it is killed between the writes, workers see the decision within a minute; deciding the same again completes it.
-func (s *Store) Decide(ctx context.Context, tenant string, entry Entry, change func(old tenants.Decision) (tenants.Decision, error)) (tenants.Decision, int64, error) {
+func (s *Store) Decide(ctx context.Context, tenant, action string, change func(old tenants.Decision) (tenants.Decision, error)) (tenants.Decision, int64, error) {
 	d, err := s.write(ctx, tenant, change)
 	if err != nil {
 		return d, 0, err
@@ -83,8 +83,7 @@ func (s *Store) Decide(ctx context.Context, tenant string, entry Entry, change f
 	if err != nil {
 		return d, 0, err
 	}
-	entry.Tenant, entry.By, entry.At, entry.Revision = tenant, d.By, d.At, revision
-	return d, revision, s.record(ctx, &entry)
+	return d, revision, s.record(ctx, &Entry{At: d.At, Tenant: tenant, Action: action, By: d.By, Detail: Words(&d), Reason: d.Reason, Revision: revision})
 }
 
 func (s *Store) write(ctx context.Context, tenant string, change func(old tenants.Decision) (tenants.Decision, error)) (tenants.Decision, error) {

@@ -61,7 +61,7 @@ func TestDecideAtTheSameTime(t *testing.T) {
 		var all sync.WaitGroup
 		for range n {
 			all.Go(func() {
-				if _, _, err := w.store.Decide(t.Context(), "acme", Entry{Action: "limit"}, func(d tenants.Decision) (tenants.Decision, error) {
+				if _, _, err := w.store.Decide(t.Context(), "acme", "limit", func(d tenants.Decision) (tenants.Decision, error) {
 					d.WriteUnits++
 					d.At = time.Now()
 					time.Sleep(time.Millisecond)
@@ -78,7 +78,7 @@ func TestDecideAtTheSameTime(t *testing.T) {
 			t.Errorf("%+v, revision %d, %v, %v", d, revision, err, err2)
 		}
 		refused := errors.New("no")
-		if _, _, err := w.store.Decide(t.Context(), "acme", Entry{}, func(d tenants.Decision) (tenants.Decision, error) { return d, refused }); !errors.Is(err, refused) {
+		if _, _, err := w.store.Decide(t.Context(), "acme", "limit", func(d tenants.Decision) (tenants.Decision, error) { return d, refused }); !errors.Is(err, refused) {
 			t.Error(err)
 		}
 		if again, _ := w.store.Revision(t.Context()); again != revision {

@@ -125,7 +125,7 @@ func (p *process) kill() {
 
 func (w *world) suspend(tenant string) int64 {
 	w.t.Helper()
-	_, revision, err := w.store.Decide(w.t.Context(), tenant, Entry{Action: "suspend"}, func(d tenants.Decision) (tenants.Decision, error) {
+	_, revision, err := w.store.Decide(w.t.Context(), tenant, "suspend", func(d tenants.Decision) (tenants.Decision, error) {
 		d.Status, d.By, d.At = tenants.Suspended, "ann@desk", time.Now()
 		return d, nil
 	})
