@@ -73,6 +73,10 @@ func TestDecisionsAboutTenants(t *testing.T) {
 		if n := passed("tenantA"); n != 20 {
 			t.Errorf("with a limit above the server's own %d passed at once", n)
 		}
+		time.Sleep(100 * time.Millisecond)
+		if n := passed("tenantA"); n != 10 {
+			t.Errorf("with a limit above the server's own %d passed in a tenth of a second", n)
+		}
 		time.Sleep(time.Minute)
 		decide(1, &tenants.Decision{Status: tenants.Suspended})
 		if status, _ := ask("tenantA"); status != http.StatusOK {
