@@ -28,6 +28,7 @@ type tenantCmd struct {
 	Resume  tenantResumeCmd  `cmd:"" help:"Write a suspended tenant's commands again."`
 	Limit   tenantLimitCmd   `cmd:"" help:"Limit a tenant's write units and requests, over all workers."`
 	Audit   tenantAuditCmd   `cmd:"" help:"List who decided what."`
+	Erase   tenantEraseCmd   `cmd:"" help:"Remove all of a tenant's items and letters, and certify it."`
 }
 
 // Help is what `worker tenant --help` says below the commands' list.

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"tributary/internal/base/cli"
 	"tributary/internal/table"
@@ -142,5 +145,74 @@ func TestWrongUsageOfTenantCommands(t *testing.T) {
 		if status != cli.StatusFailed || out != "" || strings.Count(talk, "\n") != 1 || !strings.Contains(talk, "no answer from http://127.0.0.1:1") {
 			t.Errorf("worker %s: status %d, out %q, talk %q", line, status, out, talk)
 		}
+	}
+}
+
+// TestAnOperatorErases erases a tenant that has items and a letter, and another keeps its own.
+func TestAnOperatorErases(t *testing.T) {
+	client := onStack(t)
+	run := func(want int, line string) (out, talk string) {
+		t.Helper()
+		status, out, talk := command(t, strings.Fields(line)...)
+		if status != want {
+			t.Fatalf("worker %s: status %d, out %q, talk %q", line, status, out, talk)
+		}
+		return out, talk
+	}
+	run(0, "setup")
+	for _, tenant := range []string{"acme", "other"} {
+		put(t, "tenant#"+tenant, "user#u1", map[string]any{"user_id": "u1", "user_name": "n", "user_email": "e"})
+		put(t, "tenant#"+tenant, "order#o1", map[string]any{"user_id": "u1", "order_amount": json.Number("1.5")})
+	}
+	dlq, err := client.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String("tributary-commands-dlq")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := func(v string) sqstypes.MessageAttributeValue {
+		return sqstypes.MessageAttributeValue{DataType: aws.String("String"), StringValue: &v}
+	}
+	if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: dlq.QueueUrl, MessageBody: aws.String("x"),
+		MessageAttributes: map[string]sqstypes.MessageAttributeValue{"reason": text("malformed"), "tenant_id": text("acme")}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"tenant erase acme", "tenant erase acme --confirm other", "tenant erase acme --confirm acme --out " + t.TempDir()} {
+		if _, talk := run(cli.StatusUsage, line); strings.Count(talk, "\n") != 1 {
+			t.Errorf("%s: %q", line, talk)
+		}
+	}
+	if out, _ := run(0, "tenant erase acme --dry-run"); !strings.HasPrefix(out, "acme: 2 items (order 1, user 1, tombstones 0, other 0) and 1 letter would be erased\n") {
+		t.Errorf("dry run: %q", out)
+	}
+	file := filepath.Join(t.TempDir(), "certificate.json")
+	out, talk := run(0, "tenant erase acme --confirm acme --by ann --out "+file)
+	if !strings.Contains(out, "2 items (order 1, user 1, tombstones 0, other 0)") || !strings.Contains(talk, "deleting items") {
+		t.Errorf("erase: %q, %q", out, talk)
+	}
+	written, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var certificate struct {
+		By      string
+		Ended   *time.Time
+		Letters struct{ Removed int }
+	}
+	if decode(t, string(written), &certificate); certificate.By != "ann" || certificate.Ended == nil || certificate.Letters.Removed != 1 {
+		t.Errorf("certificate %s", written)
+	}
+	if again, _ := run(0, "tenant erase acme --confirm acme -o json"); again != string(written) {
+		t.Errorf("erased again: %s", again)
+	}
+	if _, talk := run(cli.StatusFailed, "tenant suspend acme"); !strings.Contains(talk, "erased by ann") {
+		t.Errorf("suspend the erased: %q", talk)
+	}
+	if _, talk := run(cli.StatusFailed, "tenant resume acme"); !strings.Contains(talk, "--after-erasure") {
+		t.Errorf("resume the erased: %q", talk)
+	}
+	if out, _ := run(0, "tenant resume acme --after-erasure --no-wait"); !strings.HasPrefix(out, "acme: active\n") {
+		t.Errorf("resume: %q", out)
+	}
+	if out, _ := run(0, "tenant erase other --dry-run"); !strings.HasPrefix(out, "other: 2 items") {
+		t.Errorf("the other tenant: %q", out)
 	}
 }

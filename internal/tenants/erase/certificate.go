@@ -16,6 +16,7 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"tributary/internal/aws/queues"
+	"tributary/internal/operate/deadletters"
 )
 
 // Certificate says what an erasure has done, and what lies outside it. It is complete once Ended is set.
@@ -247,7 +248,7 @@ func (e *Eraser) Forecast(ctx context.Context, tenant string) (*Forecast, error)
 // Write writes the forecast for people.
 func (f *Forecast) Write(out io.Writer) error {
 	c := Certificate{Items: f.Items}
-	_, err := fmt.Fprintf(out, "%s: %s and %d letters would be erased\n", f.Tenant, c.items(), f.Letters.Removed)
+	_, err := fmt.Fprintf(out, "%s: %s and %s would be erased\n", f.Tenant, c.items(), deadletters.Count(f.Letters.Removed))
 	for _, o := range f.Outside {
 		_, _ = fmt.Fprintf(out, "outside: %s: %s\n", o.What, o.Detail)
 	}

@@ -28,7 +28,7 @@ const (
 	maxBackoff     = 5 * time.Second
 	deletePatience = 5 * time.Minute
 	// proofInterval lies between the two reads that have to be empty. An index follows its table within that, almost always.
-	proofInterval = 2 * time.Second
+	proofInterval = time.Second
 	proofPatience = 5 * time.Minute
 )
 
