@@ -28,6 +28,7 @@ type tenantCmd struct {
 	Resume  tenantResumeCmd  `cmd:"" help:"Write a suspended tenant's commands again."`
 	Limit   tenantLimitCmd   `cmd:"" help:"Limit a tenant's write units and requests, over all workers."`
 	Audit   tenantAuditCmd   `cmd:"" help:"List who decided what."`
+	Export  tenantExportCmd  `cmd:"" help:"Write all of a tenant's items into files."`
 	Erase   tenantEraseCmd   `cmd:"" help:"Remove all of a tenant's items and letters, and certify it."`
 }
 

@@ -216,3 +216,28 @@ func TestAnOperatorErases(t *testing.T) {
 		t.Errorf("the other tenant: %q", out)
 	}
 }
+
+func TestAnOperatorExports(t *testing.T) {
+	onStack(t)
+	if status, _, talk := command(t, "setup"); status != 0 {
+		t.Fatal(talk)
+	}
+	put(t, "tenant#acme", "user#u1", map[string]any{"user_id": "u1", "user_name": "n", "user_email": "e"})
+	put(t, "tenant#acme", "user#u0", map[string]any{"deleted": true, "version": json.Number("3")})
+	directory := filepath.Join(t.TempDir(), "acme")
+	status, out, talk := command(t, "tenant", "export", "acme", "--to", directory)
+	if want := "acme: 2 items in " + directory + ", not consistent: the tenant was not suspended all the time\n"; status != 0 || out != want {
+		t.Errorf("status %d, out %q, talk %q", status, out, talk)
+	}
+	if text, err := os.ReadFile(filepath.Join(directory, "users.ndjson")); err != nil || string(text) != `{"tenant_id":"acme","user_id":"u1","user_name":"n","user_email":"e"}`+"\n" {
+		t.Errorf("users: %q, %v", text, err)
+	}
+	if status, out, talk := command(t, "tenant", "export", "acme", "--to", directory); status != cli.StatusUsage || out != "" || strings.Count(talk, "\n") != 1 {
+		t.Errorf("again: status %d, out %q, talk %q", status, out, talk)
+	}
+	status, out, _ = command(t, "tenant", "export", "acme", "-o", "json", "--to", filepath.Join(t.TempDir(), "again"))
+	var manifest struct{ Items int }
+	if decode(t, out, &manifest); status != 0 || manifest.Items != 2 {
+		t.Errorf("status %d, %s", status, out)
+	}
+}
