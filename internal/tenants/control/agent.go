@@ -270,11 +270,12 @@ func (a *Agent) apply(rules *tenants.Rules) {
 	a.publish("")
 }
 
+// obey makes the writer obey the rules before the consumer can see them.
 func (a *Agent) obey(rules *tenants.Rules) {
-	a.rules.Store(rules)
 	if a.cfg.Obey != nil {
 		a.cfg.Obey(rules)
 	}
+	a.rules.Store(rules)
 }
 
 // logChanges logs what is decided otherwise than before, a line each, up to maxChanges.

@@ -234,8 +234,12 @@ func TestErase(t *testing.T) {
 		if c.WriteUnits.Table != float64(c.Items.Total) || c.By != "ann@desk" {
 			t.Errorf("certificate %+v", c)
 		}
+		revision, _ := e.Store.Revision(t.Context())
 		again, err := e.Run(t.Context(), "acme", "bob")
 		w.erased(again, err)
+		if now, err := e.Store.Revision(t.Context()); now != revision || err != nil {
+			t.Errorf("erased again, the revision is %d, it was %d, %v", now, revision, err)
+		}
 		first, _ := json.Marshal(c)
 		second, _ := json.Marshal(again)
 		if !bytes.Equal(first, second) {
@@ -287,8 +291,16 @@ func TestKilledAnywhere(t *testing.T) {
 					w.erased(c, err)
 					return
 				}
+				store := &control.Store{API: w.items, Table: tableName}
+				begun, err := store.Decision(t.Context(), "acme")
+				if err != nil {
+					t.Fatal(err)
+				}
 				c, err = w.eraser(w.stack).Run(t.Context(), "acme", "bob")
 				w.erased(c, err)
+				if begun.Status != tenants.Active && (c.Erasure != begun.Erasure || c.By != "ann@desk") {
+					t.Errorf("erasure %s by %s goes on as %s by %s", begun.Erasure, begun.By, c.Erasure, c.By)
+				}
 				if t.Failed() {
 					t.Fatalf("killed at call %d, late %v", n, late)
 				}
@@ -324,6 +336,22 @@ func TestTwoErase(t *testing.T) {
 		}
 		final.Letters.Removed = lettersOfAcme // two who count at once may count one letter twice
 		w.erased(final, err)
+	})
+}
+
+// TestTheCountIsWrittenOnce: one is about to count when another erases all. What the other has counted stays.
+func TestTheCountIsWrittenOnce(t *testing.T) {
+	within(t, func(t *testing.T, w *world) {
+		slow := w.eraser(w.stack)
+		slow.Progress = func(step Step, done int) {
+			if step == Counted && done == 0 {
+				slow.Progress = nil
+				c, err := w.eraser(w.stack).Run(t.Context(), "acme", "bob")
+				w.erased(c, err)
+			}
+		}
+		c, err := slow.Run(t.Context(), "acme", "ann@desk")
+		w.erased(c, err)
 	})
 }
 
