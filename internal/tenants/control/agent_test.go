@@ -1,6 +1,7 @@
 package control
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -183,7 +184,7 @@ func TestConfirmationComesWithTheLastOldCall(t *testing.T) {
 		p.confirmed.Store(0) // a call that began before is under way
 		revision := w.suspend("acme")
 		waiting, err := w.store.Await(t.Context(), revision, 30*time.Second)
-		late, ok := err.(*UnconfirmedError)
+		late, ok := errors.AsType[*UnconfirmedError](err)
 		if !ok || waiting.Took != 30*time.Second || len(late.Waiting.Missing) != 1 || !strings.Contains(err.Error(), p.ID()) {
 			t.Fatalf("%v, %v", &waiting, err)
 		}
@@ -258,7 +259,7 @@ func TestClocksDiffer(t *testing.T) {
 			}
 			revision := w.suspend("acme")
 			waiting, err := w.store.Await(t.Context(), revision, 5*time.Second)
-			if _, late := err.(*UnconfirmedError); !late || len(waiting.Missing) == 0 {
+			if _, late := errors.AsType[*UnconfirmedError](err); !late || len(waiting.Missing) == 0 {
 				t.Errorf("clock off by %v: %+v, %v", off, waiting, err)
 			}
 			wait(time.Minute)
