@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -201,13 +202,12 @@ func (a *Agent) readWithin(ctx context.Context, began time.Time) error {
 		return err
 	}
 	rules, decisionsAt := a.rules.Load(), a.decisionsAt
+	var decisions []*tenants.Decision
 	if !a.governed || revision != a.revision || began.Sub(a.decisionsAt) >= rereadEvery {
-		decisions, err := a.store.Decisions(ctx)
-		if err != nil {
+		if decisions, err = a.store.Decisions(ctx); err != nil {
 			return err // not even the lease goes on: what was decided is unknown
 		}
-		next := tenants.NewRules(revision, began, 1, 1, decisions)
-		rules, decisionsAt = next, began
+		rules, decisionsAt = tenants.NewRules(revision, began, 1, 1, decisions), began
 	}
 	workers, err := a.store.Workers(ctx, false)
 	if err != nil {
@@ -215,7 +215,7 @@ func (a *Agent) readWithin(ctx context.Context, began time.Time) error {
 	}
 	a.census.look(time.Now(), workers)
 	if decisionsAt != a.decisionsAt {
-		a.logChanges(a.rules.Load(), rules)
+		a.logChanges(a.rules.Load(), rules, decisions)
 	}
 	a.revision, a.readAt, a.decisionsAt = revision, began, decisionsAt
 	a.succeeded(rules)
@@ -278,8 +278,8 @@ func (a *Agent) obey(rules *tenants.Rules) {
 	a.rules.Store(rules)
 }
 
-// logChanges logs what is decided otherwise than before, a line each, up to maxChanges.
-func (a *Agent) logChanges(before, after *tenants.Rules) {
+// logChanges logs what is decided otherwise than before, a line each, up to maxChanges. The rules after are those of the decisions.
+func (a *Agent) logChanges(before, after *tenants.Rules, decisions []*tenants.Decision) {
 	if !a.governed && after.Len() > maxChanges {
 		return // a worker that starts says how many there are
 	}
@@ -310,9 +310,15 @@ func (a *Agent) logChanges(before, after *tenants.Rules) {
 		}
 		return true
 	})
+	ended := map[string]*tenants.Decision{} // who ended what was decided before
+	for _, d := range decisions {
+		if d.Nothing() {
+			ended[d.Tenant] = d
+		}
+	}
 	before.All(func(d *tenants.Decision) bool {
 		if after.Of(d.Tenant) == nil {
-			log(&tenants.Decision{Tenant: d.Tenant})
+			log(cmp.Or(ended[d.Tenant], &tenants.Decision{Tenant: d.Tenant}))
 		}
 		return true
 	})

@@ -30,6 +30,15 @@ func TestAgentObeysWithinSeconds(t *testing.T) {
 				t.Errorf("log %s", &p.log)
 			}
 		}
+		if _, _, err := w.store.Decide(t.Context(), "acme", "resume", func(d tenants.Decision) (tenants.Decision, error) {
+			return tenants.Resume(d, false, "bob@desk", time.Now())
+		}); err != nil {
+			t.Fatal(err)
+		}
+		wait(tenants.ReadEvery)
+		if a.Rules().Len() != 0 || !strings.Contains(a.log.String(), `msg="decision about tenant is obeyed" tenant=acme status=active by=bob@desk`) {
+			t.Errorf("%d decisions, log %s", a.Rules().Len(), &a.log)
+		}
 	})
 }
 
