@@ -135,18 +135,21 @@ const maxBurst = 3600
 func (c *tenantLimitCmd) Run(ctx context.Context, s *cli.Streams) error {
 	limits := tenants.Limits{WriteUnits: (*float64)(c.WriteUnits), Requests: (*float64)(c.Requests), Burst: c.Burst}
 	given := c.WriteUnits != nil || c.Requests != nil || c.Burst != nil
-	if given == c.None {
+	switch {
+	case given == c.None:
 		return cli.Usage("give --write-units, --requests or --burst, or --none alone")
-	}
-	if c.Burst != nil && !(*c.Burst >= 1 && *c.Burst <= maxBurst) {
+	case c.Burst != nil && !(*c.Burst >= 1 && *c.Burst <= maxBurst):
 		return cli.Usage("--burst %v: it must be from 1 to %d seconds", *c.Burst, maxBurst)
-	}
-	if c.None {
+	case c.None:
 		zero := 0.0
 		limits = tenants.Limits{WriteUnits: &zero, Requests: &zero, Burst: &zero}
 	}
 	return c.run(ctx, s, "limit", func(old tenants.Decision) (tenants.Decision, error) {
-		return tenants.WithLimits(old, limits, c.name(), time.Now())
+		next, err := tenants.WithLimits(old, limits, c.name(), time.Now())
+		if err == nil && c.Burst != nil && next.Burst == 0 {
+			err = cli.Usage("--burst: tenant %s has no limit: give --write-units or --requests too", c.Tenant)
+		}
+		return next, err
 	})
 }
 

@@ -85,6 +85,9 @@ func TestAnOperatorDecides(t *testing.T) {
 	if out, _ := run(0, "tenant limit acme --write-units 500/s --requests 2.5 --burst 10"); !strings.Contains(out, "at most 500 write units/s, at most 2.5 requests/s, bursts of 10 s") {
 		t.Errorf("limit: %q", out)
 	}
+	if _, talk := run(cli.StatusUsage, "tenant limit nobody --burst 10"); !strings.Contains(talk, "has no limit") {
+		t.Errorf("a burst of nothing: %q", talk)
+	}
 	aWorker(t, "late", "0")
 	var late struct {
 		Tenant   struct{ Status string }

@@ -55,6 +55,29 @@ func TestLeaseCountsFromTheBeginningOfTheRead(t *testing.T) {
 	})
 }
 
+// TestAPausedAgentLosesItsLease: the lease ends by the clock, not by what the agent does.
+func TestAPausedAgentLosesItsLease(t *testing.T) {
+	within(t, func(t *testing.T, w *world) {
+		p := w.start(w.process("all"))
+		wait(time.Minute)
+		p.slow.Store(int64(time.Hour)) // its next call does not come back
+		until := p.Rules().Until
+		wait(time.Until(until) - 1)
+		if p.Rules().TooOld(time.Now()) {
+			t.Error("the lease ended early")
+		}
+		wait(1)
+		if !p.Rules().TooOld(time.Now()) {
+			t.Error("it may write although it is paused")
+		}
+		p.slow.Store(0)
+		wait(time.Hour + tenants.ReadEvery)
+		if p.Rules().TooOld(time.Now()) {
+			t.Error("it may not write although it goes on")
+		}
+	})
+}
+
 func TestOutageEndsTheLeaseAndNotTheRules(t *testing.T) {
 	within(t, func(t *testing.T, w *world) {
 		w.suspend("acme")
