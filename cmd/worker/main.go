@@ -24,6 +24,7 @@ type grammar struct {
 	Types  typesCmd  `cmd:"" help:"Show the entity types, compare two files of them, and print their documents."`
 	Health healthCmd `cmd:"" help:"Check /healthz of a running worker."`
 	Token  tokenCmd  `cmd:"" help:"Create a static token for the query API."`
+	Tenant tenantCmd `cmd:"" help:"Suspend, limit, export or erase a tenant."`
 
 	Version cli.Version `env:"-" help:"Print the version."`
 }

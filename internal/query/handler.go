@@ -211,8 +211,14 @@ func (s *Server) guarded(w http.ResponseWriter, r *http.Request, next http.Handl
 	current.subject = identity.Subject
 	lease := s.memory.lease(tenant.ID())
 	defer lease.end()
+	rules := s.rules()
 	buckets := s.rates.of(tenant)
+	s.rates.obey(buckets, time.Now(), rules.RequestLimit(tenant.ID()))
 	current.reader = s.tables.reader(tenant, lease, buckets)
+	if !rules.Of(tenant.ID()).MayRead() {
+		newProblem(http.StatusForbidden, "This tenant is suspended: its data can't be read until an operator resumes it.").write(w)
+		return
+	}
 	if wait, ok := buckets.take(time.Now()); !ok {
 		retryLater(http.StatusTooManyRequests, "This tenant has asked too often, or read too much. Slow down.", wait, nil).write(w)
 		return

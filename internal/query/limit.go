@@ -8,6 +8,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"tributary/internal/query/auth"
+	"tributary/internal/tenants"
 )
 
 // Two limits keep one tenant's readers from slowing down the others: how often each tenant may ask, and how many of the
@@ -72,6 +73,20 @@ func (b *buckets) debt(now time.Time) time.Duration {
 		return timeFor(-tokens, b.halves.Limit())
 	}
 	return 0
+}
+
+// obey makes the bucket of requests as small as what operators allow the tenant, and never larger than the server's own limit.
+func (l *rateLimits) obey(b *buckets, now time.Time, allowed tenants.Limit) {
+	limit, burst := l.requests, l.requestsBurst
+	if allowed.Rate > 0 && rate.Limit(allowed.Rate) < limit {
+		limit, burst = rate.Limit(allowed.Rate), min(burst, max(1, int(min(allowed.Burst, 1<<30))))
+	}
+	if b.requests.Limit() != limit {
+		b.requests.SetLimitAt(now, limit)
+	}
+	if b.requests.Burst() != burst {
+		b.requests.SetBurstAt(now, burst)
+	}
 }
 
 // timeFor returns how long it takes for tokens to come, in whole milliseconds upwards.

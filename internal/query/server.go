@@ -17,6 +17,7 @@ import (
 
 	"tributary/internal/query/auth"
 	"tributary/internal/schema"
+	"tributary/internal/tenants"
 )
 
 const (
@@ -51,6 +52,8 @@ type Deps struct {
 	Metrics prometheus.Registerer
 	// Draining says whether the worker is shutting down: then requests are answered 503. Nil: never.
 	Draining func() bool
+	// Rules are what operators have decided about tenants, nil while nobody governs this worker. Nil: never.
+	Rules func() *tenants.Rules
 }
 
 // Server is the query API. Make it with New, then call Listen and Serve once.
@@ -73,6 +76,7 @@ type Server struct {
 	http                        *http.Server
 	draining                    atomic.Bool
 	asked                       func() bool // Deps.Draining
+	rules                       func() *tenants.Rules
 }
 
 // ConfigurationError reports a wrong configuration, or a file in it that can't be used. The operator must correct it. It joins
@@ -104,6 +108,10 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 		log:           deps.Log,
 		metrics:       newMetrics(deps.Metrics, deps.Types),
 		asked:         deps.Draining,
+		rules:         deps.Rules,
+	}
+	if s.rules == nil {
+		s.rules = func() *tenants.Rules { return nil }
 	}
 	s.tables = &tables{client: deps.DynamoDB, name: deps.Table, types: deps.Types}
 	if cfg.ReaderRole != "" {

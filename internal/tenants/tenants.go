@@ -54,6 +54,11 @@ type Decision struct {
 	Expires time.Time
 }
 
+// Nothing says whether the decision decides nothing, so that the tenant is as any other.
+func (d *Decision) Nothing() bool {
+	return *d == Decision{Tenant: d.Tenant, By: d.By, At: d.At, Burst: d.Burst, Reason: d.Reason}
+}
+
 // Verdict is what happens to a command.
 type Verdict uint8
 
@@ -100,7 +105,7 @@ type Rules struct {
 func NewRules(revision int64, until time.Time, writers, readers int, decisions []*Decision) *Rules {
 	r := &Rules{Revision: revision, Until: until, Writers: max(1, writers), Readers: max(1, readers)}
 	for _, d := range decisions {
-		if *d == (Decision{Tenant: d.Tenant, By: d.By, At: d.At, Burst: d.Burst, Reason: d.Reason}) {
+		if d.Nothing() {
 			continue
 		}
 		if r.decisions == nil {
@@ -109,6 +114,13 @@ func NewRules(revision int64, until time.Time, writers, readers int, decisions [
 		r.decisions[d.Tenant] = d
 	}
 	return r
+}
+
+// Renew returns the same rules with another end and other numbers of workers.
+func (r *Rules) Renew(until time.Time, writers, readers int) *Rules {
+	next := *r
+	next.Until, next.Writers, next.Readers = until, max(1, writers), max(1, readers)
+	return &next
 }
 
 // Of returns the decision about a tenant, or nil. It may be called on nil rules.
