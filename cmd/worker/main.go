@@ -13,6 +13,7 @@ import (
 
 	"tributary/internal/base/cli"
 	"tributary/internal/consumer"
+	"tributary/internal/tenants/usage"
 	"tributary/internal/writer"
 )
 
@@ -24,7 +25,7 @@ type grammar struct {
 	Types  typesCmd  `cmd:"" help:"Show the entity types, compare two files of them, and print their documents."`
 	Health healthCmd `cmd:"" help:"Check /healthz of a running worker."`
 	Token  tokenCmd  `cmd:"" help:"Create a static token for the query API."`
-	Tenant tenantCmd `cmd:"" help:"Suspend, limit, export or erase a tenant."`
+	Tenant tenantCmd `cmd:"" help:"Suspend, limit, export or erase a tenant, and report what it uses."`
 
 	Version cli.Version `env:"-" help:"Print the version."`
 }
@@ -34,6 +35,8 @@ func program(ctx context.Context, args []string, s *cli.Streams) int {
 	return cli.Main(ctx, "worker", "Moves tenants' commands from SQS into DynamoDB.", &grammar{}, args, s, kong.Vars{
 		"max_in_flight":       strconv.Itoa(writer.DefaultMaxInFlight),
 		"max_in_flight_bytes": units.Base2Bytes(writer.DefaultMaxInFlightBytes).String(),
+		"list_write_price":    strconv.FormatFloat(usage.ListPrices.WriteUnits, 'f', -1, 64),
+		"list_read_price":     strconv.FormatFloat(usage.ListPrices.ReadUnits, 'f', -1, 64),
 		"drain_timeout":       consumer.DefaultDrainTimeout.String(),
 	})
 }

@@ -27,6 +27,7 @@ type tenantCmd struct {
 	Suspend tenantSuspendCmd `cmd:"" help:"Stop writing a tenant's commands."`
 	Resume  tenantResumeCmd  `cmd:"" help:"Write a suspended tenant's commands again."`
 	Limit   tenantLimitCmd   `cmd:"" help:"Limit a tenant's write units and requests, over all workers."`
+	Usage   tenantUsageCmd   `cmd:"" help:"Report what tenants used, and what that costs."`
 	Audit   tenantAuditCmd   `cmd:"" help:"List who decided what."`
 	Export  tenantExportCmd  `cmd:"" help:"Write all of a tenant's items into files."`
 	Erase   tenantEraseCmd   `cmd:"" help:"Remove all of a tenant's items and letters, and certify it."`
