@@ -117,18 +117,19 @@ func (t table) plan(commands []messages.Command) plan {
 }
 
 // BatchWrite implements writer.Table.
-func (t table) BatchWrite(ctx context.Context, writes []*writer.Write) ([]int, error) {
+func (t table) BatchWrite(ctx context.Context, writes []*writer.Write) ([]int, writer.Units, error) {
 	commands := make([]messages.Command, len(writes))
 	for i, w := range writes {
 		commands[i] = w.Command
 	}
-	return t.write(ctx, commands, false)
+	left, err := t.write(ctx, commands, false)
+	return left, writer.Units{}, err
 }
 
 // PutVersion implements writer.Table.
-func (t table) PutVersion(ctx context.Context, w *writer.Write) error {
+func (t table) PutVersion(ctx context.Context, w *writer.Write) (writer.Units, error) {
 	_, err := t.write(ctx, []messages.Command{w.Command}, true)
-	return err
+	return writer.Units{}, err
 }
 
 // Probe implements writer.Table. Without a fault the table takes it.
