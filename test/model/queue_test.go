@@ -405,17 +405,24 @@ func (w *world) redrive(l *consumer.Letter) {
 			of = s.message
 		}
 	}
-	if of == nil || of.redriven || a["reason"] != string(messages.ReasonTenantMismatch) || w.draw.below(3) != 0 {
+	suspended := a["reason"] == string(messages.ReasonTenantSuspended)
+	if of == nil || !suspended && (of.redriven || a["reason"] != string(messages.ReasonTenantMismatch) || w.draw.below(3) != 0) {
 		return
 	}
 	i, err := strconv.Atoi(a["source_index"])
 	if err != nil || i >= len(of.commands) {
 		return
 	}
-	w.send(&message{
+	again := &message{
 		id: fmt.Sprintf("redriven%d-%s", len(w.queue.stored), of.id), body: l.Body, group: l.GroupID, tenant: a["tenant_id"],
 		commands: of.commands[i : i+1], redriven: true,
-	})
+	}
+	if suspended {
+		again.id = fmt.Sprintf("resumed%d-%s", len(w.history), of.id)
+		w.control.letters = append(w.control.letters, again)
+		return
+	}
+	w.send(again)
 }
 
 // check enforces the rules of SQS for SendMessageBatch.

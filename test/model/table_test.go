@@ -165,7 +165,11 @@ func (t table) write(ctx context.Context, commands []messages.Command, condition
 	w.calls++
 	call := w.calls
 	w.note(event{kind: began, process: t.id, call: call, commands: commands})
+	t.stand()
 	p := t.plan(commands)
+	if p.late > 0 {
+		w.control.late++
+	}
 	w.mu.Unlock()
 
 	time.Sleep(p.before)
@@ -178,6 +182,7 @@ func (t table) write(ctx context.Context, commands []messages.Command, condition
 			time.Sleep(p.late)
 			w.mu.Lock()
 			_, _ = t.apply(call, commands, conditional, p.spare, true)
+			w.control.late--
 			w.mu.Unlock()
 		})
 		return nil, t.hangs(ctx, call)
