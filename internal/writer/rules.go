@@ -190,20 +190,30 @@ func (kq *keyQueue) appendWaiting(to []*Write) []*Write {
 	return to
 }
 
-// handBackSuspended hands a group back because of a suspension, and with it the later messages of its FIFO group. A group is held
-// while one of its writes is in flight or was overtaken by one in flight, because the answer may settle it, and when it is
-// touched, unless the writer drains.
+// handBackSuspended hands a group back because of a suspension, and with it the later messages of its FIFO group. If one of them
+// must stay, all do, so that their order stays.
 func (s *scheduler) handBackSuspended(now time.Time, g *Group) {
-	if g.inFlight > 0 || g.touched && !s.draining {
-		return
-	}
-	for i := range g.Writes {
-		if w := &g.Writes[i]; w.Outcome == Pending && w.queue != nil && w.fliesWithSuperior() {
-			return
+	for l := g; l != nil; l = l.Later {
+		if l.pending > 0 && !s.mayGoBack(l) {
+			return // the next obey tries again
 		}
 	}
 	s.handBack(now, g, Suspended)
 	s.bringBack(now, g.Later)
+}
+
+// mayGoBack reports whether a group can go back as a whole. It stays while one of its writes is in flight, or was overtaken by one in
+// flight, because the answer may settle it; and when it is touched, unless the writer drains.
+func (s *scheduler) mayGoBack(g *Group) bool {
+	if g.inFlight > 0 || g.touched && !s.draining {
+		return false
+	}
+	for i := range g.Writes {
+		if w := &g.Writes[i]; w.Outcome == Pending && w.queue != nil && w.fliesWithSuperior() {
+			return false
+		}
+	}
+	return true
 }
 
 // fliesWithSuperior reports whether the write was overtaken by one in flight.
@@ -215,15 +225,14 @@ func (w *Write) fliesWithSuperior() bool {
 	return top != w && w.queue.inFlight == top
 }
 
-// bringBack hands back a group and those after it, because an earlier message of their FIFO group went back. Those that the writer
-// has not taken yet are refused.
+// bringBack hands back a group and those after it, because an earlier message of their FIFO group goes back. Those that the writer has
+// not taken yet are refused.
 func (s *scheduler) bringBack(now time.Time, g *Group) {
 	for ; g != nil; g = g.Later {
 		switch {
 		case !g.submitted:
 			g.back = Suspended
 		case g.pending > 0:
-			g.abandoned = true
 			s.handBack(now, g, Suspended)
 		}
 	}

@@ -88,6 +88,7 @@ type observed struct {
 	inFlight map[key]int       // by which call
 	gone     []gone
 	stopping bool
+	stood    bool // it stood still at some time, so that it may stop with messages that it holds
 	over     bool
 	revision int64         // that it obeys
 	obeyedAt time.Duration // since when
@@ -201,6 +202,8 @@ func (o *oracle) see(n int, e *event) {
 			p.revision, p.obeyedAt = e.revision, e.at
 		}
 		p.until = e.until
+	case stood:
+		p.stood = true
 	case removed:
 		delete(o.table, e.key)
 		delete(o.highest, e.key)
@@ -231,8 +234,8 @@ func (o *oracle) bounded(e *event, p *observed) {
 			held += len(d.message.commands)
 		}
 	}
-	if o.rules.letters {
-		return // which commands become letters depends on when the process read that
+	if p.until > 0 {
+		return // a process that is governed may hold what is durable already, because it may not write now
 	}
 	// A message with good commands may still wait for the answer to a write that is durable already, so those have more room.
 	if !o.fifo && messages > 1 && (long > o.share() || all > 2*o.share()) {
@@ -313,7 +316,7 @@ func (o *oracle) received(n int, e *event, p *observed) {
 			if d.message != m {
 				continue
 			}
-			if !e.twice && !d.stale && !d.away && !m.barred && !other.over && d.failures < maxFailures {
+			if !e.twice && !(other.stood && other.stopping) && !d.stale && !d.away && !m.barred && !other.over && d.failures < maxFailures {
 				o.fail("%s: process %d let it become visible while it held it; %d extensions had failed", m.id, id, d.failures)
 			}
 			d.stale = true
@@ -506,7 +509,9 @@ func (o *oracle) changed(e *event, p *observed) {
 		if d.away {
 			o.fail("%s: extended after it was handed back", e.message.id)
 		}
-		d.failures = 0
+		if d.failures++; e.certain {
+			d.failures = 0
+		}
 		return
 	}
 	if d.away {
@@ -517,7 +522,7 @@ func (o *oracle) changed(e *event, p *observed) {
 		return
 	}
 	suspended := o.fifo && o.rules.suspended // it goes back with an earlier message of its group
-	if d.touched != "" && !d.redone && !suspended && !o.rules.letters && !o.crowded(d, p, e.process) {
+	if d.touched != "" && !d.redone && !suspended && !o.rules.unclear && !o.crowded(d, p, e.process) {
 		o.fail("%s: handed back by process %d, but part of it was %s", e.message.id, e.process, d.touched)
 	}
 	if o.fifo && !suspended && !d.message.has(poison) && !d.message.has(refused) {

@@ -79,12 +79,17 @@ func (r *run) countWriters() {
 	r.control.writers = len(r.alive)
 }
 
-// stand waits while the process stands still. The caller holds the world's mutex.
-func (p *process) stand() {
+// stand waits while the process stands still, and reports whether it did. The caller holds the world's mutex.
+func (p *process) stand() (did bool) {
 	for p.governor.paused > p.now() && !p.dead {
-		p.governor.stood = true
+		if !p.governor.stood {
+			p.governor.stood = true
+			p.note(event{kind: stood, process: p.id})
+		}
+		did = true
 		p.sleep(min(time.Second, p.governor.paused-p.now()))
 	}
+	return did
 }
 
 // read makes the process obey what is decided, if it can be read. It reports whether it could.
@@ -105,6 +110,9 @@ func (p *process) read() bool {
 	p.writer.Obey(rules)
 	p.governor.rules.Store(rules)
 	p.mu.Lock()
+	if p.governor.toldAt == 0 {
+		p.governor.toldAt = p.now() // its item is there before it begins
+	}
 	p.note(event{kind: obeyed, process: p.id, revision: rules.Revision, until: rules.Until.Sub(p.began)})
 	p.mu.Unlock()
 	return true
@@ -199,15 +207,19 @@ func (r *run) decisions(span time.Duration) []action {
 				at(func(r *run) { r.erase(tenant) })
 			}
 		case 7:
-			pause := d.upTo(80 * time.Second)
-			if !r.ordered {
-				at(func(r *run) {
-					if p := r.some(); p != nil {
-						r.mu.Lock()
-						p.governor.paused = r.now() + pause
-						r.mu.Unlock()
-					}
-				})
+			if r.ordered {
+				continue
+			}
+			began, pause := d.upTo(span), d.upTo(100*time.Second)
+			actions = append(actions, action{began, func(r *run) {
+				if p := r.some(); p != nil {
+					r.mu.Lock()
+					p.governor.paused = r.now() + pause
+					r.mu.Unlock()
+				}
+			}})
+			if d.below(2) == 0 { // and does not see that a tenant is erased
+				actions = append(actions, action{began + d.upTo(10*time.Second), func(r *run) { r.erase(tenant) }})
 			}
 		}
 	}
@@ -239,7 +251,7 @@ func (r *run) again() (sent bool) {
 type observedRules struct {
 	status    map[string][]decisionAt // by tenant, in the order of revisions
 	suspended bool                    // a tenant was suspended at some time
-	letters   bool                    // with letters
+	unclear   bool                    // with letters, or erased: what becomes of commands depends on when a process reads it
 	lettered  map[string]bool         // tenants that were suspended with letters at some time
 }
 
@@ -265,9 +277,9 @@ func (o *observedRules) erased(tenant string) bool { return o.at(tenant, 1<<62) 
 func (o *oracle) decided(e *event) {
 	d := e.decision
 	o.rules.status[d.Tenant] = append(o.rules.status[d.Tenant], decisionAt{e.revision, d.Status})
+	o.rules.unclear = o.rules.unclear || d.Letters || d.Status >= tenants.Erasing
 	if d.Status == tenants.Suspended {
 		o.rules.suspended = true
-		o.rules.letters = o.rules.letters || d.Letters
 		o.rules.lettered[d.Tenant] = o.rules.lettered[d.Tenant] || d.Letters
 	}
 }

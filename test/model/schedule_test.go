@@ -302,7 +302,10 @@ func (r *run) plan() []action {
 	}
 	r.trouble(span)
 	if r.ordered {
-		r.faults = faults{unprocessed: r.faults.unprocessed, whole: r.faults.whole, slow: r.faults.slow}
+		r.faults = faults{unprocessed: r.faults.unprocessed, whole: r.faults.whole, slow: r.faults.slow, hot: map[string]time.Duration{}}
+		for _, t := range tenantNames { // so that messages wait when a tenant is suspended
+			r.faults.hot[t] = d.upTo(span + 40*time.Second)
+		}
 	}
 	if r.control.governed {
 		actions = append(actions, r.decisions(span)...)
@@ -360,7 +363,7 @@ func (r *run) message(id string) *message {
 	if d.below(3) == 0 {
 		n = 2 + d.below(pick(d, 3, 8, 40))
 	}
-	mixed := n > 1 && d.below(4) == 0
+	mixed := n > 1 && (d.below(4) == 0 || r.ordered)
 	if d.below(30) == 0 {
 		r.serial++
 		m.wrapped = true

@@ -31,6 +31,7 @@ const (
 	stopped        // a process that was told to stop has stopped
 	decided        // operators have decided something about a tenant
 	obeyed         // a process obeys a revision of what is decided
+	stood          // a process stood still in the middle of a call
 	removed        // an erasure has removed an item
 )
 
@@ -47,7 +48,7 @@ type event struct {
 	late     bool               // applied: after the process gave the call up, or died
 	twice    bool               // received: while it was invisible, as on a standard queue
 	first    time.Duration      // received: time of the first receive, by any process or none
-	certain  bool               // ended, lettered: the process learned the true result
+	certain  bool               // ended, lettered, changed: the process learned the true result
 	letter   *consumer.Letter
 	stop     *stop
 	decision *tenants.Decision // decided
@@ -179,7 +180,7 @@ func (d *draw) upTo(longest time.Duration) time.Duration {
 
 func pick[T any](d *draw, values ...T) T { return values[d.below(len(values))] }
 
-var kinds = [...]string{"sent", "received", "receiving", "began", "applied", "ended", "deleted", "changed", "unchanged", "lettered", "redriven", "stopping", "died", "stopped", "decided", "obeyed", "removed"}
+var kinds = [...]string{"sent", "received", "receiving", "began", "applied", "ended", "deleted", "changed", "unchanged", "lettered", "redriven", "stopping", "died", "stopped", "decided", "obeyed", "stood", "removed"}
 
 func (e *event) String() string {
 	s := fmt.Sprintf("%10v p%d %s", e.at, e.process, kinds[e.kind])
@@ -201,7 +202,7 @@ func (e *event) String() string {
 		s += fmt.Sprintf(" late=%v", e.late)
 	case ended:
 		s += fmt.Sprintf(" certain=%v", e.certain)
-	case changed:
+	case changed, unchanged:
 		s += fmt.Sprintf(" %v", e.timeout)
 	case lettered:
 		s += fmt.Sprintf(" %v certain=%v", e.letter.Attributes, e.certain)
