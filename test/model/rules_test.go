@@ -234,6 +234,9 @@ func (r *run) again() (sent bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range slices.Clone(r.queue.stored) {
+		if s.message.barred {
+			continue // it takes a hundred receives
+		}
 		for i := range s.message.commands {
 			if d := r.control.decisions[s.message.commands[i].TenantID]; d != nil && d.Status == tenants.Erased {
 				m := *s.message

@@ -258,7 +258,7 @@ func (r *run) plan() []action {
 	var actions []action
 	span := pick(d, 0, time.Second, 5*time.Second, 40*time.Second)
 	count := 1 + d.below(pick(d, 4, 12, 30))
-	if d.below(200) == 0 {
+	if d.below(200) == 0 && !r.control.governed { // with decisions it would last for so long that keys are forgotten
 		count = 200
 	}
 	var last *message
