@@ -191,17 +191,26 @@ func (w *Writer) next() *call {
 			w.nudge(now)
 			return c
 		}
-		if w.s.era.rules.TooOld(now) && !w.stopped {
-			w.stopped = true
-			w.mu.Unlock()
-			w.log.Warn("decisions about tenants could not be read for too long; all writes are held until they are", "lease", tenants.Lease)
-			w.mu.Lock()
+		if w.sayTooOld(now) {
 			continue
 		}
 		w.wakeAt(next, now)
 		w.changed.Wait()
 	}
 	return nil
+}
+
+// sayTooOld logs, once, that the rules are too old to write by at now. It reports whether it has: then it has released mu meanwhile.
+// The caller holds mu.
+func (w *Writer) sayTooOld(now time.Time) bool {
+	if w.stopped || !w.s.era.rules.TooOld(now) {
+		return false
+	}
+	w.stopped = true
+	w.mu.Unlock()
+	w.log.Warn("decisions about tenants could not be read for too long; all writes are held until they can", "lease", tenants.Lease)
+	w.mu.Lock()
+	return true
 }
 
 // nudge wakes one more goroutine if a call is due at now, and otherwise when one will be. The caller holds mu.
@@ -289,7 +298,9 @@ func (w *Writer) awaitRules(now time.Time, a *answer) time.Time {
 			*a = answer{verdict: trouble}
 			return now
 		}
-		w.changed.Wait()
+		if !w.sayTooOld(now) {
+			w.changed.Wait()
+		}
 		now = time.Now()
 	}
 	return now
