@@ -297,3 +297,82 @@ func TestAttribute(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkLimits is BenchmarkTakeApply with decisions about 10,000 tenants: about others, about all with limits that none
+// reaches, and with all others asleep at their limits.
+func BenchmarkLimits(b *testing.B) {
+	const limited = 10_000
+	for _, of := range []struct {
+		name   string
+		prefix string
+		units  float64
+		asleep bool
+	}{
+		{"ungoverned", "tenant", 0, false},
+		{"about others", "tenant", 1e9, false},
+		{"none reached", "limited", 1e9, false},
+		{"others asleep", "tenant", 1, true},
+	} {
+		b.Run(of.name, func(b *testing.B) {
+			s := newScheduler(Config{}.Defaults(), func() float64 { return 0.5 })
+			now := time.Now()
+			if of.units > 0 {
+				s.obey(now, limitRules(limited, of.units))
+			}
+			for i := range limited {
+				if !of.asleep {
+					break
+				}
+				g := &Group{Owner: nobody{}, Writes: make([]Write, 2)}
+				for j := range g.Writes {
+					g.Writes[j].Command = order(fmt.Sprintf("limited-%d/%d", i, j))
+				}
+				s.submit(now, g)
+			}
+			for c, _ := s.nextCall(now); c != nil; c, _ = s.nextCall(now) {
+				s.apply(now, c, answer{})
+			}
+			const n = 1000
+			groups := make([]Group, n)
+			for i := range groups {
+				groups[i].Writes = make([]Write, 1)
+				groups[i].Writes[0].Command = order(fmt.Sprintf("%s-%d/order-%d", of.prefix, i%100, i))
+				if err := groups[i].Writes[0].Command.Validate(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				now = now.Add(n * 5 * time.Microsecond) // 200,000 commands a second
+				for i := range groups {
+					c := groups[i].Writes[0].Command
+					groups[i] = Group{Writes: groups[i].Writes}
+					groups[i].Writes[0] = Write{Command: c}
+					s.submit(now, &groups[i])
+				}
+				for c, _ := s.nextCall(now); c != nil; c, _ = s.nextCall(now) {
+					s.apply(now, c, answer{})
+				}
+				s.settled, s.events = s.settled[:0], events{}
+			}
+			b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "commands/s")
+		})
+	}
+}
+
+// BenchmarkObey is what an agent that has read decisions about 10,000 tenants costs the writer, while 1,000 of them hold something.
+func BenchmarkObey(b *testing.B) {
+	s := newScheduler(Config{}.Defaults(), func() float64 { return 0.5 })
+	now := time.Now()
+	rules := limitRules(10_000, 100)
+	s.obey(now, rules)
+	for i := range 1000 {
+		g := &Group{Owner: nobody{}, Writes: make([]Write, 1)}
+		g.Writes[0].Command = order(fmt.Sprintf("limited-%d/1", i))
+		s.submit(now, g)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		s.obey(now, rules)
+	}
+}

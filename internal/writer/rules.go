@@ -19,8 +19,9 @@ import (
 
 // era is the time for which the scheduler obeys one set of rules.
 type era struct {
-	rules *tenants.Rules
-	calls int // under way that began in it
+	rules    *tenants.Rules
+	suspends bool // some tenant
+	calls    int  // under way that began in it
 }
 
 // over reports whether the era's rules are too old to write by.
@@ -30,6 +31,10 @@ func (e *era) over() bool { return e.rules != nil && e.rules.TooOld(time.Now()) 
 func (s *scheduler) obey(now time.Time, rules *tenants.Rules) {
 	s.older = append(s.older, s.era)
 	s.era = &era{rules: rules}
+	rules.All(func(d *tenants.Decision) bool {
+		s.era.suspends = d.Status == tenants.Suspended
+		return !s.era.suspends
+	})
 	s.endEras()
 	for id, b := range s.buckets {
 		limit := rules.WriteLimit(id)

@@ -131,7 +131,7 @@ func (s *scheduler) refuses(now time.Time, g *Group) Admission {
 	switch {
 	case s.closed:
 		return Closed
-	case g.back == Suspended || s.era.rules.Len() > 0 && s.suspends(now, g):
+	case g.back == Suspended || s.era.suspends && s.suspends(now, g):
 		s.bringBack(now, g.Later)
 		return Suspended
 	case !g.Hold && s.limited+s.atLimit > 0 && s.scarce():
