@@ -178,7 +178,7 @@ func (h histogram) quantile(before histogram, q float64) time.Duration {
 
 // settled waits until a worker has written so many commands, and returns how long they took.
 func settled(ctx context.Context, p *process, admin string, commands int) (histogram, error) {
-	deadline := time.Now().Add(mostTime)
+	deadline := time.Now().Add(maxTime)
 	for ctx.Err() == nil && time.Now().Before(deadline) {
 		h, err := durations(ctx, "http://"+admin+"/metrics")
 		if err == nil && h[math.Inf(1)] >= float64(commands) {
@@ -190,7 +190,7 @@ func settled(ctx context.Context, p *process, admin string, commands int) (histo
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	return nil, fmt.Errorf("%d commands are not written after %v:\n%s", commands, mostTime, p.log.tail())
+	return nil, fmt.Errorf("%d commands are not written after %v:\n%s", commands, maxTime, p.log.tail())
 }
 
 func durations(ctx context.Context, url string) (histogram, error) {
