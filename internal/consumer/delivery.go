@@ -22,10 +22,10 @@ type delivery struct {
 	positions    []int
 	text         string
 	bad          []badCommand     // commands that can never be written
-	suspended    bool             // it goes back: a tenant is suspended, or an earlier message of its FIFO group went back for that
-	later        *delivery        // the next message of its FIFO group in the same receive; nil: there is none
-	back         writer.Admission // why it is nacked, valid from then on
 	inLetterRoom bool             // it counts against letterRoom instead of room
+	suspended    bool             // it goes back: a tenant is suspended, or an earlier message of its FIFO group went back for that
+	back         writer.Admission // why it is nacked, valid from then on
+	later        *delivery        // the next message of its FIFO group in the same receive; nil: there is none
 	receivedAt   time.Time
 	letters      letterRounds // guards itself
 	tries        int          // failed batch calls in which it was the first to be tried again

@@ -211,6 +211,12 @@ func TestABucketOutlivesItsTenant(t *testing.T) {
 		t.Errorf("the bucket is %+v", b)
 	}
 	r.s.abandon(r.now, r.groups["m"])
+	r.now = r.now.Add(600 * time.Millisecond)
+	r.mustTake("")
+	r.s.obey(r.now, limitRules(1, 20))
+	if r.s.tenants["limited-0"] != nil || r.s.buckets["limited-0"] == nil {
+		t.Error("a bucket that is not full is forgotten with its tenant's state")
+	}
 	r.now = r.now.Add(time.Hour)
 	r.mustTake("")
 	r.s.obey(r.now, limitRules(1, 20))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -503,6 +504,48 @@ func TestAnAnswerAfterTheLease(t *testing.T) {
 				}
 				stop()
 			})
+		})
+	}
+}
+
+// meter adds up what tenants use. The calls of these tests are made one after the other.
+type meter map[string]tenants.Usage
+
+func (m meter) Used(tenant string, u *tenants.Usage) {
+	sum := m[tenant]
+	sum.Add(u)
+	m[tenant] = sum
+}
+
+// TestUsage: each tenant gets its part of what a call has consumed. What no answer tells is estimated, and kept apart.
+func TestUsage(t *testing.T) {
+	for name, test := range map[string]struct {
+		commands string
+		answer   answer
+		want     map[string]tenants.Usage
+	}{
+		"a batch": {"a/1 b/1 -b/2", answer{units: Units{Table: 3, Index: 2}}, map[string]tenants.Usage{
+			"a": {Writes: 1, Bytes: 50, TableUnits: 1, IndexUnits: 1}, "b": {Writes: 2, Deletes: 1, Bytes: 69, TableUnits: 2, IndexUnits: 1},
+		}},
+		"leftovers": {"a/1 b/1", answer{units: Units{Table: 1, Index: 1}, left: []int{0}}, map[string]tenants.Usage{
+			"b": {Writes: 1, Bytes: 50, TableUnits: 1, IndexUnits: 1},
+		}},
+		"an endpoint that does not count": {"a/1", answer{}, map[string]tenants.Usage{
+			"a": {Writes: 1, Bytes: 50, EstimatedTableUnits: 1, EstimatedIndexUnits: 1},
+		}},
+		"a lost answer":               {"a/1 a/2", answer{verdict: trouble}, map[string]tenants.Usage{"a": {EstimatedTableUnits: 2, EstimatedIndexUnits: 2}}},
+		"a condition that is not met": {"a/1@1", answer{verdict: stale}, map[string]tenants.Usage{"a": {EstimatedTableUnits: 1}}},
+		"a throttle":                  {"a/1", answer{verdict: throttledTable}, map[string]tenants.Usage{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, Config{})
+			r.submit("m", strings.Fields(test.commands)...)
+			c := r.take()
+			attribute(c, test.answer.left, test.answer.units)
+			got := meter{}
+			if measure(got, c, test.answer); !maps.Equal(got, test.want) {
+				t.Errorf("used %+v, want %+v", got, test.want)
+			}
 		})
 	}
 }

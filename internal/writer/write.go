@@ -75,21 +75,21 @@ type Group struct {
 	Received int64
 	// Hold forbids handing the group back because of a tenant's share. Messages of a FIFO queue wait in the writer instead.
 	Hold bool
+	// Redelivered says that the message was received before, perhaps by a worker that has written some of it. If its tenant
+	// is erased, its keys are deleted before it is settled.
+	Redelivered bool
 	// Later is the next message of the same group of a FIFO queue, of those that one receive brought; nil: there is none. When the
 	// writer hands a group back because of a suspension, or refuses it, all later ones go back too, so that their order stays.
 	// The caller sets it before it submits the first of them.
 	Later *Group
-	// Redelivered says that the message was received before, perhaps by a worker that has written some of it. If its tenant
-	// is erased, its keys are deleted before it is settled.
-	Redelivered bool
 
 	// The scheduler owns the rest. Writer.mu guards it until Owner is told.
-	submitted bool // the writer has taken it
-	back      Admission
-	pending   int  // writes that are not settled
-	inFlight  int  // writes that are part of a call
-	touched   bool // one of its writes was settled other than by handing back, or may have been written
-	abandoned bool // unwritten writes are handed back instead of retried
+	pending   int       // writes that are not settled
+	inFlight  int       // writes that are part of a call
+	touched   bool      // one of its writes was settled other than by handing back, or may have been written
+	abandoned bool      // unwritten writes are handed back instead of retried
+	submitted bool      // the writer has taken it
+	back      Admission // why it went back
 }
 
 // Admission says whether the writer takes a group, and if not, why.

@@ -1,13 +1,18 @@
 package model
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"sync/atomic"
+	"testing"
+	"testing/synctest"
 	"time"
 
+	"tributary/internal/consumer"
 	"tributary/internal/messages"
 	"tributary/internal/tenants"
+	"tributary/internal/writer"
 )
 
 // control is what operators have decided. The world's mutex guards it.
@@ -305,4 +310,46 @@ func (o *oracle) allowed(e *event, p *observed, c *messages.Command) {
 	case status >= tenants.Erasing && !(c.Delete && c.Version == 0):
 		o.fail("process %d writes to %v, although it obeys the erasure since %v", e.process, keyOf(c), p.obeyedAt)
 	}
+}
+
+// TestADayOfSuspension: a suspended tenant's messages wait for a day without being received more than ten times, nothing of the tenant
+// is written meanwhile, and all of it afterwards.
+func TestADayOfSuspension(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRun(newDraw(1, nil), newMetrics())
+		r.queue = queue{visibility: visibility, maxReceives: 100, receipts: map[string]*stored{}}
+		r.writing = writer.Config{}.Defaults()
+		r.consuming = consumer.Config{QueueName: "commands", VisibilityTimeout: visibility, MaxReceives: 100}.Defaults()
+		r.control.governed = true
+		r.start()
+		time.Sleep(time.Second)
+		r.change("red", func(d *tenants.Decision) { d.Status = tenants.Suspended })
+		time.Sleep(10 * time.Second)
+		const count = 30
+		r.mu.Lock()
+		for i := range count {
+			m := r.message(fmt.Sprintf("m%d", i))
+			r.send(m)
+		}
+		r.mu.Unlock()
+		time.Sleep(24 * time.Hour)
+		r.mu.Lock()
+		waiting := 0
+		for _, s := range r.queue.stored {
+			if s.gone {
+				continue
+			}
+			if waiting++; s.receives > 10 {
+				t.Errorf("%s was received %d times within a day", s.message.id, s.receives)
+			}
+		}
+		r.mu.Unlock()
+		if waiting == 0 || waiting == count {
+			t.Errorf("%d messages wait", waiting)
+		}
+		r.finish()
+		for _, broken := range append(r.broken, newOracle(false, false, r.writing.MaxInFlight).judge(r.history)...) {
+			t.Error(broken)
+		}
+	})
 }

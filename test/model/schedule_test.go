@@ -169,12 +169,7 @@ func (r *run) some() *process {
 
 // play plays one schedule in a bubble and returns the world with its history.
 func play(d *draw, m *metrics.Metrics) (*world, consumer.Config, writer.Config) {
-	r := &run{
-		world:    &world{draw: d, began: time.Now(), items: map[key]item{}, control: control{decisions: map[string]*tenants.Decision{}}, refuse: map[messages.Command]bool{}, barred: map[string]bar{}, changed: make(chan struct{})},
-		metrics:  m,
-		log:      slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError + 1})),
-		versions: map[key]int64{}, given: map[version]bool{},
-	}
+	r := newRun(d, m)
 	actions := r.plan()
 	for _, a := range actions {
 		if wait := a.at - r.now(); wait > 0 {
@@ -184,6 +179,15 @@ func play(d *draw, m *metrics.Metrics) (*world, consumer.Config, writer.Config) 
 	}
 	r.finish()
 	return r.world, r.consuming, r.writing
+}
+
+func newRun(d *draw, m *metrics.Metrics) *run {
+	return &run{
+		world:    &world{draw: d, began: time.Now(), items: map[key]item{}, control: control{decisions: map[string]*tenants.Decision{}}, refuse: map[messages.Command]bool{}, barred: map[string]bar{}, changed: make(chan struct{})},
+		metrics:  m,
+		log:      slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError + 1})),
+		versions: map[key]int64{}, given: map[version]bool{},
+	}
 }
 
 // finish ends all faults, waits until the queue is empty, and stops all processes.
