@@ -118,13 +118,11 @@ func (s *scheduler) suspends(now time.Time, g *Group) bool {
 			continue
 		}
 		last = id
-		verdict := tenants.Write
 		if t := s.tenants[id]; t != nil {
-			verdict = t.verdict
-		} else {
-			verdict = s.era.rules.Of(id).Verdict(now)
-		}
-		if verdict == tenants.Wait || verdict == tenants.Letter {
+			if t.suspended() {
+				return true
+			}
+		} else if v := s.era.rules.Of(id).Verdict(now); v == tenants.Wait || v == tenants.Letter {
 			return true
 		}
 	}

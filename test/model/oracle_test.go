@@ -316,7 +316,7 @@ func (o *oracle) received(n int, e *event, p *observed) {
 			if d.message != m {
 				continue
 			}
-			if !e.twice && !(other.stood && other.stopping) && !d.stale && !d.away && !m.barred && !other.over && d.failures < maxFailures {
+			if !e.twice && (!other.stood || !other.stopping) && !d.stale && !d.away && !m.barred && !other.over && d.failures < maxFailures {
 				o.fail("%s: process %d let it become visible while it held it; %d extensions had failed", m.id, id, d.failures)
 			}
 			d.stale = true

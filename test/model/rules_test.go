@@ -307,7 +307,7 @@ func (o *oracle) allowed(e *event, p *observed, c *messages.Command) {
 	switch status := o.rules.at(c.TenantID, p.revision); {
 	case status == tenants.Suspended:
 		o.fail("process %d writes to %v, although it obeys the suspension since %v", e.process, keyOf(c), p.obeyedAt)
-	case status >= tenants.Erasing && !(c.Delete && c.Version == 0):
+	case status >= tenants.Erasing && (!c.Delete || c.Version > 0):
 		o.fail("process %d writes to %v, although it obeys the erasure since %v", e.process, keyOf(c), p.obeyedAt)
 	}
 }

@@ -49,9 +49,10 @@ type run struct {
 	writing   writer.Config
 	consuming consumer.Config
 	alive     []*process
-	all       []*process
+	all       []*process // guarded by the world's mutex
 	serial    int
 	erasures  sync.WaitGroup
+	governing sync.WaitGroup
 	versions  map[key]int64    // the highest version given to each key
 	given     map[version]bool // all versions given
 	healed    bool             // the faults are over
@@ -88,7 +89,10 @@ var tenantNames = []string{"red", "green", "blue"}
 // start starts a process.
 func (r *run) start() {
 	p := &process{world: r.world, id: len(r.all) + 1, done: make(chan struct{}), killed: make(chan struct{}), drain: r.consuming.DrainTimeout}
-	r.all, r.alive = append(r.all, p), append(r.alive, p)
+	r.mu.Lock()
+	r.all = append(r.all, p)
+	r.mu.Unlock()
+	r.alive = append(r.alive, p)
 	r.countWriters()
 	p.writer = writer.New(r.writing, table{p}, &r.metrics.Writer, r.log)
 	consuming := r.consuming
@@ -105,7 +109,7 @@ func (r *run) start() {
 			for !p.read() && ctx.Err() == nil { // it begins nothing before it knows the rules
 				time.Sleep(time.Second)
 			}
-			go p.govern()
+			r.governing.Go(p.govern)
 		}
 		summary := p.consumer.Run(ctx)
 		p.mu.Lock()
@@ -216,9 +220,7 @@ func (r *run) finish() {
 		<-p.done
 	}
 	time.Sleep(time.Millisecond)
-	if r.control.governed {
-		time.Sleep(2 * time.Second) // processes that were killed while they stood still
-	}
+	r.governing.Wait()
 }
 
 // settle waits until the queue is empty.

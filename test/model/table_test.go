@@ -208,7 +208,7 @@ func (t table) write(ctx context.Context, commands []messages.Command, condition
 	time.Sleep(p.after)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	gaveUp := ctx.Err() != nil && !(stood && w.draw.below(2) == 0) // when a process goes on, the answer may be faster than the time-out
+	gaveUp := ctx.Err() != nil && (!stood || w.draw.below(2) != 0) // when a process goes on, the answer may be faster than the time-out
 	if gaveUp {
 		p.err = ctx.Err()
 	}
