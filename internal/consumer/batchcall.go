@@ -92,7 +92,7 @@ func (c *Consumer) deleteBatch(batch []*delivery) {
 // nackBatch makes a batch of messages visible again: at once while draining, otherwise after a delay that grows.
 func (c *Consumer) nackBatch(batch []*delivery) {
 	now := time.Now()
-	changes := c.nackChanges(batch)
+	changes := c.nackChanges(batch, now)
 	failed, err := c.callBatch(len(batch), func(ctx context.Context) ([]Failure, error) { return c.queue.ChangeVisibility(ctx, changes) })
 	c.answered.Add(1)
 	if err != nil {

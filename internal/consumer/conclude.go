@@ -1,6 +1,9 @@
 package consumer
 
-import "tributary/internal/writer"
+import (
+	"tributary/internal/tenants"
+	"tributary/internal/writer"
+)
 
 // end is how a message ends.
 type end uint8
@@ -25,7 +28,7 @@ func (c *Consumer) conclude(d *delivery) {
 		back = back || d.Writes[i].Outcome == writer.HandedBack
 	}
 	if back {
-		c.nackUnwritten(d)
+		c.nackUnwritten(d, d.Back())
 		return
 	}
 	c.count(d)
@@ -63,6 +66,38 @@ func (c *Consumer) count(d *delivery) {
 		}
 	}
 	c.commands.Add(int64(settled))
+	if c.cfg.Meter != nil {
+		c.measure(d)
+	}
+}
+
+// measure tells the meter the outcomes that count has counted.
+func (c *Consumer) measure(d *delivery) {
+	tenant := ""
+	var u tenants.Usage
+	tell := func() {
+		if u != (tenants.Usage{}) {
+			c.cfg.Meter.Used(tenant, &u)
+		}
+	}
+	for i := range d.Writes {
+		w := &d.Writes[i]
+		if id := w.Command.TenantID; id != tenant {
+			tell()
+			tenant, u = id, tenants.Usage{}
+		}
+		switch w.Outcome {
+		case writer.Written:
+			u.Written++
+		case writer.Superseded:
+			u.Superseded++
+		case writer.Stale:
+			u.Stale++
+		case writer.Erased:
+			u.Erased++
+		}
+	}
+	tell()
 }
 
 // finish ends a delivery and gives its room back. Its owner calls it once, after it has deleted or nacked the message, or has

@@ -8,6 +8,7 @@ import (
 	"tributary/internal/aws/limits"
 	"tributary/internal/aws/queues"
 	"tributary/internal/schema"
+	"tributary/internal/tenants"
 	"tributary/internal/writer"
 )
 
@@ -32,6 +33,11 @@ type Config struct {
 	RequireVersion bool
 	// Types are the types of the commands.
 	Types *schema.Set
+	// Rules returns what operators have decided about tenants, as last read. It is called once for each receive; nil: nothing is
+	// decided. The writer must obey them before Rules returns them.
+	Rules func() *tenants.Rules
+	// Meter is told how commands ended; nil: nobody is.
+	Meter tenants.Meter
 }
 
 // DefaultDrainTimeout is longer than two long polls.

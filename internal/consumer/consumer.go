@@ -23,7 +23,7 @@ import (
 
 // Writer is the writer as the consumer uses it.
 type Writer interface {
-	Submit(*writer.Group) bool
+	Submit(*writer.Group) writer.Admission
 	Abandon(*writer.Group)
 	Drain()
 	Close()
@@ -36,7 +36,7 @@ type Summary struct {
 	HandedBack  int64 `json:"handed_back"`
 	Left        int64 `json:"left"` // neither deleted nor nacked: they come back after the visibility timeout
 	DeadLetters int64 `json:"dead_letters"`
-	Commands    int64 `json:"commands"` // settled: written, superseded, stale or dead-lettered
+	Commands    int64 `json:"commands"` // settled: written, superseded, stale, dead-lettered or erased
 	// Unfinished counts those of Left that were held when the time for draining was over.
 	Unfinished int64 `json:"unfinished,omitempty"`
 }
@@ -58,7 +58,7 @@ type Consumer struct {
 	tracing *telemetry.Tracing // nil: off
 
 	// outcomes are the counters of metrics.Commands. They are looked up once, because a look-up costs more than counting.
-	outcomes [][writer.HandedBack + 1]prometheus.Counter // by kindOf
+	outcomes [][writer.Erased + 1]prometheus.Counter // by kindOf
 
 	room          *room
 	letterRoom    *letterRoom
@@ -68,6 +68,7 @@ type Consumer struct {
 	letters       *batcher[Letter]
 	ownCalls      *batcher[[]Letter] // one call each: letters that are kept apart from those of other messages
 	retries       retries
+	overflow      overflow
 	letterTrouble letterTrouble
 
 	// calls is the context of calls to SQS. It ends when the time for draining is over, not when draining begins. Run sets it
@@ -112,9 +113,9 @@ func New(cfg Config, q Queue, dlq DeadLetterQueue, w Writer, m *metrics.Consumer
 	for _, t := range cfg.Types.Types {
 		names = append(names, t.Put, t.Delete) // in the order of kindOf
 	}
-	c.outcomes = make([][writer.HandedBack + 1]prometheus.Counter, len(names))
+	c.outcomes = make([][writer.Erased + 1]prometheus.Counter, len(names))
 	for kind, name := range names {
-		for outcome := writer.Written; outcome <= writer.HandedBack; outcome++ {
+		for outcome := writer.Written; outcome <= writer.Erased; outcome++ {
 			c.outcomes[kind][outcome] = m.Commands.WithLabelValues(name, outcome.String())
 		}
 	}

@@ -195,9 +195,9 @@ func (f *fakeTable) call(ctx context.Context) error {
 	}
 }
 
-func (f *fakeTable) BatchWrite(ctx context.Context, writes []*writer.Write) (left []int, err error) {
+func (f *fakeTable) BatchWrite(ctx context.Context, writes []*writer.Write) (left []int, units writer.Units, err error) {
 	if err := f.call(ctx); err != nil {
-		return nil, err
+		return nil, units, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -206,10 +206,12 @@ func (f *fakeTable) BatchWrite(ctx context.Context, writes []*writer.Write) (lef
 			left = append(left, i)
 		}
 	}
-	return left, nil
+	return left, units, nil
 }
 
-func (f *fakeTable) PutVersion(ctx context.Context, _ *writer.Write) error { return f.call(ctx) }
+func (f *fakeTable) PutVersion(ctx context.Context, _ *writer.Write) (writer.Units, error) {
+	return writer.Units{}, f.call(ctx)
+}
 
 func (f *fakeTable) Probe(ctx context.Context, _ *messages.Command) error { return f.call(ctx) }
 
@@ -432,11 +434,12 @@ func TestOneLargeMessageDoesNotStopReceiving(t *testing.T) {
 // picky refuses each group that need not be held.
 type picky struct{ taken int }
 
-func (p *picky) Submit(g *writer.Group) bool {
-	if g.Hold {
-		p.taken++
+func (p *picky) Submit(g *writer.Group) writer.Admission {
+	if !g.Hold {
+		return writer.Stalled
 	}
-	return g.Hold
+	p.taken++
+	return writer.Admitted
 }
 func (*picky) Abandon(*writer.Group) {}
 func (*picky) Drain()                {}
@@ -477,11 +480,11 @@ func TestNothingIsNackedNearSQSsLimit(t *testing.T) {
 // keeps settles each group at once, as written, and remembers their order.
 type keeps struct{ received []int64 }
 
-func (k *keeps) Submit(g *writer.Group) bool {
+func (k *keeps) Submit(g *writer.Group) writer.Admission {
 	k.received = append(k.received, g.Received)
 	g.Writes[0].Outcome = writer.Written
 	g.Owner.Settled(g)
-	return true
+	return writer.Admitted
 }
 func (*keeps) Abandon(*writer.Group) {}
 func (*keeps) Drain()                {}

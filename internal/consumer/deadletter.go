@@ -6,6 +6,7 @@ import (
 
 	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
+	"tributary/internal/tenants"
 	"tributary/internal/writer"
 )
 
@@ -174,6 +175,8 @@ func (c *Consumer) countLetter(l *Letter) {
 	}
 	if messages.CheckTenantID(tenant) != nil {
 		tenant = metrics.OtherTenants // it can be any text
+	} else if c.cfg.Meter != nil {
+		c.cfg.Meter.Used(tenant, &tenants.Usage{DeadLettered: 1})
 	}
 	c.metrics.TenantCommands(tenant, writer.Refused.String(), 1)
 }

@@ -21,8 +21,11 @@ type delivery struct {
 	texts        []string
 	positions    []int
 	text         string
-	bad          []badCommand // commands that can never be written
-	inLetterRoom bool         // it counts against letterRoom instead of room
+	bad          []badCommand     // commands that can never be written
+	inLetterRoom bool             // it counts against letterRoom instead of room
+	suspended    bool             // it goes back: a tenant is suspended, or an earlier message of its FIFO group went back for that
+	back         writer.Admission // why it is nacked, valid from then on
+	later        *delivery        // the next message of its FIFO group in the same receive; nil: there is none
 	receivedAt   time.Time
 	letters      letterRounds // guards itself
 	tries        int          // failed batch calls in which it was the first to be tried again
@@ -60,9 +63,9 @@ type badCommand struct {
 }
 
 // decode fills a delivery from a message. It returns scratch, grown, for the next message.
-func (c *Consumer) decode(d *delivery, m *Message, scratch []messages.Decoded) []messages.Decoded {
+func (c *Consumer) decode(d *delivery, m *Message, r *ruling, scratch []messages.Decoded) []messages.Decoded {
 	d.consumer, d.message = c, *m
-	d.Owner, d.Hold = d, c.cfg.FIFO
+	d.Owner, d.Hold, d.Redelivered = d, c.cfg.FIFO, m.ReceiveCount > 1
 	d.bytes = len(m.Body) + len(m.ReceiptHandle) + len(m.TraceHeader) + len(m.Attributes.TenantID) + len(m.Attributes.TraceParent) + len(m.Attributes.TraceState)
 	for i := range m.Others {
 		d.bytes += m.Others[i].size()
@@ -74,11 +77,17 @@ func (c *Consumer) decode(d *delivery, m *Message, scratch []messages.Decoded) [
 		return decoded[:0]
 	}
 	d.commands = len(decoded)
+	if r != nil {
+		d.suspended = r.suspends(decoded)
+	}
 	good := 0
 	for i := range decoded {
 		e := &decoded[i]
 		if e.Err == nil && c.cfg.RequireVersion && e.Command.Version == 0 {
 			e.Err = &messages.Error{Reason: messages.ReasonVersionRequired, Field: "version", Detail: "it is missing, and this worker accepts only commands with a version"}
+		}
+		if e.Err == nil && r != nil && !d.suspended {
+			e.Err = r.letter(e.Command.TenantID)
 		}
 		if e.Err == nil {
 			good++

@@ -66,19 +66,23 @@ func (q *fullQueue) Send(context.Context, []consumer.Letter) ([]consumer.Failure
 // fastTable takes everything.
 type fastTable struct{}
 
-func (fastTable) BatchWrite(context.Context, []*writer.Write) ([]int, error) { return nil, nil }
-func (fastTable) PutVersion(context.Context, *writer.Write) error            { return nil }
-func (fastTable) Probe(context.Context, *messages.Command) error             { return nil }
+func (fastTable) BatchWrite(context.Context, []*writer.Write) ([]int, writer.Units, error) {
+	return nil, writer.Units{}, nil
+}
+func (fastTable) PutVersion(context.Context, *writer.Write) (writer.Units, error) {
+	return writer.Units{}, nil
+}
+func (fastTable) Probe(context.Context, *messages.Command) error { return nil }
 
 // instantWriter settles each group at once.
 type instantWriter struct{}
 
-func (instantWriter) Submit(g *writer.Group) bool {
+func (instantWriter) Submit(g *writer.Group) writer.Admission {
 	for i := range g.Writes {
 		g.Writes[i].Outcome, g.Writes[i].SettledAt = writer.Written, time.Now()
 	}
 	g.Owner.Settled(g)
-	return true
+	return writer.Admitted
 }
 func (instantWriter) Abandon(*writer.Group) {}
 func (instantWriter) Drain()                {}

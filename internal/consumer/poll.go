@@ -7,6 +7,7 @@ import (
 
 	"tributary/internal/aws/limits"
 	"tributary/internal/messages"
+	"tributary/internal/writer"
 )
 
 // poll receives until ctx ends or there are too many pollers. It starts further pollers.
@@ -95,9 +96,10 @@ func (c *Consumer) admit(now time.Time, received []Message, before int64, reserv
 	commands, bytes := 0, 0
 	var oldest time.Time
 	c.rank(now, received, before, deliveries)
+	ruling := c.rule(now)
 	for i := range received {
 		d := &deliveries[i]
-		scratch = c.decode(d, &received[i], scratch[:0])
+		scratch = c.decode(d, &received[i], ruling, scratch[:0])
 		if c.tracing != nil {
 			d.Span = c.tracing.Process(d.described(c.cfg.QueueName, now))
 		}
@@ -113,6 +115,9 @@ func (c *Consumer) admit(now time.Time, received []Message, before int64, reserv
 	if !oldest.IsZero() {
 		c.metrics.OldestAge.Set(now.Sub(oldest).Seconds())
 	}
+	if c.cfg.FIFO {
+		chain(deliveries)
+	}
 	c.held.add(deliveries)
 	c.gauge()
 	for i := range deliveries {
@@ -121,24 +126,39 @@ func (c *Consumer) admit(now time.Time, received []Message, before int64, reserv
 	return scratch
 }
 
-// submit gives a delivery to the writer. It nacks the delivery while draining, and when the writer refuses it because a tenant
-// is over its share. If too many messages are delayed already, the writer has to hold it instead.
+// submit gives a delivery to the writer. It nacks the delivery while draining, when a tenant is suspended, and when the writer
+// refuses it because a tenant is over its share. If too many messages are delayed already, the writer has to hold it instead.
 func (c *Consumer) submit(now time.Time, d *delivery) {
 	switch {
 	case c.draining.Load():
-		c.nackUnwritten(d)
+		c.nackUnwritten(d, writer.Closed)
+		return
+	case d.suspended:
+		c.nackSuspended(d)
+		return
 	case len(d.Writes) == 0:
 		c.conclude(d)
-	case c.writer.Submit(&d.Group):
-	default:
-		c.mu.Lock()
-		full := c.delayed.at(now) >= maxDelayed || c.queueInFlight.Load() >= maxQueueInFlight
-		c.mu.Unlock()
-		d.Hold = d.Hold || full
-		if !full || !c.writer.Submit(&d.Group) {
-			c.nackUnwritten(d)
-		}
+		return
 	}
+	admission := c.writer.Submit(&d.Group)
+	if (admission == writer.Stalled || admission == writer.Limited) && c.crowded(now) {
+		d.Hold = true
+		admission = c.writer.Submit(&d.Group)
+	}
+	switch admission {
+	case writer.Admitted: // the writer owns it
+	case writer.Suspended:
+		c.nackSuspended(d)
+	default:
+		c.nackUnwritten(d, admission)
+	}
+}
+
+// crowded reports whether too many messages are delayed.
+func (c *Consumer) crowded(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.delayed.at(now) >= maxDelayed || c.queueInFlight.Load() >= maxQueueInFlight
 }
 
 // earlier returns the earlier of two times. The zero time means none.

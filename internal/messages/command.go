@@ -79,6 +79,7 @@ const (
 	ReasonTenantMismatch  Reason = "tenant_mismatch"  // the message's tenant_id attribute names another tenant
 	ReasonVersionRequired Reason = "version_required" // no version, and the worker demands one
 	ReasonRefused         Reason = "refused_by_table" // DynamoDB refused the item on its own
+	ReasonTenantSuspended Reason = "tenant_suspended" // operators have suspended the tenant, and want its commands as dead letters
 )
 
 // Error says why a command, or a whole body, is not valid.

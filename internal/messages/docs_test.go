@@ -15,7 +15,7 @@ import (
 )
 
 var reasons = []Reason{ReasonMalformed, ReasonEmpty, ReasonNotACommand, ReasonUnknownType, ReasonUnknownField, ReasonDuplicateField, ReasonMissingField,
-	ReasonInvalidField, ReasonTooLarge, ReasonTenantMismatch, ReasonVersionRequired, ReasonRefused}
+	ReasonInvalidField, ReasonTooLarge, ReasonTenantMismatch, ReasonVersionRequired, ReasonRefused, ReasonTenantSuspended}
 
 type asyncMessage struct {
 	Payload  map[string]any

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"tributary/internal/messages"
+	"tributary/internal/tenants"
 )
 
 // One item that makes DynamoDB fail must not keep others from being written. After soloFailures calls that failed without a
@@ -18,12 +19,14 @@ const (
 type answer struct {
 	verdict verdict
 	left    []int           // verdict passed: the indexes of the writes that DynamoDB left over
+	units   Units           // that the call has consumed, as far as the answer says
 	refusal *messages.Error // verdicts invalid and spoiled
 }
 
 // apply gives the writes of an answered call their outcomes, or puts them back.
 func (s *scheduler) apply(now time.Time, c *call, a answer) {
 	s.calls--
+	c.era.calls--
 	if c.probe != nil {
 		s.applyProbe(now, c, a)
 		return
@@ -38,11 +41,11 @@ func (s *scheduler) apply(now time.Time, c *call, a answer) {
 		if a.verdict == already {
 			outcome = Written
 		}
-		s.settleInFlight(now, c.writes[0], outcome, nil)
+		s.written(now, c, c.writes[0], outcome)
 		s.wrote(c.writes[0].queue.tenant, 1, now)
 	case spoiled:
 		s.limiter.succeeded()
-		s.settleInFlight(now, c.writes[0], Refused, a.refusal)
+		s.refuse(now, c.writes[0], a.refusal)
 	case invalid:
 		s.limiter.succeeded()
 		s.invalid(now, c, a.refusal)
@@ -64,6 +67,9 @@ func (s *scheduler) apply(now time.Time, c *call, a answer) {
 	case trouble:
 		s.trouble(now, c)
 	}
+	if c.limited && s.scarce() {
+		s.handBackOverLimit(now, c)
+	}
 }
 
 // passed handles a call that DynamoDB carried out, except for the writes whose indexes are in left.
@@ -71,7 +77,11 @@ func (s *scheduler) passed(now time.Time, c *call, left []int) {
 	if len(left) == 0 {
 		for _, w := range c.writes {
 			t := w.queue.tenant
-			s.settleInFlight(now, w, Written, nil)
+			if t.ruled {
+				s.written(now, c, w, Written)
+			} else {
+				s.settleInFlight(now, w, Written, nil)
+			}
 			if t.window > 0 || t.refused > 0.01 {
 				s.wrote(t, 1, now)
 			}
@@ -86,7 +96,7 @@ func (s *scheduler) passed(now time.Time, c *call, left []int) {
 	for i, w := range c.writes {
 		if !leftOver[i] {
 			t := w.queue.tenant
-			s.settleInFlight(now, w, Written, nil)
+			s.written(now, c, w, Written)
 			s.wrote(t, 1, now)
 		}
 	}
@@ -107,6 +117,8 @@ func (s *scheduler) invalid(now time.Time, c *call, refusal *messages.Error) {
 	switch half := len(c.writes) / 2; {
 	case s.closed || s.doubt.refusing:
 		s.putAllBack(now, c.writes)
+	case half == 0 && s.bars(c.writes[0]):
+		s.putBack(now, c.writes[0])
 	case half == 0:
 		s.doubt.suspects = append(s.doubt.suspects, suspect{c.writes[0], refusal})
 	default:
@@ -127,6 +139,7 @@ func (s *scheduler) trouble(now time.Time, c *call) {
 	for i := len(c.writes) - 1; i >= 0; i-- {
 		w := c.writes[i]
 		w.failures++
+		w.charged = false
 		w.group.touched = true // it may have been written
 		if w.failures >= soloFailures && len(c.writes) > 1 {
 			s.retry(now, &call{writes: c.writes[i : i+1 : i+1], conditional: c.conditional})
@@ -140,6 +153,7 @@ func (s *scheduler) trouble(now time.Time, c *call) {
 func (s *scheduler) pause(now time.Time, w *Write) {
 	longest := min(maxBackoff, baseBackoff<<min(w.failures-soloFailures, 10))
 	w.failures++
+	w.charged = false
 	w.alone, w.group.touched = true, true // it may have been written
 	kq := w.queue
 	kq.paused, kq.notBefore = true, now.Add(longest/2+time.Duration(s.jitter()*float64(longest/2)))
@@ -199,19 +213,34 @@ func (s *scheduler) settleInFlight(now time.Time, w *Write, o Outcome, refusal *
 	s.recount(kq.tenant, now)
 }
 
-// putBack returns a write that was in flight to the head of its key's queue and of its tenant's queue.
+// putBack returns a write that was in flight to the head of its key's queue and of its tenant's queue. What the rules say of its
+// tenant may have changed in the meantime.
 func (s *scheduler) putBack(now time.Time, w *Write) {
-	kq := w.queue
+	kq, g := w.queue, w.group
 	s.leaveFlight(kq, w)
-	if s.closed || w.group.abandoned {
+	if w.charged {
+		s.refund(kq.tenant, w, now)
+	}
+	erase := kq.tenant.verdict == tenants.Drop && w.was == nil
+	switch {
+	case s.closed || g.abandoned:
 		kq.promoteOvertaken(w)
 		s.settle(now, w, HandedBack, nil)
-	} else {
+	case erase && !w.mayBeInTable():
+		kq.promoteOvertaken(w)
+		s.settle(now, w, Erased, nil)
+	default:
+		if erase {
+			w.deleteKey()
+		}
 		s.waiting++
 		kq.putBack(w)
 	}
 	s.retireOrPlace(kq, true)
 	s.recount(kq.tenant, now)
+	if s.barred > 0 && kq.tenant.suspended() {
+		s.handBackSuspended(now, g)
+	}
 }
 
 // putAllBack puts the writes of a call back in their order.
@@ -229,13 +258,20 @@ func (s *scheduler) leaveFlight(kq *keyQueue, w *Write) {
 
 // settle gives a write its outcome. The write has left its queue, and no longer counts as waiting or in flight.
 func (s *scheduler) settle(now time.Time, w *Write, o Outcome, refusal *messages.Error) {
-	w.Outcome, w.Refusal, w.SettledAt = o, refusal, now
 	t, g := w.queue.tenant, w.group
+	if w.was != nil {
+		w.Command, w.was = *w.was, nil
+		if o != HandedBack {
+			o, refusal = Erased, nil
+		}
+	}
+	w.Outcome, w.Refusal, w.SettledAt = o, refusal, now
+	t.units -= w.cost
 	t.held--
 	t.heldBytes -= w.bytes
 	s.held--
 	s.heldBytes -= w.bytes
-	if o != HandedBack {
+	if o != HandedBack && o != Erased {
 		g.touched = true
 	}
 	w.group = nil // the queue of its key may be part of the write, and outlives the message

@@ -15,7 +15,10 @@ type call struct {
 	suspects    []suspect         // the writes that the probe decides on
 	conditional bool
 	retried     bool // it was refused once as a whole
+	limited     bool // one of its writes has a tenant with a limit
+	late        bool // its answer came when the rules under which it began were too old
 	started     time.Time
+	era         *era // in which it began
 }
 
 // source is where the next call comes from.
@@ -36,6 +39,9 @@ func (s *scheduler) due(now time.Time) (source, time.Time) {
 		return noSource, time.Time{}
 	}
 	s.wake(now)
+	if s.era.rules.TooOld(now) {
+		return noSource, time.Time{} // the next Obey will ask
+	}
 	if !s.limiter.allows(s.calls, now) {
 		if s.calls == 0 {
 			return noSource, s.limiter.notBefore
@@ -78,6 +84,7 @@ func (s *scheduler) nextCall(now time.Time) (*call, time.Time) {
 		c = s.retries[0]
 		s.retries[0] = nil
 		s.retries = s.retries[1:]
+		c.limited = len(s.buckets) > 0
 	case fromConditionalRing:
 		c = s.gather(conditionalRing, 1, now)
 		s.batchLast = false
@@ -86,8 +93,9 @@ func (s *scheduler) nextCall(now time.Time) (*call, time.Time) {
 		s.rings[batchRing].since = now
 		s.batchLast = true
 	}
-	c.started = now
+	c.started, c.era = now, s.era
 	s.calls++
+	s.era.calls++
 	return c, time.Time{}
 }
 
@@ -109,6 +117,10 @@ func (s *scheduler) gather(from, n int, now time.Time) *call {
 		t.inFlight++
 		s.waiting--
 		q.deficit -= w.units
+		if t.bucket != nil {
+			c.limited = true
+			s.charge(t, w, now)
+		}
 		c.writes = append(c.writes, w)
 		if q.deficit <= 0 {
 			r.endTurn(q)
@@ -123,7 +135,14 @@ func (s *scheduler) gather(from, n int, now time.Time) *call {
 
 // retry sets calls aside that are sent before anything else. Their writes still count as in flight.
 func (s *scheduler) retry(now time.Time, calls ...*call) {
-	s.retries = append(s.retries, calls...)
+	for _, c := range calls {
+		if s.barred > 0 {
+			c.writes = s.withoutBarred(now, c.writes)
+		}
+		if len(c.writes) > 0 {
+			s.retries = append(s.retries, c)
+		}
+	}
 	if s.closed || s.doubt.refusing {
 		s.dissolve(now)
 	}
@@ -139,6 +158,21 @@ func (s *scheduler) dissolve(now time.Time) {
 	for _, x := range suspects {
 		x.write.suspected = false
 		s.putBack(now, x.write)
+	}
+}
+
+// unsent takes back a call that was not sent.
+func (s *scheduler) unsent(now time.Time, c *call) {
+	s.calls--
+	c.era.calls--
+	if c.probe == nil {
+		s.putAllBack(now, c.writes)
+		return
+	}
+	s.doubt.probing = false
+	s.doubt.suspects = append(c.suspects, s.doubt.suspects...)
+	if s.doubt.refusing || s.closed {
+		s.dissolve(now)
 	}
 }
 

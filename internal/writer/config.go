@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"tributary/internal/schema"
+	"tributary/internal/tenants"
 )
 
 // Config is the writer's settings.
@@ -20,6 +23,10 @@ type Config struct {
 	TenantShareBytes int
 	// CallTimeout is when a call is given up, with its outcome unknown.
 	CallTimeout time.Duration
+	// Types are the types of the commands. They say in how many indexes an item can be.
+	Types *schema.Set
+	// Meter is told what tenants use; nil: nobody is.
+	Meter tenants.Meter
 }
 
 // Defaults that the consumer and the command line share.
@@ -42,6 +49,9 @@ func (c Config) Defaults() Config {
 	set(&c.TenantShareBytes, max(1, c.MaxInFlightBytes/10))
 	if c.CallTimeout == 0 {
 		c.CallTimeout = 10 * time.Second
+	}
+	if c.Types == nil {
+		c.Types = schema.Builtin()
 	}
 	return c
 }

@@ -84,7 +84,7 @@ func (s *scheduler) applyProbe(now time.Time, c *call, a answer) {
 		d.refusing, d.refused, d.tries, d.notBefore = false, nil, 0, time.Time{}
 		for _, x := range c.suspects {
 			if x.write.suspected {
-				s.settleInFlight(now, x.write, Refused, x.refusal)
+				s.refuse(now, x.write, x.refusal)
 				continue
 			}
 			x.write.suspected = true

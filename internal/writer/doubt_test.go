@@ -239,17 +239,17 @@ type otherTable struct {
 	probes int // guarded by mu
 }
 
-func (f *otherTable) BatchWrite(_ context.Context, writes []*Write) ([]int, error) {
+func (f *otherTable) BatchWrite(_ context.Context, writes []*Write) ([]int, Units, error) {
 	for _, w := range writes {
 		if w.Command.Get("order_id") == "bad" {
-			return nil, f.answer(&f.calls, true)
+			return nil, Units{}, f.answer(&f.calls, true)
 		}
 	}
-	return nil, f.answer(&f.calls, false)
+	return nil, Units{}, f.answer(&f.calls, false)
 }
 
-func (f *otherTable) PutVersion(_ context.Context, w *Write) error {
-	return f.answer(&f.calls, w.Command.Get("order_id") == "bad")
+func (f *otherTable) PutVersion(_ context.Context, w *Write) (Units, error) {
+	return Units{}, f.answer(&f.calls, w.Command.Get("order_id") == "bad")
 }
 
 func (f *otherTable) Probe(context.Context, *messages.Command) error {

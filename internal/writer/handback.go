@@ -6,6 +6,10 @@ import "time"
 // groups that must be held, are touched, or have a write in flight.
 func (s *scheduler) handBackExcess(t *tenant, now time.Time) {
 	commands, bytes := s.share()
+	why := Stalled
+	if t.overLimit(now) {
+		why = Limited
+	}
 	for i := range t.queues {
 		q := &t.queues[i]
 		for kq := q.keys.Last(); kq != nil && (t.held > commands || t.heldBytes > bytes); {
@@ -15,7 +19,7 @@ func (s *scheduler) handBackExcess(t *tenant, now time.Time) {
 				kq = prev
 				continue
 			}
-			s.handBack(now, g)
+			s.handBack(now, g, why)
 			if kq.tenantQueue != q { // otherwise an overtaken write was promoted, and is next
 				kq = prev
 			}
@@ -27,7 +31,8 @@ func (s *scheduler) handBackExcess(t *tenant, now time.Time) {
 }
 
 // handBack hands back the writes of a group that are neither settled nor in flight.
-func (s *scheduler) handBack(now time.Time, g *Group) {
+func (s *scheduler) handBack(now time.Time, g *Group, why Admission) {
+	g.back = why
 	for i := range g.Writes {
 		w := &g.Writes[i]
 		if w.Outcome != Pending || w.queue == nil || w.queue.inFlight == w {
@@ -53,12 +58,15 @@ func (s *scheduler) abandon(now time.Time, g *Group) {
 		return
 	}
 	g.abandoned = true
-	s.handBack(now, g)
+	s.handBack(now, g, Closed)
 }
 
-// drain makes stalled tenants hand back what they can, now and from here on.
+// drain makes stalled tenants hand back what they can, now and from here on, and suspended ones all.
 func (s *scheduler) drain(now time.Time) {
 	s.draining = true
+	if s.barred > 0 {
+		s.enforce(now)
+	}
 	for _, t := range s.tenants {
 		if t.stalled(now) {
 			s.handBackExcess(t, now)

@@ -6,6 +6,7 @@ import (
 
 	"tributary/internal/aws/limits"
 	"tributary/internal/table"
+	"tributary/internal/tenants"
 )
 
 // scheduler decides what is sent when. It is plain state: it has no lock, no goroutine and no clock. The Writer calls it under
@@ -24,7 +25,7 @@ type scheduler struct {
 	rings     [ringCount]ring
 	retries   []*call     // parts of calls that failed as a whole; their writes still count as in flight
 	doubt     doubt       // whether the table refuses single writes, or all
-	sleeping  []*tenant   // tenants that back off, unsorted: there are few
+	sleeping  sleepers    // tenants that back off or are at their limits
 	paused    []*keyQueue // key queues whose write is at fault, unsorted
 	wakeAt    time.Time   // the earliest end of a tenant's backoff or a key queue's pause
 	recent    []*keyQueue // a ring buffer: key queues in the order in which they became empty; some have writes again
@@ -35,19 +36,26 @@ type scheduler struct {
 	submitted uint64
 	held      int // writes that are not settled
 	heldBytes int
-	limited   int            // tenants that back off
-	batchLast bool           // the last call from a ring was a batch, so a conditional write may go before a full batch
-	draining  bool           // stalled tenants hand back what they can
-	closed    bool           // everything is handed back
-	jitter    func() float64 // a random number in [0, 1)
-	settled   []*Group       // since the Writer last collected them
-	events    events         // since the Writer last collected them
+	limited   int                // tenants that back off
+	atLimit   int                // tenants whose buckets are empty
+	barred    int                // tenants whose writes may not be written: suspended or erased
+	era       *era               // the present one
+	older     []*era             // earlier ones in which calls began that are under way
+	buckets   map[string]*bucket // of limited tenants
+	indexes   []int              // in how many indexes an item can be, by the position of its type
+	batchLast bool               // the last call from a ring was a batch, so a conditional write may go before a full batch
+	draining  bool               // stalled tenants hand back what they can
+	closed    bool               // everything is handed back
+	jitter    func() float64     // a random number in [0, 1)
+	settled   []*Group           // since the Writer last collected them
+	events    events             // since the Writer last collected them
 }
 
 // events is what metrics need to know of the scheduler's steps.
 type events struct {
 	unprocessed int
 	throttled   []string // tenants, one entry per refusal
+	limited     []string // tenants, one entry each time that one has used up its limit
 }
 
 func newScheduler(cfg Config, jitter func() float64) *scheduler {
@@ -58,15 +66,19 @@ func newScheduler(cfg Config, jitter func() float64) *scheduler {
 		recent:    make([]*keyQueue, maxRecentKeys),
 		limiter:   newLimiter(cfg.Writers),
 		jitter:    jitter,
+		era:       new(era),
+		buckets:   map[string]*bucket{},
+		indexes:   indexCounts(cfg.Types),
 	}
 }
 
-// submit accepts a group. It refuses the whole group when one of its tenants is stalled and holds its share already.
-func (s *scheduler) submit(now time.Time, g *Group) bool {
-	if s.closed || (!g.Hold && s.limited > 0 && s.scarce() && s.overShare(g, now)) {
-		return false
+// submit accepts a group. It refuses the whole group when one of its tenants is suspended, or is stalled and holds its share
+// already.
+func (s *scheduler) submit(now time.Time, g *Group) Admission {
+	if refused := s.refuses(now, g); refused != Admitted {
+		return refused
 	}
-	g.pending = len(g.Writes)
+	g.submitted, g.back, g.pending = true, Admitted, len(g.Writes)
 	var t *tenant
 	for i := range g.Writes {
 		w := &g.Writes[i]
@@ -81,8 +93,10 @@ func (s *scheduler) submit(now time.Time, g *Group) bool {
 			if t != nil {
 				s.recount(t, now)
 			}
-			t = s.tenant(c.TenantID)
+			t = s.tenant(c.TenantID, now)
 		}
+		w.cost = w.units * (1 + s.indexesOf(c))
+		t.units += w.cost
 		t.held++
 		t.heldBytes += w.bytes
 		s.held++
@@ -94,7 +108,10 @@ func (s *scheduler) submit(now time.Time, g *Group) bool {
 			kq = s.newKeyQueue(w, key, t)
 		}
 		kq.tenant = t // an empty key queue may have outlived its first tenant state
-		if !w.Versioned() && w.rank > 0 && w.rank < kq.writtenRank {
+		if t.verdict == tenants.Drop && !s.keepToErase(now, w, kq) {
+			continue
+		}
+		if w.was == nil && !w.Versioned() && w.rank > 0 && w.rank < kq.writtenRank {
 			w.queue = kq
 			s.waiting--
 			s.settle(now, w, Superseded, nil)
@@ -106,7 +123,21 @@ func (s *scheduler) submit(now time.Time, g *Group) bool {
 	if t != nil {
 		s.recount(t, now)
 	}
-	return true
+	return Admitted
+}
+
+// refuses says whether a group is refused, and why.
+func (s *scheduler) refuses(now time.Time, g *Group) Admission {
+	switch {
+	case s.closed:
+		return Closed
+	case g.back == Suspended || s.era.suspends && s.suspends(now, g):
+		s.bringBack(now, g.Later)
+		return Suspended
+	case !g.Hold && s.limited+s.atLimit > 0 && s.scarce():
+		return s.overShare(g, now)
+	}
+	return Admitted
 }
 
 // newKeyQueue makes the queue of a key. It may outlive its first write by far, so it must not keep the message in memory,
@@ -122,14 +153,17 @@ func (s *scheduler) newKeyQueue(w *Write, key table.Key, t *tenant) *keyQueue {
 	return kq
 }
 
-func (s *scheduler) tenant(id string) *tenant {
+func (s *scheduler) tenant(id string, now time.Time) *tenant {
 	t := s.tenants[id]
 	if t == nil {
 		t = &tenant{id: strings.Clone(id)} // a substring would keep the message in memory
 		for i := range t.queues {
 			t.queues[i].tenant, t.queues[i].ring = t, &s.rings[i]
 		}
-		s.tenants[id] = t
+		s.tenants[t.id] = t
+		if s.era.rules.Len() > 0 {
+			s.judge(t, now)
+		}
 	}
 	return t
 }
@@ -139,18 +173,18 @@ func (s *scheduler) scarce() bool {
 	return s.draining || s.held > s.cfg.MaxInFlight/2 || s.heldBytes > s.cfg.MaxInFlightBytes/2
 }
 
-// share returns how much a stalled tenant may hold. All tenants that back off together may hold half of the room. The other
-// half is left to the rest.
+// share returns how much a stalled tenant may hold. All tenants that back off or are at their limits may together hold half of
+// the room. The other half is left to the rest.
 func (s *scheduler) share() (commands, bytes int) {
 	if s.draining {
 		return 0, 0
 	}
-	n := max(1, s.limited)
+	n := max(1, s.limited+s.atLimit)
 	return max(1, min(s.cfg.TenantShare, s.cfg.MaxInFlight/2/n)), max(1, min(s.cfg.TenantShareBytes, s.cfg.MaxInFlightBytes/2/n))
 }
 
-// overShare reports whether a stalled tenant of the group would hold more than its share with it.
-func (s *scheduler) overShare(g *Group, now time.Time) bool {
+// overShare says whether the group is refused because a stalled tenant would hold more than its share with it.
+func (s *scheduler) overShare(g *Group, now time.Time) Admission {
 	commands, bytes := s.share()
 	var t *tenant
 	n, b := 0, 0
@@ -166,10 +200,13 @@ func (s *scheduler) overShare(g *Group, now time.Time) bool {
 		b += table.Size(c)
 		// A tenant that holds nothing is always let in, however large the message.
 		if t.stalled(now) && (s.draining || t.held > 0 && (t.held+n > commands || t.heldBytes+b > bytes)) {
-			return true
+			if t.overLimit(now) {
+				return Limited
+			}
+			return Stalled
 		}
 	}
-	return false
+	return Admitted
 }
 
 // place puts a key queue into its tenant's queue for the ring of its first write, or takes it out, as its state demands.
@@ -232,18 +269,40 @@ func (s *scheduler) recount(t *tenant, now time.Time) {
 		q := &t.queues[i]
 		q.ring.count(q, min(q.length, room), now)
 	}
-	if !t.sleeping && now.Before(t.notBefore) {
-		t.sleeping = true
-		s.sleeping = append(s.sleeping, t)
-		s.wakeAt = earliest(s.wakeAt, t.notBefore)
+	if at := t.wakes(); now.Before(at) && s.sleeping.put(t, at) {
+		s.wakeAt = earliest(s.wakeAt, at)
 	}
-	if t.held == 0 && !t.sleeping {
-		if t.backingOff() {
-			t.window = 0
-			s.limited--
-		}
-		delete(s.tenants, t.id)
+	if (t.ruled || t.atLimit) && t.pausing(now) != t.atLimit {
+		s.countAtLimit(t, !t.atLimit)
 	}
+	if t.held == 0 && !t.asleep {
+		s.forget(t)
+	}
+}
+
+// countAtLimit counts a tenant that has come to its limit, or has left it.
+func (s *scheduler) countAtLimit(t *tenant, at bool) {
+	if t.atLimit = at; at {
+		s.atLimit++
+	} else {
+		s.atLimit--
+	}
+}
+
+// forget drops the state of a tenant that holds nothing.
+func (s *scheduler) forget(t *tenant) {
+	if t.backingOff() {
+		t.window = 0
+		s.limited--
+	}
+	if t.atLimit {
+		s.countAtLimit(t, false)
+	}
+	if t.verdict != tenants.Write {
+		t.verdict = tenants.Write
+		s.barred--
+	}
+	delete(s.tenants, t.id)
 }
 
 // wake ends the backoffs and pauses that are over at now.
@@ -251,13 +310,12 @@ func (s *scheduler) wake(now time.Time) {
 	if s.wakeAt.IsZero() || now.Before(s.wakeAt) {
 		return
 	}
-	s.wakeAt = time.Time{}
-	sleeping, paused := s.sleeping, s.paused
-	s.sleeping, s.paused = nil, nil
-	for _, t := range sleeping {
-		t.sleeping = false
+	for t := s.sleeping.pop(now); t != nil; t = s.sleeping.pop(now) {
 		s.recount(t, now) // it sleeps again if its backoff is not over
 	}
+	s.wakeAt = s.sleeping.next()
+	paused := s.paused
+	s.paused = nil
 	for _, kq := range paused {
 		if now.Before(kq.notBefore) {
 			s.paused = append(s.paused, kq)

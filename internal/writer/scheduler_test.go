@@ -51,7 +51,7 @@ func (r *rig) submit(name string, commands ...string) bool {
 		g.Writes[i].Command = order(c)
 	}
 	r.groups[name] = g
-	return r.s.submit(r.now, g)
+	return r.s.submit(r.now, g) == Admitted
 }
 
 func (r *rig) take() *call {

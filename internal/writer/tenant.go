@@ -1,6 +1,10 @@
 package writer
 
-import "time"
+import (
+	"time"
+
+	"tributary/internal/tenants"
+)
 
 // A tenant backs off when DynamoDB leaves its writes over or throttles its key range. It pauses for a random part of a time
 // that doubles with each refusal in a row (full jitter). After that it may have only as many writes in flight as its window
@@ -13,8 +17,9 @@ const (
 )
 
 // A tenant that backs off is stalled when it can't use more than it holds. Either half of its writes or more are refused, or
-// they pass but wait for long, because more arrive than its partition takes. A stalled tenant may hold only its share. A
-// single leftover, or one refused write in fifty, is no reason to hand messages back.
+// they pass but wait for long, because more arrive than its partition takes. A tenant with a limit is stalled when it holds more
+// than the limit lets it write within that time. A stalled tenant may hold only its share. A single leftover, or one refused write
+// in fifty, is no reason to hand messages back.
 const (
 	stalledRefusals = 0.5
 	stalledWait     = 2 * time.Second
@@ -32,14 +37,31 @@ type tenant struct {
 	refusals  int       // in a row, with no write in between
 	refused   float64   // share of its writes that were refused: a running average
 	notBefore time.Time // nothing is sent before
-	sleeping  bool      // it is in scheduler.sleeping
+
+	// What the rules say, as of the last Obey or when the state was made. See rules.go.
+	ruled   bool // they say something: it has a verdict other than Write, or a bucket
+	verdict tenants.Verdict
+	gone    bool    // verdict Drop: its items were removed already
+	atLimit bool    // its bucket is empty; counted in scheduler.atLimit
+	asleep  bool    // it is in scheduler.sleeping
+	bucket  *bucket // of its limit; nil: it has none
+	units   int     // that the writes held will consume, by estimate
+	place   int     // in scheduler.sleeping; valid while asleep
 }
 
 // backingOff reports whether the tenant's writes in flight are limited.
 func (t *tenant) backingOff() bool { return t.window > 0 }
 
+// overLimit reports whether the tenant holds more than its limit lets it write soon.
+func (t *tenant) overLimit(now time.Time) bool {
+	return t.bucket != nil && t.bucket.short(t.units, stalledWait, now)
+}
+
 // stalled reports whether the tenant may hold only its share.
 func (t *tenant) stalled(now time.Time) bool {
+	if t.overLimit(now) {
+		return true
+	}
 	if !t.backingOff() {
 		return false
 	}
@@ -93,10 +115,29 @@ func (t *tenant) wrote(n int) {
 // room returns how many more writes of the tenant may be sent at now.
 func (t *tenant) room(now time.Time) int {
 	switch {
-	case now.Before(t.notBefore):
+	case now.Before(t.notBefore) || t.ruled && t.stopped(now):
 		return 0
 	case t.window == 0:
 		return int(^uint(0) >> 1)
 	}
 	return max(0, t.window-t.inFlight)
 }
+
+// stopped reports whether the rules let the tenant send nothing at now.
+func (t *tenant) stopped(now time.Time) bool { return t.suspended() || t.pausing(now) }
+
+// pausing reports whether the tenant waits because its bucket was empty.
+func (t *tenant) pausing(now time.Time) bool {
+	return t.bucket != nil && now.Before(t.bucket.notBefore)
+}
+
+// wakes returns when the tenant's room may grow by time alone.
+func (t *tenant) wakes() time.Time {
+	if t.ruled && t.bucket != nil && t.held > 0 && t.bucket.notBefore.After(t.notBefore) {
+		return t.bucket.notBefore
+	}
+	return t.notBefore
+}
+
+// suspended reports whether nothing of the tenant may be written.
+func (t *tenant) suspended() bool { return t.verdict == tenants.Wait || t.verdict == tenants.Letter }

@@ -32,15 +32,15 @@ type slowTable struct {
 	done     []time.Time
 }
 
-func (f *slowTable) BatchWrite(ctx context.Context, writes []*Write) ([]int, error) {
+func (f *slowTable) BatchWrite(ctx context.Context, writes []*Write) ([]int, Units, error) {
 	if len(writes) == 0 || len(writes) > 25 {
 		f.t.Errorf("a batch of %d", len(writes))
 	}
-	return nil, f.call(ctx, writes)
+	return nil, Units{}, f.call(ctx, writes)
 }
 
-func (f *slowTable) PutVersion(ctx context.Context, w *Write) error {
-	return f.call(ctx, []*Write{w})
+func (f *slowTable) PutVersion(ctx context.Context, w *Write) (Units, error) {
+	return Units{}, f.call(ctx, []*Write{w})
 }
 
 func (f *slowTable) Probe(ctx context.Context, _ *messages.Command) error { return f.call(ctx, nil) }
@@ -107,7 +107,7 @@ func submit(w *Writer, o Owner, commands ...string) bool {
 	for i, c := range commands {
 		g.Writes[i].Command = order(c)
 	}
-	return w.Submit(g)
+	return w.Submit(g) == Admitted
 }
 
 func TestPoolWritesAll(t *testing.T) {

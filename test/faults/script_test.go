@@ -182,7 +182,7 @@ func TestTheWritersTableOverAScript(t *testing.T) {
 	}
 	t.Run("a subset is left", func(t *testing.T) {
 		within(t, on("BatchWriteItem", 0, faults.Plan{Left: odd}), func(t *testing.T, w *world) {
-			left, err := w.table.BatchWrite(t.Context(), writes(6))
+			left, _, err := w.table.BatchWrite(t.Context(), writes(6))
 			slices.Sort(left)
 			if !slices.Equal(left, []int{1, 3, 5}) || err != nil || items(t, w) != 3 {
 				t.Errorf("left %v, %v, %d items", left, err, items(t, w))
@@ -204,7 +204,7 @@ func TestTheWritersTableOverAScript(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			within(t, on("BatchWriteItem", 0, test.plan), func(t *testing.T, w *world) {
-				_, err := w.table.BatchWrite(t.Context(), writes(2))
+				_, _, err := w.table.BatchWrite(t.Context(), writes(2))
 				var api smithy.APIError
 				if !errors.As(err, &api) || api.ErrorCode() != test.code || items(t, w) != test.items {
 					t.Errorf("%v, %d items, want %s and %d", err, items(t, w), test.code, test.items)

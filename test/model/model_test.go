@@ -86,7 +86,7 @@ func play1(t *testing.T, m *metrics.Metrics, seed uint64, choices []byte) {
 	}()
 	synctest.Test(t, func(t *testing.T) {
 		w, consuming, writing := play(newDraw(seed, choices), m)
-		broken := append(w.broken, newOracle(w.queue.fifo, writing.MaxInFlight).judge(w.history)...)
+		broken := append(w.broken, newOracle(w.queue.fifo, w.ordered, writing.MaxInFlight).judge(w.history)...)
 		if len(broken) == 0 {
 			return
 		}

@@ -12,6 +12,9 @@ import (
 // a worker's decisions.
 type oracle struct {
 	fifo        bool
+	ordered     bool       // the order of sending must hold
+	sending     []*message // in the order of sending
+	rules       observedRules
 	maxInFlight int
 	largest     int // message, in commands
 
@@ -85,7 +88,11 @@ type observed struct {
 	inFlight map[key]int       // by which call
 	gone     []gone
 	stopping bool
+	stood    bool // it stood still at some time, so that it may stop with messages that it holds
 	over     bool
+	revision int64         // that it obeys
+	obeyedAt time.Duration // since when
+	until    time.Duration // when the rules are too old; 0: it is not governed
 }
 
 // gone is a message that was deleted. Its process may not know yet.
@@ -99,9 +106,9 @@ type call struct {
 	commands []messages.Command
 }
 
-func newOracle(fifo bool, maxInFlight int) *oracle {
+func newOracle(fifo, ordered bool, maxInFlight int) *oracle {
 	return &oracle{
-		fifo: fifo, maxInFlight: maxInFlight,
+		fifo: fifo, ordered: ordered, maxInFlight: maxInFlight, rules: observedRules{status: map[string][]decisionAt{}, lettered: map[string]bool{}},
 		sent: map[string]*message{}, sentAt: map[string]time.Duration{}, commands: map[messages.Command][]*message{},
 		table: map[key]messages.Command{}, highest: map[key]int64{}, durable: map[messages.Command]time.Duration{},
 		processes: map[int]*observed{}, orders: map[processKey]*order{}, calls: map[int]*call{}, letters: map[letterKey]int{},
@@ -140,6 +147,7 @@ func (o *oracle) see(n int, e *event) {
 	switch e.kind {
 	case sent:
 		o.largest = max(o.largest, len(e.message.commands))
+		o.sending = append(o.sending, e.message)
 		o.sent[e.message.id], o.sentAt[e.message.id] = e.message, e.at
 		for _, c := range e.message.commands {
 			if c.fate != poison {
@@ -187,6 +195,18 @@ func (o *oracle) see(n int, e *event) {
 	case stopped:
 		p.over = true
 		o.stopped(e)
+	case decided:
+		o.decided(e)
+	case obeyed:
+		if e.revision != p.revision || p.until == 0 {
+			p.revision, p.obeyedAt = e.revision, e.at
+		}
+		p.until = e.until
+	case stood:
+		p.stood = true
+	case removed:
+		delete(o.table, e.key)
+		delete(o.highest, e.key)
 	}
 }
 
@@ -213,6 +233,9 @@ func (o *oracle) bounded(e *event, p *observed) {
 		default:
 			held += len(d.message.commands)
 		}
+	}
+	if p.until > 0 {
+		return // a process that is governed may hold what is durable already, because it may not write now
 	}
 	// A message with good commands may still wait for the answer to a write that is durable already, so those have more room.
 	if !o.fifo && messages > 1 && (long > o.share() || all > 2*o.share()) {
@@ -293,7 +316,7 @@ func (o *oracle) received(n int, e *event, p *observed) {
 			if d.message != m {
 				continue
 			}
-			if !e.twice && !d.stale && !d.away && !m.barred && !other.over && d.failures < maxFailures {
+			if !e.twice && (!other.stood || !other.stopping) && !d.stale && !d.away && !m.barred && !other.over && d.failures < maxFailures {
 				o.fail("%s: process %d let it become visible while it held it; %d extensions had failed", m.id, id, d.failures)
 			}
 			d.stale = true
@@ -363,6 +386,10 @@ func (o *oracle) began(e *event, p *observed) {
 			o.fail("process %d writes to %v while call %d does", e.process, k, other)
 		}
 		p.inFlight[k] = e.call
+		o.allowed(e, p, &c)
+		if c.Delete && c.Version == 0 && o.rules.erased(c.TenantID) {
+			continue // it deletes what may have been written before the erasure
+		}
 		if len(o.commands[c]) == 0 {
 			o.fail("process %d writes what nobody sent: %+v", e.process, c)
 		}
@@ -404,6 +431,9 @@ func (o *oracle) applied(e *event) {
 	o.table[k] = c
 	if c.Delete && c.Version == 0 {
 		delete(o.table, k)
+	}
+	if o.rules.erased(c.TenantID) {
+		return
 	}
 	if t := o.touchedBy[k]; t != nil {
 		t[e.process]++
@@ -479,7 +509,9 @@ func (o *oracle) changed(e *event, p *observed) {
 		if d.away {
 			o.fail("%s: extended after it was handed back", e.message.id)
 		}
-		d.failures = 0
+		if d.failures++; e.certain {
+			d.failures = 0
+		}
 		return
 	}
 	if d.away {
@@ -489,10 +521,11 @@ func (o *oracle) changed(e *event, p *observed) {
 	if p.stopping {
 		return
 	}
-	if d.touched != "" && !d.redone && !o.crowded(d, p, e.process) {
+	suspended := o.fifo && o.rules.suspended // it goes back with an earlier message of its group
+	if d.touched != "" && !d.redone && !suspended && !o.rules.unclear && !o.crowded(d, p, e.process) {
 		o.fail("%s: handed back by process %d, but part of it was %s", e.message.id, e.process, d.touched)
 	}
-	if o.fifo && !d.message.has(poison) && !d.message.has(refused) {
+	if o.fifo && !suspended && !d.message.has(poison) && !d.message.has(refused) {
 		o.fail("%s: handed back by process %d out of its FIFO group", e.message.id, e.process)
 	}
 	if e.timeout < time.Second {
@@ -515,6 +548,8 @@ func (o *oracle) earned(d *delivery, process int, letters bool) {
 	for i := range d.message.commands {
 		c := &d.message.commands[i]
 		switch {
+		case o.rules.erased(c.TenantID):
+		case c.fate != poison && o.rules.lettered[c.TenantID] && (!letters || o.letters[d.message.letter(i)] > 0): // suspended
 		case c.fate == poison || c.fate == refused && o.letters[d.message.letter(i)] > 0:
 			if letters && o.letters[d.message.letter(i)] == 0 {
 				o.fail("%s: deleted, but command %d has no dead letter (%s)", d.message.id, i, c.reason)
@@ -533,6 +568,9 @@ func (o *oracle) earned(d *delivery, process int, letters bool) {
 // done reports whether a good command is durable, or overtaken by a durable one.
 func (o *oracle) done(d *delivery, process, i int) bool {
 	c := &d.message.commands[i]
+	if o.rules.erased(c.TenantID) || c.fate == good && o.rules.lettered[c.TenantID] {
+		return true
+	}
 	if c.Version > 0 {
 		return o.highest[keyOf(&c.Command)] >= c.Version
 	}
@@ -569,14 +607,15 @@ func (o *oracle) lettered(e *event, p *observed) {
 		o.fail("%s: the letter of a whole body has a source_index", m.id)
 	}
 	c := &m.commands[i]
-	if c.fate == good {
+	suspended := a["reason"] == string(messages.ReasonTenantSuspended) && o.rules.suspended && !o.fifo || o.rules.lettered[c.TenantID]
+	if c.fate == good && !suspended {
 		o.fail("%s: command %d is a dead letter (%s: %s) and could be written", m.id, i, a["reason"], a["detail"])
 		return
 	}
 	if body, _ := opened(e.letter.Body); body != c.text && (!m.wrapped || body != m.body) {
 		o.fail("%s: letter %d is %q, sent was %q", m.id, i, e.letter.Body, c.text)
 	}
-	if c.reason != "" && a["reason"] != string(c.reason) || a["tenant_id"] != m.tenant || a["command_tenant_id"] != c.TenantID || a["source_queue"] != "commands" || a["detail"] == "" {
+	if c.reason != "" && !suspended && a["reason"] != string(c.reason) || a["tenant_id"] != m.tenant || a["command_tenant_id"] != c.TenantID || a["source_queue"] != "commands" || a["detail"] == "" {
 		o.fail("%s: letter %d has the attributes %v, its reason is %s", m.id, i, a, c.reason)
 	}
 	o.letters[k]++
@@ -633,7 +672,7 @@ func (o *oracle) end() {
 	for _, m := range o.sent {
 		for i := range m.commands {
 			c := &m.commands[i]
-			if c.fate != good {
+			if c.fate != good || o.rules.erased(c.TenantID) {
 				continue
 			}
 			k := keyOf(&c.Command)
@@ -642,6 +681,9 @@ func (o *oracle) end() {
 				versions[k] = c.Command
 			}
 		}
+	}
+	if o.ordered {
+		o.inOrder()
 	}
 	for k, c := range o.table {
 		if !written[k] {
@@ -654,7 +696,7 @@ func (o *oracle) end() {
 		}
 	}
 	for k, last := range o.last {
-		if o.unsure[k] || last.process == nobody {
+		if o.unsure[k] || last.process == nobody || o.rules.erased(k.tenant) || o.rules.lettered[k.tenant] {
 			continue
 		}
 		others := false
@@ -667,6 +709,23 @@ func (o *oracle) end() {
 		got, exists := o.table[k]
 		if last.content.Delete == exists || exists && got != last.content {
 			o.fail("%v: the table holds %+v, received last was %+v", k, got, last.content)
+		}
+	}
+}
+
+// inOrder checks that each key holds what was sent last.
+func (o *oracle) inOrder() {
+	last := map[key]messages.Command{}
+	for _, m := range o.sending {
+		for i := range m.commands {
+			if c := &m.commands[i]; c.fate == good && c.Version == 0 {
+				last[keyOf(&c.Command)] = c.Command
+			}
+		}
+	}
+	for k, want := range last {
+		if got, exists := o.table[k]; want.Delete == exists || exists && got != want {
+			o.fail("%v: the table holds %+v, sent last was %+v", k, got, want)
 		}
 	}
 }

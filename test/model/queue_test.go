@@ -236,7 +236,7 @@ func (p *process) sleep(d time.Duration) {
 
 // entries carries out the entries of a batch call. lost and fail point at chances. act carries out one entry and returns the code
 // of a refusal that is the sender's fault. failed is told of each entry that failed.
-func (q sqs) entries(ctx context.Context, name string, n int, handle func(int) string, lost, fail *int, act func(*stored, int) string, failed func(*stored, int)) ([]consumer.Failure, error) {
+func (q sqs) entries(ctx context.Context, name string, n int, handle func(int) string, lost, fail *int, act func(s *stored, i int, certain bool) string, failed func(*stored, int)) ([]consumer.Failure, error) {
 	w := q.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -267,6 +267,7 @@ func (q sqs) entries(ctx context.Context, name string, n int, handle func(int) s
 		return nil, errServer
 	}
 	var failures []consumer.Failure
+	unheard := w.draw.hit(*lost)
 	for i := range n {
 		s := w.queue.receipts[handle(i)]
 		if s == nil {
@@ -278,12 +279,12 @@ func (q sqs) entries(ctx context.Context, name string, n int, handle func(int) s
 			failed(s, i)
 			continue
 		}
-		if code := act(s, i); code != "" {
+		if code := act(s, i, !unheard); code != "" {
 			failed(s, i)
 			failures = append(failures, consumer.Failure{Index: i, Code: code, Final: true})
 		}
 	}
-	if w.draw.hit(*lost) {
+	if unheard {
 		return nil, errNetwork
 	}
 	return failures, nil
@@ -292,7 +293,7 @@ func (q sqs) entries(ctx context.Context, name string, n int, handle func(int) s
 // Delete implements consumer.Queue. An old handle deletes nothing, without an error.
 func (q sqs) Delete(ctx context.Context, handles []string) ([]consumer.Failure, error) {
 	w := q.world
-	return q.entries(ctx, "DeleteMessageBatch", len(handles), func(i int) string { return handles[i] }, &w.faults.deleteLost, &w.faults.delete, func(s *stored, i int) string {
+	return q.entries(ctx, "DeleteMessageBatch", len(handles), func(i int) string { return handles[i] }, &w.faults.deleteLost, &w.faults.delete, func(s *stored, i int, _ bool) string {
 		if s.gone || s.handle != handles[i] {
 			return ""
 		}
@@ -309,7 +310,7 @@ func (q sqs) Delete(ctx context.Context, handles []string) ([]consumer.Failure, 
 // ChangeVisibility implements consumer.Queue.
 func (q sqs) ChangeVisibility(ctx context.Context, changes []consumer.Visibility) ([]consumer.Failure, error) {
 	w := q.world
-	return q.entries(ctx, "ChangeMessageVisibilityBatch", len(changes), func(i int) string { return changes[i].ReceiptHandle }, &w.faults.changeLost, &w.faults.change, func(s *stored, i int) string {
+	return q.entries(ctx, "ChangeMessageVisibilityBatch", len(changes), func(i int) string { return changes[i].ReceiptHandle }, &w.faults.changeLost, &w.faults.change, func(s *stored, i int, certain bool) string {
 		timeout := (changes[i].Timeout + time.Second - 1) / time.Second * time.Second
 		switch {
 		case timeout < 0 || timeout > 12*time.Hour:
@@ -324,7 +325,7 @@ func (q sqs) ChangeVisibility(ctx context.Context, changes []consumer.Visibility
 		}
 		s.visible = w.now() + timeout
 		s.asked = changes[i].Timeout != w.queue.visibility
-		w.note(event{kind: changed, process: q.id, message: s.message, receipt: s.receipt, timeout: changes[i].Timeout})
+		w.note(event{kind: changed, process: q.id, message: s.message, receipt: s.receipt, timeout: changes[i].Timeout, certain: certain})
 		w.wakeReceivers()
 		return ""
 	}, func(s *stored, i int) {
@@ -405,17 +406,24 @@ func (w *world) redrive(l *consumer.Letter) {
 			of = s.message
 		}
 	}
-	if of == nil || of.redriven || a["reason"] != string(messages.ReasonTenantMismatch) || w.draw.below(3) != 0 {
+	suspended := a["reason"] == string(messages.ReasonTenantSuspended)
+	if of == nil || !suspended && (of.redriven || a["reason"] != string(messages.ReasonTenantMismatch) || w.draw.below(3) != 0) {
 		return
 	}
 	i, err := strconv.Atoi(a["source_index"])
 	if err != nil || i >= len(of.commands) {
 		return
 	}
-	w.send(&message{
+	again := &message{
 		id: fmt.Sprintf("redriven%d-%s", len(w.queue.stored), of.id), body: l.Body, group: l.GroupID, tenant: a["tenant_id"],
 		commands: of.commands[i : i+1], redriven: true,
-	})
+	}
+	if suspended {
+		again.id = fmt.Sprintf("resumed%d-%s", len(w.history), of.id)
+		w.control.letters = append(w.control.letters, again)
+		return
+	}
+	w.send(again)
 }
 
 // check enforces the rules of SQS for SendMessageBatch.

@@ -14,6 +14,7 @@ import (
 	"tributary/internal/consumer"
 	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
+	"tributary/internal/tenants"
 	"tributary/internal/writer"
 	"tributary/test/support/commands"
 )
@@ -48,8 +49,10 @@ type run struct {
 	writing   writer.Config
 	consuming consumer.Config
 	alive     []*process
-	all       []*process
+	all       []*process // guarded by the world's mutex
 	serial    int
+	erasures  sync.WaitGroup
+	governing sync.WaitGroup
 	versions  map[key]int64    // the highest version given to each key
 	given     map[version]bool // all versions given
 	healed    bool             // the faults are over
@@ -73,6 +76,7 @@ type process struct {
 	killed   chan struct{}
 	dead     bool // guarded by the world's mutex
 	pollers  int  // receives under way; guarded by the world's mutex
+	governor governor
 
 	drain time.Duration // its time limit for stopping
 	asked time.Duration // when it was told to stop
@@ -80,14 +84,20 @@ type process struct {
 }
 
 // There are few tenants and ids, so that keys are hot. Ids that begin with v have versions, those with u have none.
-var tenants = []string{"red", "green", "blue"}
+var tenantNames = []string{"red", "green", "blue"}
 
 // start starts a process.
 func (r *run) start() {
 	p := &process{world: r.world, id: len(r.all) + 1, done: make(chan struct{}), killed: make(chan struct{}), drain: r.consuming.DrainTimeout}
-	r.all, r.alive = append(r.all, p), append(r.alive, p)
+	r.mu.Lock()
+	r.all = append(r.all, p)
+	r.mu.Unlock()
+	r.alive = append(r.alive, p)
+	r.countWriters()
 	p.writer = writer.New(r.writing, table{p}, &r.metrics.Writer, r.log)
-	p.consumer = consumer.New(r.consuming, sqs{p}, dlq{p}, p.writer, &r.metrics.Consumer, r.log)
+	consuming := r.consuming
+	consuming.Rules = p.governor.rules.Load
+	p.consumer = consumer.New(consuming, sqs{p}, dlq{p}, p.writer, &r.metrics.Consumer, r.log)
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	calls, over := context.WithCancel(context.Background())
@@ -95,6 +105,12 @@ func (r *run) start() {
 	writing.Go(func() { p.writer.Run(calls) })
 	go func() {
 		defer close(p.done)
+		if r.control.governed {
+			for !p.read() && ctx.Err() == nil { // it begins nothing before it knows the rules
+				time.Sleep(time.Second)
+			}
+			r.governing.Go(p.govern)
+		}
 		summary := p.consumer.Run(ctx)
 		p.mu.Lock()
 		at, invisible := p.now(), 0
@@ -111,10 +127,13 @@ func (r *run) start() {
 		if p.dead {
 			return
 		}
-		load := p.writer.Stats()
+		load, limit := p.writer.Stats(), p.drain
+		if p.governor.stood {
+			limit = time.Hour
+		}
 		p.note(event{kind: stopped, process: p.id, stop: &stop{
 			summary: summary, consumer: p.consumer.Stats(), waiting: load.Waiting, calls: load.Calls,
-			took: at - p.asked, limit: p.drain, invisible: invisible, calm: p.calm,
+			took: at - p.asked, limit: limit, invisible: invisible, calm: p.calm && !p.governor.stood,
 		}})
 	}()
 }
@@ -122,6 +141,7 @@ func (r *run) start() {
 // stop tells a process to stop.
 func (r *run) stop(p *process) {
 	r.alive = slices.DeleteFunc(r.alive, func(a *process) bool { return a == p })
+	r.countWriters()
 	r.mu.Lock()
 	p.asked, p.calm = r.now(), r.healed
 	r.note(event{kind: stopping, process: p.id})
@@ -132,6 +152,7 @@ func (r *run) stop(p *process) {
 // kill ends a process at once. Its goroutines run on, but have no effect any longer.
 func (r *run) kill(p *process) {
 	r.alive = slices.DeleteFunc(r.alive, func(a *process) bool { return a == p })
+	r.countWriters()
 	r.mu.Lock()
 	p.dead = true
 	close(p.killed)
@@ -152,12 +173,7 @@ func (r *run) some() *process {
 
 // play plays one schedule in a bubble and returns the world with its history.
 func play(d *draw, m *metrics.Metrics) (*world, consumer.Config, writer.Config) {
-	r := &run{
-		world:    &world{draw: d, began: time.Now(), items: map[key]item{}, refuse: map[messages.Command]bool{}, barred: map[string]bar{}, changed: make(chan struct{})},
-		metrics:  m,
-		log:      slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError + 1})),
-		versions: map[key]int64{}, given: map[version]bool{},
-	}
+	r := newRun(d, m)
 	actions := r.plan()
 	for _, a := range actions {
 		if wait := a.at - r.now(); wait > 0 {
@@ -169,25 +185,32 @@ func play(d *draw, m *metrics.Metrics) (*world, consumer.Config, writer.Config) 
 	return r.world, r.consuming, r.writing
 }
 
+func newRun(d *draw, m *metrics.Metrics) *run {
+	return &run{
+		world:    &world{draw: d, began: time.Now(), items: map[key]item{}, control: control{decisions: map[string]*tenants.Decision{}}, refuse: map[messages.Command]bool{}, barred: map[string]bar{}, changed: make(chan struct{})},
+		metrics:  m,
+		log:      slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError + 1})),
+		versions: map[key]int64{}, given: map[version]bool{},
+	}
+}
+
 // finish ends all faults, waits until the queue is empty, and stops all processes.
 func (r *run) finish() {
 	r.mu.Lock()
 	r.faults.heal()
 	r.healed = true
+	r.control.away = 0
+	for _, p := range r.all {
+		p.governor.paused = 0
+	}
 	r.mu.Unlock()
 	if len(r.alive) == 0 {
 		r.start()
 	}
-	pause := 500 * time.Millisecond
-	for waited := time.Duration(0); waited < 3*time.Hour; waited += pause {
-		time.Sleep(pause)
-		r.mu.Lock()
-		left := r.queue.left()
-		r.mu.Unlock()
-		if left == 0 {
-			break
-		}
-		pause = min(20*time.Second, pause*5/4)
+	r.resume()
+	r.erasures.Wait()
+	if r.again() {
+		r.settle()
 	}
 	r.late.Wait()
 	for len(r.alive) > 0 {
@@ -197,6 +220,26 @@ func (r *run) finish() {
 		<-p.done
 	}
 	time.Sleep(time.Millisecond)
+	r.governing.Wait()
+}
+
+// settle waits until the queue is empty.
+func (r *run) settle() {
+	longest := 3 * time.Hour
+	if r.control.governed {
+		longest = 9 * time.Hour // a suspended message may be invisible for over six
+	}
+	pause := 500 * time.Millisecond
+	for waited := time.Duration(0); waited < longest; waited += pause {
+		time.Sleep(pause)
+		r.mu.Lock()
+		left := r.queue.left()
+		r.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		pause = min(20*time.Second, pause*5/4)
+	}
 }
 
 // plan draws a schedule.
@@ -213,11 +256,15 @@ func (r *run) plan() []action {
 	}.Defaults()
 
 	r.hostile = pick(d, 5, 5, 5, 5, 60)
+	r.control.governed = d.below(3) == 0
+	if r.ordered = r.control.governed && r.queue.fifo && d.below(2) == 0; r.ordered {
+		r.hostile = 0 // a message whose letters can't be sent is left, and comes again after later ones
+	}
 
 	var actions []action
 	span := pick(d, 0, time.Second, 5*time.Second, 40*time.Second)
 	count := 1 + d.below(pick(d, 4, 12, 30))
-	if d.below(200) == 0 {
+	if d.below(200) == 0 && !r.control.governed { // with decisions it would last for so long that keys are forgotten
 		count = 200
 	}
 	var last *message
@@ -238,10 +285,14 @@ func (r *run) plan() []action {
 		}})
 	}
 	actions = append(actions, action{0, (*run).start})
-	if d.below(5) == 0 {
+	if d.below(5) == 0 && !r.ordered {
 		actions = append(actions, action{d.upTo(span), (*run).start})
 	}
-	for range d.below(4) * d.below(2) {
+	ends := d.below(4) * d.below(2)
+	if r.ordered {
+		ends = 0
+	}
+	for range ends {
 		at := d.upTo(span + 2*time.Second)
 		end := (*run).kill
 		if d.below(2) == 0 {
@@ -256,6 +307,15 @@ func (r *run) plan() []action {
 			action{at + pick(d, 0, time.Millisecond, time.Second, 40*time.Second), (*run).start})
 	}
 	r.trouble(span)
+	if r.ordered {
+		r.faults = faults{unprocessed: r.faults.unprocessed, whole: r.faults.whole, slow: r.faults.slow, hot: map[string]time.Duration{}}
+		for _, t := range tenantNames { // so that messages wait when a tenant is suspended
+			r.faults.hot[t] = d.upTo(span + 40*time.Second)
+		}
+	}
+	if r.control.governed {
+		actions = append(actions, r.decisions(span)...)
+	}
 	if r.hostile > 5 && d.below(2) == 0 { // and no letter can be sent
 		r.faults.dlqAway = time.Hour
 		actions = append(actions, action{span + 90*time.Second, func(*run) {}})
@@ -294,7 +354,7 @@ func (r *run) trouble(span time.Duration) {
 	}
 	if d.below(3) == 0 {
 		f.hot = map[string]time.Duration{}
-		for _, t := range tenants[:1+d.below(2)] {
+		for _, t := range tenantNames[:1+d.below(2)] {
 			f.hot[t] = d.upTo(span + 60*time.Second)
 		}
 	}
@@ -304,12 +364,12 @@ func (r *run) trouble(span time.Duration) {
 func (r *run) message(id string) *message {
 	d := r.draw
 	m := &message{id: id}
-	tenant := pick(d, tenants...)
+	tenant := pick(d, tenantNames...)
 	n := 1
 	if d.below(3) == 0 {
 		n = 2 + d.below(pick(d, 3, 8, 40))
 	}
-	mixed := n > 1 && d.below(4) == 0
+	mixed := n > 1 && (d.below(4) == 0 || r.ordered)
 	if d.below(30) == 0 {
 		r.serial++
 		m.wrapped = true
@@ -327,7 +387,7 @@ func (r *run) message(id string) *message {
 	} else {
 		for range n {
 			if mixed {
-				tenant = pick(d, tenants...)
+				tenant = pick(d, tenantNames...)
 			}
 			m.commands = append(m.commands, r.command(tenant))
 			m.barred = m.barred || r.barred[m.commands[len(m.commands)-1].text] == barAll
@@ -356,7 +416,10 @@ func (r *run) message(id string) *message {
 			}
 		}
 	}
-	if r.queue.fifo {
+	switch {
+	case r.ordered:
+		m.group = "all"
+	case r.queue.fifo:
 		m.group = tenant + "#" + string(rune('a'+d.below(2)))
 		if n == 1 && !m.whole && m.commands[0].fate != poison {
 			m.group = messages.GroupID(&m.commands[0].Command, true)

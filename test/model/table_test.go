@@ -117,18 +117,19 @@ func (t table) plan(commands []messages.Command) plan {
 }
 
 // BatchWrite implements writer.Table.
-func (t table) BatchWrite(ctx context.Context, writes []*writer.Write) ([]int, error) {
+func (t table) BatchWrite(ctx context.Context, writes []*writer.Write) ([]int, writer.Units, error) {
 	commands := make([]messages.Command, len(writes))
 	for i, w := range writes {
 		commands[i] = w.Command
 	}
-	return t.write(ctx, commands, false)
+	left, err := t.write(ctx, commands, false)
+	return left, writer.Units{}, err
 }
 
 // PutVersion implements writer.Table.
-func (t table) PutVersion(ctx context.Context, w *writer.Write) error {
+func (t table) PutVersion(ctx context.Context, w *writer.Write) (writer.Units, error) {
 	_, err := t.write(ctx, []messages.Command{w.Command}, true)
-	return err
+	return writer.Units{}, err
 }
 
 // Probe implements writer.Table. Without a fault the table takes it.
@@ -164,7 +165,19 @@ func (t table) write(ctx context.Context, commands []messages.Command, condition
 	w.calls++
 	call := w.calls
 	w.note(event{kind: began, process: t.id, call: call, commands: commands})
+	stood := t.stand()
 	p := t.plan(commands)
+	if stood && t.asked > 0 { // it was to stop by then, and was killed
+		t.note(event{kind: ended, process: t.id, call: call})
+		w.mu.Unlock()
+		return nil, errNetwork
+	}
+	if stood {
+		p.late = 0 // an erasure has not waited for this call: the worker repairs what it has done, if it is done by then
+	}
+	if p.late > 0 {
+		w.control.late++
+	}
 	w.mu.Unlock()
 
 	time.Sleep(p.before)
@@ -177,6 +190,7 @@ func (t table) write(ctx context.Context, commands []messages.Command, condition
 			time.Sleep(p.late)
 			w.mu.Lock()
 			_, _ = t.apply(call, commands, conditional, p.spare, true)
+			w.control.late--
 			w.mu.Unlock()
 		})
 		return nil, t.hangs(ctx, call)
@@ -192,16 +206,17 @@ func (t table) write(ctx context.Context, commands []messages.Command, condition
 		return nil, t.hangs(ctx, call)
 	}
 	time.Sleep(p.after)
-	if ctx.Err() != nil {
-		p.err = ctx.Err()
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	gaveUp := ctx.Err() != nil && (!stood || w.draw.below(2) != 0) // when a process goes on, the answer may be faster than the time-out
+	if gaveUp {
+		p.err = ctx.Err()
+	}
 	if t.dead {
 		return nil, nil
 	}
 	var server *ddbtypes.InternalServerError
-	uncertain := errors.Is(p.err, errNetwork) || errors.As(p.err, &server) || ctx.Err() != nil
+	uncertain := errors.Is(p.err, errNetwork) || errors.As(p.err, &server) || gaveUp
 	w.note(event{kind: ended, process: t.id, call: call, certain: !uncertain})
 	if p.err == nil && refusal != nil {
 		p.err = refusal

@@ -8,6 +8,7 @@ import (
 
 	"tributary/internal/consumer"
 	"tributary/internal/messages"
+	"tributary/internal/tenants"
 )
 
 // kind is the kind of an event.
@@ -28,6 +29,10 @@ const (
 	stopping       // a process was told to stop
 	died           // a process was killed
 	stopped        // a process that was told to stop has stopped
+	decided        // operators have decided something about a tenant
+	obeyed         // a process obeys a revision of what is decided
+	stood          // a process stood still in the middle of a call
+	removed        // an erasure has removed an item
 )
 
 // event is one entry of a history. Its kind decides which fields are set.
@@ -43,9 +48,13 @@ type event struct {
 	late     bool               // applied: after the process gave the call up, or died
 	twice    bool               // received: while it was invisible, as on a standard queue
 	first    time.Duration      // received: time of the first receive, by any process or none
-	certain  bool               // ended, lettered: the process learned the true result
+	certain  bool               // ended, lettered, changed: the process learned the true result
 	letter   *consumer.Letter
 	stop     *stop
+	decision *tenants.Decision // decided
+	revision int64             // decided, obeyed
+	until    time.Duration     // obeyed: when it is too old to write by
+	key      key               // removed
 }
 
 // stop is the report of a process that has stopped.
@@ -108,6 +117,8 @@ type world struct {
 	broken  []string // rules of AWS that were violated
 	queue   queue
 	items   map[key]item
+	control control
+	ordered bool // a FIFO queue of one group, and nothing that may disturb the order of sending
 	calls   int
 	refuse  map[messages.Command]bool // what the table refuses
 	barred  map[string]bar            // texts of commands that the dead-letter queue refuses for good
@@ -169,7 +180,7 @@ func (d *draw) upTo(longest time.Duration) time.Duration {
 
 func pick[T any](d *draw, values ...T) T { return values[d.below(len(values))] }
 
-var kinds = [...]string{"sent", "received", "receiving", "began", "applied", "ended", "deleted", "changed", "unchanged", "lettered", "redriven", "stopping", "died", "stopped"}
+var kinds = [...]string{"sent", "received", "receiving", "began", "applied", "ended", "deleted", "changed", "unchanged", "lettered", "redriven", "stopping", "died", "stopped", "decided", "obeyed", "stood", "removed"}
 
 func (e *event) String() string {
 	s := fmt.Sprintf("%10v p%d %s", e.at, e.process, kinds[e.kind])
@@ -191,10 +202,16 @@ func (e *event) String() string {
 		s += fmt.Sprintf(" late=%v", e.late)
 	case ended:
 		s += fmt.Sprintf(" certain=%v", e.certain)
-	case changed:
+	case changed, unchanged:
 		s += fmt.Sprintf(" %v", e.timeout)
 	case lettered:
 		s += fmt.Sprintf(" %v certain=%v", e.letter.Attributes, e.certain)
+	case decided:
+		s += fmt.Sprintf(" %s %v letters=%v limit=%v revision %d", e.decision.Tenant, e.decision.Status, e.decision.Letters, e.decision.WriteUnits, e.revision)
+	case obeyed:
+		s += fmt.Sprintf(" revision %d until %v", e.revision, e.until)
+	case removed:
+		s += " " + e.key.String()
 	case stopped:
 		s += fmt.Sprintf(" %+v", *e.stop)
 	}

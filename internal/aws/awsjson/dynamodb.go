@@ -56,26 +56,26 @@ func NewTable(d *dynamodb.Client, transport http.RoundTripper, types *schema.Set
 }
 
 // BatchWrite implements writer.Table by BatchWriteItem.
-func (t *Table) BatchWrite(ctx context.Context, writes []*writer.Write) ([]int, error) {
+func (t *Table) BatchWrite(ctx context.Context, writes []*writer.Write) ([]int, writer.Units, error) {
 	size := 128
 	for _, w := range writes {
 		size += 128 + w.Command.ItemBytes() + 16*len(w.Command.Type.Fields) + len(w.Command.Attributes)
 	}
 	var left []int
-	var units float64
+	var units writer.Units
 	err := t.client.call(ctx, "BatchWriteItem", t.appendBatch(make([]byte, 0, size), writes), func(answer string) (err error) {
 		left, units, err = t.scanUnprocessed(answer, writes)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, writer.Units{}, err
 	}
-	t.units(units)
-	return left, nil
+	t.units(units.Table + units.Index)
+	return left, units, nil
 }
 
 func (t *Table) appendBatch(b []byte, writes []*writer.Write) []byte {
-	b = append(b, `{"ReturnConsumedCapacity":"TOTAL","RequestItems":{`...)
+	b = append(b, `{"ReturnConsumedCapacity":"INDEXES","RequestItems":{`...)
 	b = append(b, t.name...)
 	b = append(b, `:[`...)
 	for i, w := range writes {
@@ -96,7 +96,7 @@ func (t *Table) appendBatch(b []byte, writes []*writer.Write) []byte {
 
 // scanUnprocessed reads an answer to BatchWriteItem: the indexes of the leftovers, and the write units consumed. DynamoDB always
 // sends UnprocessedItems, even if it is empty. An answer without it comes from another program, and perhaps nothing was written.
-func (t *Table) scanUnprocessed(answer string, writes []*writer.Write) (left []int, units float64, err error) {
+func (t *Table) scanUnprocessed(answer string, writes []*writer.Write) (left []int, units writer.Units, err error) {
 	listed := false
 	s := rawjson.New(answer)
 	for s.Open('{'); s.More('}'); {
@@ -109,7 +109,7 @@ func (t *Table) scanUnprocessed(answer string, writes []*writer.Write) (left []i
 			listed = true
 			left, err = t.scanLeft(&s, writes)
 			if err != nil {
-				return nil, 0, err
+				return nil, writer.Units{}, err
 			}
 		case "ConsumedCapacity":
 			units = scanUnits(&s)
@@ -118,10 +118,10 @@ func (t *Table) scanUnprocessed(answer string, writes []*writer.Write) (left []i
 		}
 	}
 	if err := s.End(); err != nil {
-		return nil, 0, err
+		return nil, writer.Units{}, err
 	}
 	if !listed {
-		return nil, 0, errors.New("it has no UnprocessedItems: DynamoDB would not answer so")
+		return nil, writer.Units{}, errors.New("it has no UnprocessedItems: DynamoDB would not answer so")
 	}
 	return left, units, nil
 }
@@ -187,22 +187,31 @@ func scanValue(s *rawjson.Scanner) (value string) {
 	return value
 }
 
-// scanUnits reads the CapacityUnits of a ConsumedCapacity, or of an array of them.
-func scanUnits(s *rawjson.Scanner) (units float64) {
+// scanUnits reads a ConsumedCapacity, or an array of them. Units that it does not ascribe to an index are the table's.
+func scanUnits(s *rawjson.Scanner) (units writer.Units) {
 	switch s.Peek() {
 	case '[':
 		for s.Open('['); s.More(']'); {
-			units += scanUnits(s)
+			more := scanUnits(s)
+			units.Table += more.Table
+			units.Index += more.Index
 		}
 	case '{':
+		total := 0.0
 		for s.Open('{'); s.More('}'); {
-			if s.Name() == "CapacityUnits" && s.Peek() != 'n' {
-				n, _ := strconv.ParseFloat(s.Number(), 64)
-				units += n
-			} else {
+			switch name := s.Name(); {
+			case name == "CapacityUnits" && s.Peek() != 'n':
+				total, _ = strconv.ParseFloat(s.Number(), 64)
+			case (name == "GlobalSecondaryIndexes" || name == "LocalSecondaryIndexes") && s.Peek() == '{':
+				for s.Open('{'); s.More('}'); {
+					s.Name()
+					units.Index += scanUnits(s).Table
+				}
+			default:
 				s.Skip()
 			}
 		}
+		units.Table = total - units.Index
 	default:
 		s.Skip()
 	}
@@ -210,23 +219,23 @@ func scanUnits(s *rawjson.Scanner) (units float64) {
 }
 
 // PutVersion implements writer.Table by PutItem with a condition. A delete puts a tombstone.
-func (t *Table) PutVersion(ctx context.Context, w *writer.Write) error {
-	var units float64
+func (t *Table) PutVersion(ctx context.Context, w *writer.Write) (writer.Units, error) {
+	var units writer.Units
 	err := t.client.call(ctx, "PutItem", t.appendPut(nil, w, t.client.now()), func(answer string) (err error) {
 		units, err = scanConsumed(answer)
 		return err
 	})
 	if err != nil {
-		return err
+		return writer.Units{}, err
 	}
-	t.units(units)
-	return nil
+	t.units(units.Table + units.Index)
+	return units, nil
 }
 
 // scanConsumed reads an answer to PutItem: the write units consumed. The request asks for them, so DynamoDB sends them, and
 // endpoints that don't count answer {}. An answer with other members only may come from a proxy, and perhaps nothing was written.
 // The write is then tried again, and its condition shows whether it was.
-func scanConsumed(answer string) (units float64, err error) {
+func scanConsumed(answer string) (units writer.Units, err error) {
 	listed, other := false, ""
 	s := rawjson.New(answer)
 	for s.Open('{'); s.More('}'); {
@@ -239,10 +248,10 @@ func scanConsumed(answer string) (units float64, err error) {
 		s.Skip()
 	}
 	if err := s.End(); err != nil {
-		return 0, err
+		return writer.Units{}, err
 	}
 	if !listed && other != "" {
-		return 0, fmt.Errorf("it has %q and no ConsumedCapacity: DynamoDB would not answer so", other)
+		return writer.Units{}, fmt.Errorf("it has %q and no ConsumedCapacity: DynamoDB would not answer so", other)
 	}
 	return units, nil
 }
@@ -274,7 +283,7 @@ func (t *Table) appendPut(b []byte, w *writer.Write, now time.Time) []byte {
 	b = append(b, `,"ConditionExpression":"attribute_not_exists(`+table.VersionAttribute+`) OR `+table.VersionAttribute+` < :v"`...)
 	b = append(b, `,"ExpressionAttributeValues":{":v":{"N":"`...)
 	b = strconv.AppendInt(b, w.Command.Version, 10)
-	b = append(b, `"}},"ReturnValuesOnConditionCheckFailure":"ALL_OLD","ReturnConsumedCapacity":"TOTAL"}`...)
+	b = append(b, `"}},"ReturnValuesOnConditionCheckFailure":"ALL_OLD","ReturnConsumedCapacity":"INDEXES"}`...)
 	return b
 }
 

@@ -270,10 +270,10 @@ func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 		p.r.set(200, `{"UnprocessedItems":{}}`)
 		p.both(func(ctx context.Context) error {
 			_, err := p.ddb.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{
-				RequestItems: map[string][]ddbtypes.WriteRequest{"Multi\"Tenant": requests}, ReturnConsumedCapacity: "TOTAL",
+				RequestItems: map[string][]ddbtypes.WriteRequest{"Multi\"Tenant": requests}, ReturnConsumedCapacity: "INDEXES",
 			})
 			return err
-		}, func(ctx context.Context) error { _, err := p.table.BatchWrite(ctx, writes); return err })
+		}, func(ctx context.Context) error { _, _, err := p.table.BatchWrite(ctx, writes); return err })
 
 		w := &writer.Write{Command: r.command(0)}
 		w.Command.Version = 1 + r.Int64N(1<<62)
@@ -287,14 +287,15 @@ func testRequestsAreTheSDKs(t *testing.T, p *pair) {
 			_, err := p.ddb.PutItem(ctx, &dynamodb.PutItemInput{
 				TableName: aws.String("Multi\"Tenant"), Item: item, ConditionExpression: aws.String("attribute_not_exists(version) OR version < :v"),
 				ExpressionAttributeValues:           map[string]ddbtypes.AttributeValue{":v": &ddbtypes.AttributeValueMemberN{Value: strconv.FormatInt(w.Command.Version, 10)}},
-				ReturnValuesOnConditionCheckFailure: "ALL_OLD", ReturnConsumedCapacity: "TOTAL",
+				ReturnValuesOnConditionCheckFailure: "ALL_OLD", ReturnConsumedCapacity: "INDEXES",
 			})
 			return err
 		}, func(ctx context.Context) error {
 			if w.Command.Delete { // the time is an argument below PutVersion
 				return p.table.client.call(ctx, "PutItem", p.table.appendPut(nil, w, now), func(string) error { return nil })
 			}
-			return p.table.PutVersion(ctx, w)
+			_, err := p.table.PutVersion(ctx, w)
+			return err
 		})
 		p.both(func(ctx context.Context) error {
 			_, err := p.ddb.PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String("Multi\"Tenant"), Item: item, ConditionExpression: aws.String("attribute_exists(PK)")})
@@ -455,8 +456,8 @@ func TestARefusedAnswerIsNotCountedAsOK(t *testing.T) {
 func testARefusedAnswerIsNotCountedAsOK(t *testing.T, p *pair) {
 	w := &writer.Write{Command: random{rand.New(rand.NewPCG(7, 8))}.command(1)}
 	calls := map[string]func(){
-		"BatchWriteItem":               func() { _, _ = p.table.BatchWrite(t.Context(), []*writer.Write{w}) },
-		"PutItem":                      func() { _ = p.table.PutVersion(t.Context(), w) },
+		"BatchWriteItem":               func() { _, _, _ = p.table.BatchWrite(t.Context(), []*writer.Write{w}) },
+		"PutItem":                      func() { _, _ = p.table.PutVersion(t.Context(), w) },
 		"ReceiveMessage":               func() { _, _ = p.queue.Receive(t.Context(), 10, 0) },
 		"DeleteMessageBatch":           func() { _, _ = p.queue.Delete(t.Context(), []string{"a"}) },
 		"ChangeMessageVisibilityBatch": func() { _, _ = p.queue.ChangeVisibility(t.Context(), make([]consumer.Visibility, 1)) },
@@ -490,10 +491,10 @@ func testSilenceIsNoSuccess(t *testing.T, p *pair) {
 	w := &writer.Write{Command: random{rand.New(rand.NewPCG(7, 8))}.command(1)}
 	for _, answer := range []string{`{}`, `{"message":"welcome"}`, `{"UnprocessedItems":null}`, `{"UnprocessedItems":[]}`, `{"ConsumedCapacity":null}`} {
 		p.r.set(200, answer)
-		if _, err := p.table.BatchWrite(t.Context(), []*writer.Write{w}); err == nil {
+		if _, _, err := p.table.BatchWrite(t.Context(), []*writer.Write{w}); err == nil {
 			t.Errorf("BatchWriteItem takes %s", answer)
 		}
-		if err := p.table.PutVersion(t.Context(), w); (err == nil) != (answer == `{}`) { // endpoints that don't count
+		if _, err := p.table.PutVersion(t.Context(), w); (err == nil) != (answer == `{}`) { // endpoints that don't count
 			t.Errorf("PutItem takes %s: %v", answer, err)
 		}
 		if messages, err := p.queue.Receive(t.Context(), 10, 0); (err == nil) != (answer == `{}`) || len(messages) > 0 {
@@ -517,11 +518,11 @@ func testSilenceIsNoSuccess(t *testing.T, p *pair) {
 		t.Errorf("of three entries, one without an answer: %+v, %v", got, err)
 	}
 	p.r.set(200, `{"UnprocessedItems":{}}`)
-	if _, err := p.table.BatchWrite(t.Context(), []*writer.Write{w}); err != nil {
+	if _, _, err := p.table.BatchWrite(t.Context(), []*writer.Write{w}); err != nil {
 		t.Error(err)
 	}
 	p.r.set(200, `{"ConsumedCapacity":{"TableName":"T","CapacityUnits":1}}`)
-	if err := p.table.PutVersion(t.Context(), w); err != nil {
+	if _, err := p.table.PutVersion(t.Context(), w); err != nil {
 		t.Error(err)
 	}
 }
@@ -570,7 +571,7 @@ func testUnprocessedItemsAreTheSDKs(t *testing.T, p *pair) {
 			}
 		}
 		r.Shuffle(len(left), func(i, j int) { left[i], left[j] = left[j], left[i] })
-		answer := `{"UnprocessedItems":{"Multi\"Tenant":[` + strings.Join(left, ",") + `]},"ConsumedCapacity":[{"TableName":"T","CapacityUnits":12.5,"Table":{"CapacityUnits":9}},{"CapacityUnits":1}],"ItemCollectionMetrics":{}}`
+		answer := `{"UnprocessedItems":{"Multi\"Tenant":[` + strings.Join(left, ",") + `]},"ConsumedCapacity":[{"TableName":"T","CapacityUnits":12.5,"Table":{"CapacityUnits":9},"GlobalSecondaryIndexes":{"i":{"CapacityUnits":3},"j":{"CapacityUnits":0.5}}},{"CapacityUnits":1}],"ItemCollectionMetrics":{}}`
 		p.r.set(200, answer)
 		p.r.header = map[string]string{"X-Amz-Crc32": strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(answer))), 10)}
 		out, err := p.ddb.BatchWriteItem(t.Context(), &dynamodb.BatchWriteItemInput{RequestItems: map[string][]ddbtypes.WriteRequest{"T": {{}}}})
@@ -589,17 +590,17 @@ func testUnprocessedItemsAreTheSDKs(t *testing.T, p *pair) {
 			want[keys[key["PK"].(*ddbtypes.AttributeValueMemberS).Value+" "+key["SK"].(*ddbtypes.AttributeValueMemberS).Value]] = true
 		}
 		p.units = 0
-		indexes, err := p.table.BatchWrite(t.Context(), writes)
+		indexes, units, err := p.table.BatchWrite(t.Context(), writes)
 		got := map[int]bool{}
 		for _, i := range indexes {
 			got[i] = true
 		}
-		if err != nil || !reflect.DeepEqual(got, want) || len(got) != len(indexes) || p.units != 13.5 {
-			t.Fatalf("left %v, %v units (%v), want %v", indexes, p.units, err, want)
+		if err != nil || !reflect.DeepEqual(got, want) || len(got) != len(indexes) || p.units != 13.5 || units != (writer.Units{Table: 10, Index: 3.5}) {
+			t.Fatalf("left %v, %v units, %+v (%v), want %v", indexes, p.units, units, err, want)
 		}
 	}
 	p.r.set(200, `{"UnprocessedItems":{"T":[{"PutRequest":{"Item":{"PK":{"S":"tenant#x"},"SK":{"S":"user#y"}}}}]}}`)
-	if _, err := p.table.BatchWrite(t.Context(), []*writer.Write{{Command: r.command(1)}}); err == nil {
+	if _, _, err := p.table.BatchWrite(t.Context(), []*writer.Write{{Command: r.command(1)}}); err == nil {
 		t.Error("an item that was not sent came back and nobody minds")
 	}
 }
@@ -610,7 +611,7 @@ func testABrokenAnswerIsAnError(t *testing.T, p *pair) {
 	w := &writer.Write{Command: random{rand.New(rand.NewPCG(7, 8))}.command(1)}
 	p.r.set(200, `{"UnprocessedItems":{}}`)
 	p.r.header = map[string]string{"X-Amz-Crc32": "1"}
-	if _, err := p.table.BatchWrite(t.Context(), []*writer.Write{w}); err == nil {
+	if _, _, err := p.table.BatchWrite(t.Context(), []*writer.Write{w}); err == nil {
 		t.Error("a wrong CRC32 is taken")
 	}
 	p.r.set(200, `{"Failed":[{"Id":"1","Code":"InternalError","SenderFault":false}]}`)
@@ -619,7 +620,7 @@ func testABrokenAnswerIsAnError(t *testing.T, p *pair) {
 	}
 	for _, answer := range []string{``, `{`, `<html>maintenance</html>`, `{"UnprocessedItems":{"T":[{"PutRequest":`, `{"Messages":[{"Body":"a"`, `[]`} {
 		p.r.set(200, answer)
-		if _, err := p.table.BatchWrite(t.Context(), []*writer.Write{w}); err == nil {
+		if _, _, err := p.table.BatchWrite(t.Context(), []*writer.Write{w}); err == nil {
 			t.Errorf("BatchWriteItem takes %q", answer)
 		}
 		if _, err := p.queue.Receive(t.Context(), 10, 0); err == nil {
@@ -628,7 +629,7 @@ func testABrokenAnswerIsAnError(t *testing.T, p *pair) {
 		if _, err := p.queue.Delete(t.Context(), []string{"h"}); err == nil {
 			t.Errorf("DeleteMessageBatch takes %q", answer)
 		}
-		if err := p.table.PutVersion(t.Context(), w); err == nil {
+		if _, err := p.table.PutVersion(t.Context(), w); err == nil {
 			t.Errorf("PutItem takes %q", answer)
 		}
 	}
@@ -658,7 +659,7 @@ func testErrorsAreTheSDKs(t *testing.T, p *pair) {
 	} {
 		p.r.set(test.status, test.answer)
 		_, theirs := p.ddb.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String("T"), Item: map[string]ddbtypes.AttributeValue{}})
-		ours := p.table.PutVersion(t.Context(), w)
+		_, ours := p.table.PutVersion(t.Context(), w)
 		sameError(t, test.answer, ours, theirs)
 	}
 	for _, test := range []struct {
@@ -737,9 +738,9 @@ func testATombstoneFollowsAWSsClock(t *testing.T, p *pair) {
 	w := &writer.Write{Command: commands.Version(commands.DeleteUser("t", "u"), 7)}
 	p.r.set(403, `{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"Signature expired"}`)
 	p.r.header = map[string]string{"Date": time.Now().Add(ahead).UTC().Format(http.TimeFormat)}
-	_ = p.table.PutVersion(t.Context(), w)
+	_, _ = p.table.PutVersion(t.Context(), w)
 	p.r.set(200, `{"ConsumedCapacity":{"TableName":"T","CapacityUnits":1}}`)
-	if err := p.table.PutVersion(t.Context(), w); err != nil {
+	if _, err := p.table.PutVersion(t.Context(), w); err != nil {
 		t.Fatal(err)
 	}
 	var sent struct {

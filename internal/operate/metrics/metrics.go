@@ -31,10 +31,14 @@ type Writer struct {
 	ConsumedUnits prometheus.Counter
 	Refusing      prometheus.Gauge
 	throttled     *top
+	limited       *top
 }
 
 // TenantThrottled counts a refusal of a tenant's writes.
 func (m *Writer) TenantThrottled(tenant string) { m.throttled.add(tenant, "", 1) }
+
+// TenantLimited counts that a tenant has used up its limit.
+func (m *Writer) TenantLimited(tenant string) { m.limited.add(tenant, "", 1) }
 
 // Consumer are the metrics of the way from the queue.
 type Consumer struct {
@@ -43,6 +47,7 @@ type Consumer struct {
 	Settled         *prometheus.CounterVec // outcome
 	Commands        *prometheus.CounterVec // type, outcome
 	DeadLetters     *prometheus.CounterVec // reason
+	Overflowed      prometheus.Counter
 	LettersFailed   *prometheus.CounterVec // outcome
 	CommandDuration prometheus.Histogram
 	OldestAge       prometheus.Gauge
@@ -84,11 +89,11 @@ func (m *AWS) Request(service, operation, outcome string, took time.Duration) {
 // first dead letter is then an increase that an alert sees.
 var (
 	settledOutcomes = []string{"deleted", "handed_back", "left"}
-	commandOutcomes = []string{"written", "superseded", "stale", "dead_lettered", "handed_back"}
+	commandOutcomes = []string{"written", "superseded", "stale", "dead_lettered", "handed_back", "erased"}
 	reasons         = []messages.Reason{
 		messages.ReasonMalformed, messages.ReasonEmpty, messages.ReasonNotACommand, messages.ReasonUnknownType, messages.ReasonUnknownField,
 		messages.ReasonDuplicateField, messages.ReasonMissingField, messages.ReasonInvalidField, messages.ReasonTooLarge,
-		messages.ReasonTenantMismatch, messages.ReasonVersionRequired, messages.ReasonRefused,
+		messages.ReasonTenantMismatch, messages.ReasonVersionRequired, messages.ReasonRefused, messages.ReasonTenantSuspended,
 	}
 )
 
@@ -133,6 +138,9 @@ func New(reg prometheus.Registerer, types *schema.Set, maxTenants int) *Metrics 
 			throttled: newTop(prometheus.NewDesc("tributary_tenant_throttled_total",
 				"Refusals of a tenant's writes; _other is the tenants without a label of their own.",
 				[]string{"tenant"}, nil), maxTenants, false),
+			limited: newTop(prometheus.NewDesc("tributary_tenant_limited_total",
+				"Times that a tenant had used up its limit of write units and paused; _other is the tenants without a label of their own.",
+				[]string{"tenant"}, nil), maxTenants, false),
 		},
 		Consumer: Consumer{
 			Received: f.NewCounter(prometheus.CounterOpts{
@@ -145,6 +153,8 @@ func New(reg prometheus.Registerer, types *schema.Set, maxTenants int) *Metrics 
 				Name: "tributary_commands_total", Help: "Commands done with, by type and by what became of them."}, []string{"type", "outcome"}),
 			DeadLetters: f.NewCounterVec(prometheus.CounterOpts{
 				Name: "tributary_dead_letters_total", Help: "Dead letters sent, by reason."}, []string{"reason"}),
+			Overflowed: f.NewCounter(prometheus.CounterOpts{
+				Name: "tributary_suspended_overflow_total", Help: "Messages of suspended tenants that were dead-lettered because too many messages were delayed."}),
 			LettersFailed: f.NewCounterVec(prometheus.CounterOpts{
 				Name: "tributary_dead_letters_failed_total", Help: "Dead letters that were not accepted, by what becomes of them."}, []string{"outcome"}),
 			CommandDuration: f.NewHistogram(Histogram("tributary_command_duration_seconds",
@@ -170,8 +180,9 @@ func New(reg prometheus.Registerer, types *schema.Set, maxTenants int) *Metrics 
 				.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25), []string{"service", "operation", "outcome"}),
 		},
 	}
-	reg.MustRegister(m.throttled, m.commands)
+	reg.MustRegister(m.throttled, m.limited, m.commands)
 	m.throttled.others.add("", 0)
+	m.limited.others.add("", 0)
 	for _, o := range settledOutcomes {
 		m.Settled.WithLabelValues(o)
 	}

@@ -169,8 +169,8 @@ func TestSeriesExistBeforeTheFirstEvent(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	New(reg, schema.Builtin(), 5)
 	for name, want := range map[string]int{
-		"tributary_commands_total": 20, "tributary_messages_settled_total": 3, "tributary_dead_letters_total": 12,
-		"tributary_tenant_throttled_total": 1, "tributary_tenant_commands_total": 5,
+		"tributary_commands_total": 24, "tributary_messages_settled_total": 3, "tributary_dead_letters_total": 13,
+		"tributary_tenant_throttled_total": 1, "tributary_tenant_limited_total": 1, "tributary_tenant_commands_total": 6,
 	} {
 		if n, err := testutil.GatherAndCount(reg, name); err != nil || n != want {
 			t.Errorf("%s has %d series at the start (%v), want %d", name, n, err, want)

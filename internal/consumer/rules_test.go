@@ -1,0 +1,190 @@
+package consumer
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"tributary/internal/aws/limits"
+	"tributary/internal/tenants"
+	"tributary/internal/writer"
+)
+
+// TestSuspensionTakesFewReceives: a day takes at most a tenth of maxReceiveCount, or four receives if that is more. A message may
+// have been received before.
+func TestSuspensionTakesFewReceives(t *testing.T) {
+	for _, maxReceives := range []int{0, 1, 3, 10, 20, 40, 50, 60, 70, 80, 90, 99, 100, 1000} {
+		allowed := max(minSuspensionReceives, maxReceives/10)
+		if maxReceives == 0 {
+			allowed = 10
+		}
+		for _, before := range []int{0, 1, 5, 50} {
+			receives, at, last := 0, time.Duration(0), time.Duration(0)
+			for at < 24*time.Hour { // jitter 0 is the shortest
+				receives++
+				d := suspensionDelay(before+receives, maxReceives, 0, 0)
+				if d < last {
+					t.Errorf("maxReceiveCount %d: delay %d is %v, shorter than the %v before", maxReceives, receives, d, last)
+				}
+				last = d
+				at += d
+			}
+			if receives > allowed {
+				t.Errorf("maxReceiveCount %d: a day of suspension takes %d receives, %d are allowed", maxReceives, receives, allowed)
+			}
+		}
+	}
+}
+
+func TestSuspensionDelay(t *testing.T) {
+	for _, test := range []struct {
+		receives, maxReceives int
+		held                  time.Duration
+		jitter                float64
+		want                  time.Duration
+	}{
+		{1, 100, 0, 0, 30 * time.Second},
+		{2, 100, 0, 0, 2 * time.Minute},
+		{3, 100, 0, 0, 8 * time.Minute},
+		{4, 100, 0, 0, 32 * time.Minute},
+		{5, 100, 0, 0, 128 * time.Minute},
+		{6, 100, 0, 0, 6 * time.Hour},
+		{99, 100, 0, 0, 6 * time.Hour},
+		{1, 0, 0, 0, 30 * time.Second},
+		{0, 0, 0, 0, 30 * time.Second}, // an endpoint that does not count
+		{1, 0, 0, .5, 31500 * time.Millisecond},
+		{6, 0, 0, .99, 6*time.Hour + 2138400*time.Millisecond},
+		{1, 80, 0, 0, 2 * time.Minute},
+		{1, 10, 0, 0, 6 * time.Hour},
+		{6, 100, 7 * time.Hour, 0, 5*time.Hour - time.Minute},
+		{6, 100, limits.SQSMaxVisibility, 0, minNackDelay},
+	} {
+		if got := suspensionDelay(test.receives, test.maxReceives, test.held, test.jitter); got != test.want {
+			t.Errorf("%+v: %v", test, got)
+		}
+	}
+}
+
+// TestALimitBurnsFewReceives: less than throttling does, because it lasts for longer.
+func TestALimitBurnsFewReceives(t *testing.T) {
+	receives, at := 0, time.Duration(0)
+	for at < 24*time.Hour {
+		receives++
+		at += limitDelay(receives, 100, 0)
+	}
+	if receives > 25 {
+		t.Errorf("a day takes %d receives", receives)
+	}
+	if a, b := limitDelay(3, 100, 0), nackDelay(3, 100, 0); a != b {
+		t.Errorf("the third delay is %v, that of a throttle %v", a, b)
+	}
+}
+
+// meter adds up what tenants use.
+type meter struct {
+	mu   sync.Mutex
+	used map[string]tenants.Usage // guarded by mu
+}
+
+func (m *meter) Used(tenant string, u *tenants.Usage) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sum := m.used[tenant]
+	sum.Add(u)
+	m.used[strings.Clone(tenant)] = sum
+}
+
+func deleteUser(tenant, id string) string {
+	return fmt.Sprintf(`{"type":"delete_user","tenant_id":"%s","user_id":"%s"}`, tenant, id)
+}
+
+func suspended(tenant string, letters bool) *tenants.Rules {
+	return tenants.NewRules(1, time.Time{}, 1, 1, []*tenants.Decision{{Tenant: tenant, Status: tenants.Suspended, Letters: letters, Reason: "unpaid"}})
+}
+
+// TestRules: what becomes of messages whose tenants are suspended or erased.
+func TestRules(t *testing.T) {
+	for name, test := range map[string]struct {
+		rules    *tenants.Rules
+		fifo     bool
+		inFlight int // of the queue
+		bodies   []string
+		want     []string // a part of an event for each message
+		letters  int      // reasons tenant_suspended
+		overflow float64
+	}{
+		"one that waits": {rules: suspended("a", false), bodies: []string{deleteUser("a", "1"), deleteUser("b", "1")}, want: []string{"m0/1 visible in 3", "deleted m1/1"}},
+		"two tenants wait together": {
+			rules: suspended("a", false), bodies: []string{"[" + deleteUser("b", "1") + "," + deleteUser("a", "1") + `,{"type":"x"}]`}, want: []string{"m0/1 visible in 3"},
+		},
+		"a dead letter, and the other command is written": {
+			rules: suspended("a", true), bodies: []string{"[" + deleteUser("b", "1") + "," + deleteUser("a", "1") + "]"}, want: []string{"deleted m0/1"}, letters: 1,
+		},
+		"too many are delayed": {
+			rules: suspended("a", false), inFlight: maxQueueInFlight, bodies: []string{deleteUser("a", "1")}, want: []string{"deleted m0/1"}, letters: 1, overflow: 1,
+		},
+		"too many are delayed on a FIFO queue": {
+			rules: suspended("a", false), fifo: true, inFlight: maxQueueInFlight, bodies: []string{deleteUser("a", "1")}, want: []string{"m0/1 visible in 3"},
+		},
+		"an erased tenant": {
+			rules:  tenants.NewRules(1, time.Time{}, 1, 1, []*tenants.Decision{{Tenant: "a", Status: tenants.Erased}}),
+			bodies: []string{"[" + deleteUser("b", "1") + "," + deleteUser("a", "1") + "]"}, want: []string{"deleted m0/1"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				used := meter{used: map[string]tenants.Usage{}}
+				w := startWorld(t, Config{FIFO: test.fifo, Rules: func() *tenants.Rules { return test.rules }, Meter: &used}, 0)
+				w.c.writer.(*writer.Writer).Obey(test.rules)
+				w.c.QueueInFlight(test.inFlight)
+				for i, body := range test.bodies {
+					w.send(fmt.Sprint("m", i), body)
+				}
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				events := strings.Join(w.events, "\n")
+				for _, want := range test.want {
+					if !strings.Contains(events, want) {
+						t.Errorf("%q did not happen:\n%s", want, events)
+					}
+				}
+				letters := 0
+				for _, l := range w.letters.letters {
+					if l.Attributes["reason"] == "tenant_suspended" && l.Attributes["command_tenant_id"] == "a" && strings.HasSuffix(l.Attributes["detail"], "unpaid") {
+						letters++
+					}
+				}
+				if letters != test.letters || testutil.ToFloat64(w.c.metrics.Overflowed) != test.overflow {
+					t.Errorf("%d letters of a suspended tenant, %v overflowed", letters, testutil.ToFloat64(w.c.metrics.Overflowed))
+				}
+				if name == "an erased tenant" && (used.used["a"] != tenants.Usage{Erased: 1} || used.used["b"] != tenants.Usage{Written: 1}) {
+					t.Errorf("used: %+v", used.used)
+				}
+				if test.letters > 0 && used.used["a"] != (tenants.Usage{DeadLettered: 1}) {
+					t.Errorf("used: %+v", used.used)
+				}
+				w.stop()
+				<-w.ended
+			})
+		})
+	}
+}
+
+// TestChain: each message of a FIFO group knows the next.
+func TestChain(t *testing.T) {
+	ds := make([]delivery, 5)
+	for i, group := range []string{"a", "b", "a", "c", "a"} {
+		ds[i].message.GroupID = group
+	}
+	chain(ds)
+	for i, next := range []int{2, -1, 4, -1, -1} {
+		if next < 0 && ds[i].later != nil || next >= 0 && (ds[i].later != &ds[next] || ds[i].Later != &ds[next].Group) {
+			t.Errorf("after message %d comes %p", i, ds[i].later)
+		}
+	}
+}
