@@ -24,6 +24,9 @@ import (
 	"tributary/internal/operate/setup"
 	"tributary/internal/query"
 	"tributary/internal/schema"
+	"tributary/internal/tenants"
+	"tributary/internal/tenants/control"
+	"tributary/internal/tenants/usage"
 	"tributary/internal/writer"
 )
 
@@ -36,6 +39,8 @@ type worker struct {
 	writer   *writer.Writer
 	consumer *consumer.Consumer
 	query    *query.Server
+	agent    *control.Agent
+	usage    *usage.Keeper
 	listener net.Listener // of query
 	draining atomic.Bool  // the query API turns requests away
 
@@ -52,17 +57,21 @@ func (c *runCmd) assemble(ctx context.Context, types *schema.Set, cfg aws.Config
 	if err := setup.CheckTable(ctx, ddb, c.Table, types); err != nil {
 		return nil, suggestSetup(err)
 	}
+	meter := &usage.Meter{}
+	w.usage = usage.NewKeeper(ddb, c.Table, meter, registry, log.Logger)
+	w.agent = c.newAgent(w, types, ddb)
+	w.agent.Register(registry)
 	vitals := admin.VitalsConfig{
 		Log:   log.Logger,
 		Table: func(ctx context.Context) error { return setup.Reach(ctx, ddb, c.Table) },
 	}
 	if c.Role != "query" {
-		if err := c.assembleConsumer(ctx, w, types, cfg, ddb, &vitals); err != nil {
+		if err := c.assembleConsumer(ctx, w, types, meter, cfg, ddb, &vitals); err != nil {
 			return nil, err
 		}
 	}
 	if c.Role != "consume" {
-		if err := c.assembleQuery(ctx, w, types, cfg, ddb, registry); err != nil {
+		if err := c.assembleQuery(ctx, w, types, meter, cfg, ddb, registry); err != nil {
 			return nil, err
 		}
 	}
@@ -79,8 +88,21 @@ func (c *runCmd) assemble(ctx context.Context, types *schema.Set, cfg aws.Config
 	return w, nil
 }
 
+// newAgent makes the agent by which the worker obeys what operators decide about tenants. It may be made before the parts that obey.
+func (c *runCmd) newAgent(w *worker, types *schema.Set, ddb *dynamodb.Client) *control.Agent {
+	cfg := control.AgentConfig{
+		API: ddb, Table: c.Table, Role: c.Role, Version: version.String(), Types: types.Fingerprint, Log: w.log,
+	}
+	if c.Role != "query" {
+		cfg.Obey = func(rules *tenants.Rules) { w.writer.Obey(rules) }
+		cfg.Confirmed = func() int64 { return w.writer.Confirmed() }
+		cfg.Held = func() int { return w.consumer.Stats().Commands }
+	}
+	return control.NewAgent(cfg)
+}
+
 // assembleConsumer makes the writer and the consumer, and adds what vitals observe of them.
-func (c *runCmd) assembleConsumer(ctx context.Context, w *worker, types *schema.Set, cfg aws.Config, ddb *dynamodb.Client, vitals *admin.VitalsConfig) error {
+func (c *runCmd) assembleConsumer(ctx context.Context, w *worker, types *schema.Set, meter tenants.Meter, cfg aws.Config, ddb *dynamodb.Client, vitals *admin.VitalsConfig) error {
 	client := queues.Client(cfg, c.located())
 	queue, err := queues.Read(ctx, client, c.Queue)
 	if err != nil {
@@ -94,6 +116,9 @@ func (c *runCmd) assembleConsumer(ctx context.Context, w *worker, types *schema.
 	if err != nil {
 		return err
 	}
+	settings.Rules, settings.Meter = w.agent.Rules, meter
+	writing := c.writerConfig()
+	writing.Types, writing.Meter = types, meter
 	if settings.TightReceives() {
 		w.log.Warn("the queue's redrive policy is tight: a throttled tenant's messages may end on the dead-letter queue",
 			"queue", c.Queue, "max_receive_count", settings.MaxReceives, "recommended", setup.MaxReceiveCount)
@@ -106,7 +131,7 @@ func (c *runCmd) assembleConsumer(ctx context.Context, w *worker, types *schema.
 		m.Unreadable.Inc()
 		w.log.Error("message can't be read and is left on the queue", "queue", c.Queue, "message_id", id, "error", why)
 	}
-	w.writer = writer.New(c.writerConfig(),
+	w.writer = writer.New(writing,
 		awsjson.NewTable(ddb, transport, types, c.Table, tombstoneAge, m.Request, m.ConsumedUnits.Add), &m.Writer, w.log)
 	w.consumer = consumer.New(settings,
 		awsjson.NewQueue(client, transport, queue.URL, m.Request, unreadable),
@@ -135,9 +160,10 @@ func (c *runCmd) consumerConfig(types *schema.Set, queue, letters *queues.Attrib
 }
 
 // assembleQuery makes the query API and opens its address.
-func (c *runCmd) assembleQuery(ctx context.Context, w *worker, types *schema.Set, cfg aws.Config, ddb *dynamodb.Client, registry *prometheus.Registry) error {
+func (c *runCmd) assembleQuery(ctx context.Context, w *worker, types *schema.Set, meter tenants.Meter, cfg aws.Config, ddb *dynamodb.Client, registry *prometheus.Registry) error {
 	server, err := query.New(ctx, c.Config, query.Deps{
 		DynamoDB: ddb, STS: sts.NewFromConfig(cfg), Table: c.Table, Types: types, Log: w.log, Metrics: registry, Draining: w.draining.Load,
+		Rules: w.agent.Rules, Meter: meter,
 	})
 	if err != nil {
 		return err

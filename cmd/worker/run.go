@@ -150,6 +150,7 @@ func (w *worker) run(ctx context.Context, s *cli.Streams) error {
 	defer fail(nil)
 
 	// Start.
+	w.agent.Begin(ctx)
 	servers := w.startServers(background, fail)
 	calls, giveUp := context.WithCancel(background)
 	defer giveUp()
@@ -188,10 +189,13 @@ func (w *worker) run(ctx context.Context, s *cli.Streams) error {
 	return nil
 }
 
-// startServers starts the vitals, the admin server and the query API. They run until ctx ends. fail is called if a server ends before.
+// startServers starts the vitals, the admin server, the query API, and what reads decisions about tenants and keeps their usage. They
+// run until ctx ends, which must be after the last write. fail is called if a server ends before.
 func (w *worker) startServers(ctx context.Context, fail context.CancelCauseFunc) *sync.WaitGroup {
 	var servers sync.WaitGroup
 	servers.Go(func() { w.vitals.Run(ctx) })
+	servers.Go(func() { w.agent.Run(ctx) })
+	servers.Go(func() { w.usage.Run(ctx) })
 	servers.Go(func() {
 		if err := w.admin.Run(ctx); err != nil {
 			fail(err)

@@ -17,6 +17,7 @@ func (c *runCmd) status(w *worker, types *schema.Set, log *logging.Log) any {
 		"types":         types.Fingerprint,
 		"configuration": c.shown(),
 		"recent_errors": log.Recent(),
+		"control":       w.agent.Status(),
 	}
 	if w.consumer != nil {
 		out["tenants"] = w.metrics.Busiest()

@@ -15,6 +15,7 @@ import (
 
 	"tributary/internal/base/loopback"
 	"tributary/internal/query/auth"
+	"tributary/internal/tenants"
 )
 
 const requestIDHeader = "X-Request-Id"
@@ -234,6 +235,9 @@ func (s *Server) guarded(w http.ResponseWriter, r *http.Request, next http.Handl
 	default:
 		retryLater(http.StatusServiceUnavailable, "As many requests as this server allows are under way. Try again shortly.", time.Second, nil).write(w)
 		return
+	}
+	if s.meter != nil {
+		defer func() { s.meter.Used(tenant.ID(), &tenants.Usage{Requests: 1, ReadUnits: current.reader.consumed}) }()
 	}
 	next(w, r)
 }

@@ -55,8 +55,9 @@ type reader struct {
 	buckets *buckets // that read units are taken from
 	options []func(*dynamodb.Options)
 
-	out  []byte       // the answer to the client, as it grows
-	item table.Stored // the item at hand
+	out      []byte       // the answer to the client, as it grows
+	item     table.Stored // the item at hand
+	consumed float64      // read units so far
 }
 
 // reader makes a reader. The caller ends the lease.
@@ -173,6 +174,7 @@ func (r *reader) charge(s *rawjson.Scanner) {
 		}
 		if units, err := strconv.ParseFloat(s.Number(), 64); err == nil {
 			r.buckets.charge(time.Now(), units)
+			r.consumed += units
 		}
 	}
 }

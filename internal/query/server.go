@@ -54,6 +54,8 @@ type Deps struct {
 	Draining func() bool
 	// Rules are what operators have decided about tenants, nil while nobody governs this worker. Nil: never.
 	Rules func() *tenants.Rules
+	// Meter is told of every request that is served; nil: nobody is.
+	Meter tenants.Meter
 }
 
 // Server is the query API. Make it with New, then call Listen and Serve once.
@@ -77,6 +79,7 @@ type Server struct {
 	draining                    atomic.Bool
 	asked                       func() bool // Deps.Draining
 	rules                       func() *tenants.Rules
+	meter                       tenants.Meter // nil: requests are not counted
 }
 
 // ConfigurationError reports a wrong configuration, or a file in it that can't be used. The operator must correct it. It joins
@@ -109,6 +112,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 		metrics:       newMetrics(deps.Metrics, deps.Types),
 		asked:         deps.Draining,
 		rules:         deps.Rules,
+		meter:         deps.Meter,
 	}
 	if s.rules == nil {
 		s.rules = func() *tenants.Rules { return nil }
