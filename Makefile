@@ -61,7 +61,7 @@ bench-query: build ## Measure what the query API adds to a bare SDK read
 .PHONY: model model-mutants conformance-mutants chaos chaos-embedded chaos-data hostile
 model: ## Run random schedules against the six promises for a minute
 	$(GO) test ./test/model -v -run TestModel -model.for=1m
-model-mutants: ## Plant twenty-eight bugs; the model test must find each
+model-mutants: ## Plant twenty-seven bugs; the model test must find each
 	$(GO) run ./test/model/mutants
 conformance-mutants: ## Plant six deviations in the embedded stack; the conformance suite must find each
 	$(GO) run ./test/conformance/mutants

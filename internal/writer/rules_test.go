@@ -481,6 +481,7 @@ func TestAnAnswerAfterTheLease(t *testing.T) {
 				o := &tally{outcomes: map[Outcome]int{}}
 				submit(w, o, "a/1")
 				time.Sleep(31 * time.Second)
+				synctest.Wait()
 				p.takes = 0
 				submit(w, o, "b/1")
 				synctest.Wait()

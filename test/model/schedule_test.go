@@ -257,7 +257,7 @@ func (r *run) plan() []action {
 
 	r.hostile = pick(d, 5, 5, 5, 5, 60)
 	r.control.governed = d.below(3) == 0
-	if r.ordered = r.control.governed && r.queue.fifo && d.below(2) == 0; r.ordered {
+	if r.ordered = r.control.governed && r.queue.fifo && d.below(4) != 0; r.ordered {
 		r.hostile = 0 // a message whose letters can't be sent is left, and comes again after later ones
 	}
 
@@ -311,6 +311,9 @@ func (r *run) plan() []action {
 		r.faults = faults{unprocessed: r.faults.unprocessed, whole: r.faults.whole, slow: r.faults.slow, hot: map[string]time.Duration{}}
 		for _, t := range tenantNames { // so that messages wait when a tenant is suspended
 			r.faults.hot[t] = d.upTo(span + 40*time.Second)
+		}
+		if d.below(2) == 0 {
+			r.faults.hot[tenantNames[1]], r.faults.hot[tenantNames[2]] = r.faults.hot[tenantNames[0]], r.faults.hot[tenantNames[0]]
 		}
 	}
 	if r.control.governed {

@@ -84,14 +84,11 @@ var mutants = []plant.Bug{
 		Old: "if r.commands == 0 ||",
 		New: "if r.commands >= 0 ||"},
 	{Name: "leave messages invisible at shutdown", File: "internal/consumer/poll.go",
-		Old: "case c.draining.Load():\n\t\tc.nackUnwritten(d)\n",
+		Old: "case c.draining.Load():\n\t\tc.nackUnwritten(d, writer.Closed)\n",
 		New: "case c.draining.Load():\n\t\tc.finish(d, nacked)\n"},
 	{Name: "write again after an erasure", File: "internal/writer/apply.go",
 		Old: "erase := kq.tenant.verdict == tenants.Drop && w.was == nil",
 		New: "erase := kq.tenant.verdict == tenants.Drop && w.was != nil"},
-	{Name: "an erased command that was received before is not deleted", File: "internal/writer/rules.go",
-		Old: "return w.failures > 0 || w.group.Redelivered",
-		New: "return w.failures > 0"},
 	{Name: "believe an answer that came after the lease", File: "internal/writer/writer.go",
 		Old: "for w.s.era.rules.TooOld(now) {",
 		New: "for w.s.era.rules.TooOld(now) && a == nil {"},
@@ -101,9 +98,9 @@ var mutants = []plant.Bug{
 	{Name: "write for a suspended tenant", File: "internal/writer/tenant.go",
 		Old: "return t.suspended() || t.pausing(now)",
 		New: "return t.pausing(now)"},
-	{Name: "one message of a FIFO group goes back alone", File: "internal/writer/rules.go",
-		Old: "s.handBack(now, g, Suspended)\n\ts.bringBack(now, g.Later)\n",
-		New: "s.handBack(now, g, Suspended)\n"},
+	{Name: "one message of a FIFO group goes back alone", File: "internal/consumer/poll.go",
+		Old: "if c.cfg.FIFO {\n\t\tchain(deliveries)",
+		New: "if len(deliveries) > 10 {\n\t\tchain(deliveries)"},
 }
 
 func main() {
