@@ -44,7 +44,7 @@ func Compare(old, new *Set) []Change {
 		if old.Type(t.Name) == nil {
 			why := "nothing that exists is of this type"
 			if len(t.References) > 0 {
-				why += "; run worker setup first, which makes the index"
+				why += "; run worker setup --update first, which makes the index"
 			}
 			c.add(t.Name, "the type is new", true, why)
 		}
@@ -89,7 +89,7 @@ func (c *comparison) types(old, new *Type) {
 		case f.Required:
 			c.add(name, "the field is new and required", false, "older commands don't have it; give it a default, or make it optional")
 		case f.References != nil:
-			c.add(name, "the field is new and optional", true, "older commands and items lack it; run worker setup first, which makes the index")
+			c.add(name, "the field is new and optional", true, "older commands and items lack it; run worker setup --update first, which makes the index")
 		default:
 			c.add(name, "the field is new and optional", true, "older commands and items lack it")
 		}
