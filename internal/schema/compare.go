@@ -165,14 +165,7 @@ func (c *comparison) presence(name string, old, new *Field) {
 	}
 }
 
-func sameValue(t FieldType, a, b string) bool {
-	if !t.numeric() {
-		return a == b
-	}
-	x, _ := decimal.Parse(a)
-	y, _ := decimal.Parse(b)
-	return decimal.Compare(&x, &y) == 0
-}
+func sameValue(t FieldType, a, b string) bool { return t.plain(a) == t.plain(b) }
 
 // enum compares a field that had an enum: all that matters is which of its values the field can still have.
 func (c *comparison) enum(name string, old, new *Field) {

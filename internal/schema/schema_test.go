@@ -309,6 +309,10 @@ func TestFingerprint(t *testing.T) {
 		oneType("      a: {type: number, minimum: 1.50, enum: [2, 3.0]}\n      c: {type: string}"),
 		strings.Replace(oneType("      a: {type: number, minimum: 1.50, enum: [2, 3.0]}\n      b: {type: string}"), "fields", "plural: x\n    fields", 1),
 	}
+	objects := []string{"{b: [1, x], a: {d: ~, c: 100}}", "{a: {c: 1e2, d: null}, b: [1.0, x]}"}
+	if a, b := mustRead(t, field("{type: object, default: "+objects[0]+"}")), mustRead(t, field("{type: object, default: "+objects[1]+"}")); a.Fingerprint != b.Fingerprint {
+		t.Errorf("the fingerprint differs for the defaults %q", objects)
+	}
 	for _, text := range same {
 		if s := mustRead(t, text); s.Fingerprint != base.Fingerprint {
 			t.Errorf("the fingerprint differs for\n%s", text)
