@@ -86,7 +86,8 @@ type reader struct {
 	byName     map[string]*Type
 	references []reference
 	lines      map[*Field]int
-	plurals    map[*Type]int // the line that a type's plural comes from
+	typeLines  map[*Type]int
+	plurals    map[*Type]int // the line that a type's plural comes from; of a wrong plural there is none
 }
 
 // reference is a reference that is not resolved yet.
@@ -143,8 +144,11 @@ func (r *reader) notYAML(err error) {
 			line++
 		}
 	}
-	if strings.HasSuffix(text, "expected key") {
+	switch {
+	case strings.HasSuffix(text, "expected key"):
 		text += " (look at the indentation from here on)"
+	case strings.HasSuffix(text, "cannot start any token"):
+		text += " (YAML is indented by spaces, not by tabs; a value that begins with @, % or ` needs quotes)"
 	}
 	r.fail(line, "", "the file is not YAML: %s", text)
 }
@@ -283,7 +287,7 @@ func (r *reader) file(root *yaml.Node) {
 		}
 		return
 	}
-	r.lines, r.plurals = map[*Field]int{}, map[*Type]int{}
+	r.lines, r.typeLines, r.plurals = map[*Field]int{}, map[*Type]int{}, map[*Type]int{}
 	wrong = len(r.problems)
 	r.members(types, "", "types", r.entity)
 	if len(r.byName) == 0 && len(r.problems) == wrong {
@@ -316,6 +320,9 @@ var (
 		"next_cursor":  "a page has it",
 		"pk":           "the table's key is PK",
 		"sk":           "the table's key is SK",
+		// Or a corrected file of rejected rows would be imported with its reasons as values.
+		"rejected_line":   "an import's file of rejected rows has it",
+		"rejected_reason": "an import's file of rejected rows has it",
 	}
 )
 
@@ -325,7 +332,7 @@ var typeWords = []string{"plural", "description", "fields"}
 func (r *reader) entity(name string, line int, n *yaml.Node) {
 	t := &Type{Name: name, Plural: name + "s", ID: name + "_id"}
 	r.byName[name] = t
-	r.plurals[t] = line
+	r.typeLines[t], r.plurals[t] = line, line
 	if len(r.byName) == maxTypes+1 {
 		r.fail(line, cut(name), "it is one type too many, a file may have %d", maxTypes)
 	}
@@ -419,7 +426,7 @@ func (r *reader) clashes() {
 		}
 		for _, name := range []string{t.SchemaName(), t.SchemaName() + pageSuffix} {
 			if other := schemas[name]; other != nil {
-				r.fail(r.typeLine(t), t.Name, "%s is a name in the OpenAPI document for %s too, use another name", name, other.Name)
+				r.fail(r.typeLines[t], t.Name, "%s is a name in the OpenAPI document for %s too, use another name", name, other.Name)
 				break
 			}
 			schemas[name] = t
@@ -453,5 +460,3 @@ func (r *reader) clashes() {
 func (r *reader) refers(f *Field) bool {
 	return slices.ContainsFunc(r.references, func(ref reference) bool { return ref.field == f })
 }
-
-func (r *reader) typeLine(t *Type) int { return r.plurals[t] }

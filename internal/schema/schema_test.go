@@ -382,6 +382,15 @@ f.yaml:6: D: a type's name must be 1 to 32 of a-z 0-9 _, and begin with a letter
 	}
 }
 
+// TestEveryProblemHasALine: also where a type has another problem in the line that is told.
+func TestEveryProblemHasALine(t *testing.T) {
+	_, err := Read("f.yaml", []byte("types:\n  a: {}\n  a_:\n    plural: B\n"))
+	if got, want := err.Error(), `f.yaml:3: a_: A is a name in the OpenAPI document for a too, use another name
+f.yaml:4: a_: plural is "B", it must be 1 to 64 of a-z 0-9 _, and begin with a letter`; got != want {
+		t.Errorf("the error is\n%s\nwant\n%s", got, want)
+	}
+}
+
 // TestTutorial: the declarations and commands of the tutorial are right.
 func TestTutorial(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(docs, "types.md"))
