@@ -123,6 +123,8 @@ func TestWrongPutsAndDeletes(t *testing.T) {
 		{with(visit, "attributes={}"), "attributes: it is no field, use the flag --attributes"},
 		{with(visit, "type=visit"), "type: the type stands before the fields: producer put visit"},
 		{with(visit, "=x"), `"" is not a field of the type visit`},
+		{with(patient, "born_on=1980-02-29", "name=Zo\xeb"), `the argument "name=Zo\xeb" is not valid UTF-8`},
+		{with(patient, "--id", "Zo\xeb"), `the argument "Zo\xeb" is not valid UTF-8`},
 		{visit, "patient_id: the field is missing, a put_visit must have it"},
 		{with(visit, "patient_id=a#b"), `patient_id: "a#b" has '#', which separates the parts of a key`},
 		{with(visit, "patient_id=p", "minutes=1.5"), "minutes: 1.5 is not an integer"},
