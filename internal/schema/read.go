@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"tributary/internal/aws/limits"
 )
 
 // Problem is one thing that is wrong with a declaration.
@@ -363,6 +365,15 @@ func (r *reader) entity(name string, line int, n *yaml.Node) {
 			r.unknown(at, name, word, typeWords)
 		}
 	})
+	least := 0
+	for _, f := range t.Fields {
+		if f.Needed() {
+			least += len(f.Name) + f.MinLength
+		}
+	}
+	if least > limits.DynamoDBItemBytes {
+		r.fail(line, name, "a put takes at least %d bytes, DynamoDB keeps at most %d of an item", least, limits.DynamoDBItemBytes)
+	}
 }
 
 func (r *reader) description(name string, line int, n *yaml.Node) string {

@@ -174,6 +174,7 @@ var wrongDeclarations = []struct {
 	{"enum of an object", field("{type: object, enum: [{}]}"), 4, "thing.f", "enum is for the types string, number, integer, boolean"},
 	{"enum is a text", field("{type: string, enum: a}"), 4, "thing.f", "it must be a list"},
 	{"a long name in a default", field("{type: object, default: {a: {? " + strings.Repeat("k", 101) + " : 1}}}"), 4, "thing.f", "takes 101 bytes, at most 100 are allowed"},
+	{"more text than an item holds", oneType("      f: {type: string, required: true, minLength: 300000}\n      g: {type: string, required: true, minLength: 200000}"), 2, "thing", "a put takes at least 500002 bytes"},
 	{"enum is empty", field("{type: string, enum: []}"), 4, "thing.f", "enum has no values"},
 	{"enum with a number among texts", field("{type: string, enum: [a, 5]}"), 4, "thing.f", "enum: 5 is not a string, put it in quotes"},
 	{"enum with a text among numbers", field("{type: number, enum: [1, a]}"), 4, "thing.f", `enum: "a" is not a decimal number`},
