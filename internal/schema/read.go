@@ -322,6 +322,8 @@ var (
 		"next_cursor":  "a page has it",
 		"pk":           "the table's key is PK",
 		"sk":           "the table's key is SK",
+		// Or a put that is refused, and that has data too, would be taken for one, and its data for commands.
+		"specversion": "a CloudEvent has it",
 		// Or a corrected file of rejected rows would be imported with its reasons as values.
 		"rejected_line":   "an import's file of rejected rows has it",
 		"rejected_reason": "an import's file of rejected rows has it",

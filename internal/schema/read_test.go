@@ -116,6 +116,7 @@ var wrongDeclarations = []struct {
 	{"the field version", oneType("      version: {type: integer}"), 4, "thing.version", "can't have this name"},
 	{"the field attributes", oneType("      attributes: {type: object}"), 4, "thing.attributes", "can't have this name"},
 	{"the field commands", oneType("      commands: {type: array}"), 4, "thing.commands", "can't have this name"},
+	{"the field specversion", oneType("      specversion: {type: string}\n      data: {type: object}"), 4, "thing.specversion", "can't have this name"},
 	{"the field rejected_line", oneType("      rejected_line: {type: string}"), 4, "thing.rejected_line", "can't have this name"},
 	{"the field rejected_reason", oneType("      rejected_reason: {type: string}"), 4, "thing.rejected_reason", "can't have this name"},
 	{"the field deleted", oneType("      deleted: {type: boolean}"), 4, "thing.deleted", "can't have this name"},
