@@ -155,6 +155,15 @@ func TestWrongPutsAndDeletes(t *testing.T) {
 	}
 }
 
+// A value that is long is no example for people.
+func TestNoLongExamples(t *testing.T) {
+	t.Setenv("TRIBUTARY_TYPES", typesFile(t, "types: {essay: {fields: {text: {type: string, minLength: 100000}}}}"))
+	status, _, talk := producer(t, "put", "essay", "--tenant", "t", "text")
+	if want := "producer: \"text\" is not FIELD=VALUE, such as text=VALUE\n"; status != cli.StatusUsage || talk != want {
+		t.Errorf("status %d, %d bytes, want %s", status, len(talk), want)
+	}
+}
+
 // A wrong file is told as it is, before anything else, by every command that reads it.
 func TestWrongTypesFile(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
