@@ -1,7 +1,7 @@
 // Command localstack is SQS and DynamoDB on the developer's own machine, in one process:
 //
 //	go run ./localstack
-//	export AWS_ENDPOINT_URL=http://127.0.0.1:4566
+//	export AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
 //
 // It checks no credentials: it is a tool for development and tests only.
 package main
@@ -40,6 +40,7 @@ func description() string {
 Start it, and lead every AWS SDK and the AWS CLI to it:
 
   export AWS_ENDPOINT_URL=http://127.0.0.1:4566
+  export AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
 
 It answers these requests:
 

@@ -98,11 +98,18 @@ func values(t *schema.Type, args []string) (v schema.Values, err error) {
 	return v, nil
 }
 
+// maxExampleBytes is the longest value that an error shows as an example.
+const maxExampleBytes = 64
+
 func example(t *schema.Type) string {
 	if len(t.Fields) == 0 {
 		return "name=Ada"
 	}
-	return t.Fields[0].Name + "=" + t.Fields[0].Example()
+	value := t.Fields[0].Example()
+	if len(value) > maxExampleBytes {
+		value = "VALUE"
+	}
+	return t.Fields[0].Name + "=" + value
 }
 
 // notAField says how a member is given that is not a field, or which fields there are.

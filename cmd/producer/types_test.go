@@ -123,6 +123,8 @@ func TestWrongPutsAndDeletes(t *testing.T) {
 		{with(visit, "attributes={}"), "attributes: it is no field, use the flag --attributes"},
 		{with(visit, "type=visit"), "type: the type stands before the fields: producer put visit"},
 		{with(visit, "=x"), `"" is not a field of the type visit`},
+		{with(patient, "born_on=1980-02-29", "name=Zo\xeb"), `the argument "name=Zo\xeb" is not valid UTF-8`},
+		{with(patient, "--id", "Zo\xeb"), `the argument "Zo\xeb" is not valid UTF-8`},
 		{visit, "patient_id: the field is missing, a put_visit must have it"},
 		{with(visit, "patient_id=a#b"), `patient_id: "a#b" has '#', which separates the parts of a key`},
 		{with(visit, "patient_id=p", "minutes=1.5"), "minutes: 1.5 is not an integer"},
@@ -150,6 +152,15 @@ func TestWrongPutsAndDeletes(t *testing.T) {
 		if status != cli.StatusUsage || out != "" || strings.Count(talk, "\n") != 1 || !strings.HasPrefix(talk, "producer: ") || !strings.Contains(talk, test.says) {
 			t.Errorf("%v: status %d, out %q, talk %q, want %q in it", test.args, status, out, talk, test.says)
 		}
+	}
+}
+
+// A value that is long is no example for people.
+func TestNoLongExamples(t *testing.T) {
+	t.Setenv("TRIBUTARY_TYPES", typesFile(t, "types: {essay: {fields: {text: {type: string, minLength: 100000}}}}"))
+	status, _, talk := producer(t, "put", "essay", "--tenant", "t", "text")
+	if want := "producer: \"text\" is not FIELD=VALUE, such as text=VALUE\n"; status != cli.StatusUsage || talk != want {
+		t.Errorf("status %d, %d bytes, want %s", status, len(talk), want)
 	}
 }
 

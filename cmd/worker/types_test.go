@@ -98,7 +98,7 @@ func TestTypesCheck(t *testing.T) {
 		"wider":  {wider, 0, "compatible: patient.name: maxLength is 80, it was 50: every value that was allowed still is\n", true, 1},
 		"both": {renamed, cli.StatusFailed, "compatible: patient.name: maxLength is 80, it was 50: every value that was allowed still is\n" +
 			"NOT COMPATIBLE: bill: the type is gone: its commands would be dead-lettered, and its items could not be read\n" +
-			"compatible: invoice: the type is new: nothing that exists is of this type; run worker setup first, which makes the index\n", false, 3},
+			"compatible: invoice: the type is new: nothing that exists is of this type; run worker setup --update first, which makes the index\n", false, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if status, out, talk := command(t, "types", "check", old, c.now); status != c.status || out != c.text || talk != "" {

@@ -44,7 +44,7 @@ func Compare(old, new *Set) []Change {
 		if old.Type(t.Name) == nil {
 			why := "nothing that exists is of this type"
 			if len(t.References) > 0 {
-				why += "; run worker setup first, which makes the index"
+				why += "; run worker setup --update first, which makes the index"
 			}
 			c.add(t.Name, "the type is new", true, why)
 		}
@@ -89,7 +89,7 @@ func (c *comparison) types(old, new *Type) {
 		case f.Required:
 			c.add(name, "the field is new and required", false, "older commands don't have it; give it a default, or make it optional")
 		case f.References != nil:
-			c.add(name, "the field is new and optional", true, "older commands and items lack it; run worker setup first, which makes the index")
+			c.add(name, "the field is new and optional", true, "older commands and items lack it; run worker setup --update first, which makes the index")
 		default:
 			c.add(name, "the field is new and optional", true, "older commands and items lack it")
 		}
@@ -165,14 +165,7 @@ func (c *comparison) presence(name string, old, new *Field) {
 	}
 }
 
-func sameValue(t FieldType, a, b string) bool {
-	if !t.numeric() {
-		return a == b
-	}
-	x, _ := decimal.Parse(a)
-	y, _ := decimal.Parse(b)
-	return decimal.Compare(&x, &y) == 0
-}
+func sameValue(t FieldType, a, b string) bool { return t.plain(a) == t.plain(b) }
 
 // enum compares a field that had an enum: all that matters is which of its values the field can still have.
 func (c *comparison) enum(name string, old, new *Field) {

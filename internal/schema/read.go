@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"tributary/internal/aws/limits"
 )
 
 // Problem is one thing that is wrong with a declaration.
@@ -86,7 +88,8 @@ type reader struct {
 	byName     map[string]*Type
 	references []reference
 	lines      map[*Field]int
-	plurals    map[*Type]int // the line that a type's plural comes from
+	typeLines  map[*Type]int
+	plurals    map[*Type]int // the line that a type's plural comes from; of a wrong plural there is none
 }
 
 // reference is a reference that is not resolved yet.
@@ -143,8 +146,11 @@ func (r *reader) notYAML(err error) {
 			line++
 		}
 	}
-	if strings.HasSuffix(text, "expected key") {
+	switch {
+	case strings.HasSuffix(text, "expected key"):
 		text += " (look at the indentation from here on)"
+	case strings.HasSuffix(text, "cannot start any token"):
+		text += " (YAML is indented by spaces, not by tabs; a value that begins with @, % or ` needs quotes)"
 	}
 	r.fail(line, "", "the file is not YAML: %s", text)
 }
@@ -283,7 +289,7 @@ func (r *reader) file(root *yaml.Node) {
 		}
 		return
 	}
-	r.lines, r.plurals = map[*Field]int{}, map[*Type]int{}
+	r.lines, r.typeLines, r.plurals = map[*Field]int{}, map[*Type]int{}, map[*Type]int{}
 	wrong = len(r.problems)
 	r.members(types, "", "types", r.entity)
 	if len(r.byName) == 0 && len(r.problems) == wrong {
@@ -316,6 +322,11 @@ var (
 		"next_cursor":  "a page has it",
 		"pk":           "the table's key is PK",
 		"sk":           "the table's key is SK",
+		// Or a put that is refused, and that has data too, would be taken for one, and its data for commands.
+		"specversion": "a CloudEvent has it",
+		// Or a corrected file of rejected rows would be imported with its reasons as values.
+		"rejected_line":   "an import's file of rejected rows has it",
+		"rejected_reason": "an import's file of rejected rows has it",
 	}
 )
 
@@ -325,7 +336,7 @@ var typeWords = []string{"plural", "description", "fields"}
 func (r *reader) entity(name string, line int, n *yaml.Node) {
 	t := &Type{Name: name, Plural: name + "s", ID: name + "_id"}
 	r.byName[name] = t
-	r.plurals[t] = line
+	r.typeLines[t], r.plurals[t] = line, line
 	if len(r.byName) == maxTypes+1 {
 		r.fail(line, cut(name), "it is one type too many, a file may have %d", maxTypes)
 	}
@@ -356,6 +367,15 @@ func (r *reader) entity(name string, line int, n *yaml.Node) {
 			r.unknown(at, name, word, typeWords)
 		}
 	})
+	least := 0
+	for _, f := range t.Fields {
+		if f.Needed() {
+			least += len(f.Name) + f.MinLength
+		}
+	}
+	if least > limits.DynamoDBItemBytes {
+		r.fail(line, name, "a put takes at least %d bytes, DynamoDB keeps at most %d of an item", least, limits.DynamoDBItemBytes)
+	}
 }
 
 func (r *reader) description(name string, line int, n *yaml.Node) string {
@@ -419,7 +439,7 @@ func (r *reader) clashes() {
 		}
 		for _, name := range []string{t.SchemaName(), t.SchemaName() + pageSuffix} {
 			if other := schemas[name]; other != nil {
-				r.fail(r.typeLine(t), t.Name, "%s is a name in the OpenAPI document for %s too, use another name", name, other.Name)
+				r.fail(r.typeLines[t], t.Name, "%s is a name in the OpenAPI document for %s too, use another name", name, other.Name)
 				break
 			}
 			schemas[name] = t
@@ -453,5 +473,3 @@ func (r *reader) clashes() {
 func (r *reader) refers(f *Field) bool {
 	return slices.ContainsFunc(r.references, func(ref reference) bool { return ref.field == f })
 }
-
-func (r *reader) typeLine(t *Type) int { return r.plurals[t] }

@@ -275,6 +275,10 @@ func (r *fieldReader) value(n *yaml.Node) (text, rule string) {
 	return string(b), rule
 }
 
+// maxDefaultNameBytes is the longest name in a default. The effective file and the AsyncAPI document have defaults in YAML, which
+// reads names of at most 1024 characters, and in which a byte can take ten.
+const maxDefaultNameBytes = 100
+
 // appendJSON appends a value of YAML as JSON.
 func appendJSON(dst []byte, n *yaml.Node, level int) (_ []byte, rule string) {
 	if level > maxLevels {
@@ -290,6 +294,9 @@ func appendJSON(dst []byte, n *yaml.Node, level int) (_ []byte, rule string) {
 			key := n.Content[i]
 			if !isText(key) {
 				return nil, "it has " + describe(key) + " where there must be a name, put it in quotes"
+			}
+			if len(key.Value) > maxDefaultNameBytes {
+				return nil, fmt.Sprintf("the name %s takes %d bytes, at most %d are allowed", quote(key.Value), len(key.Value), maxDefaultNameBytes)
 			}
 			dst = append(rawjson.AppendString(dst, key.Value), ':')
 			if dst, rule = appendJSON(dst, n.Content[i+1], level+1); rule != "" {
@@ -322,8 +329,12 @@ func appendJSON(dst []byte, n *yaml.Node, level int) (_ []byte, rule string) {
 }
 
 func (r *fieldReader) enum(w *word) {
-	if w.node.Kind != yaml.SequenceNode || len(w.node.Content) == 0 {
+	if w.node.Kind != yaml.SequenceNode {
 		r.fail(w.line, r.path, "enum is %s, it must be a list of the values that are allowed", describe(w.node))
+		return
+	}
+	if len(w.node.Content) == 0 {
+		r.fail(w.line, r.path, "enum has no values, so that the field could have none: leave it away where all are allowed")
 		return
 	}
 	if len(w.node.Content) > maxEnum {

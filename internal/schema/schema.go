@@ -374,15 +374,9 @@ func (s *Set) fingerprint() string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// meaning writes what a field's declaration says, in one form: numbers plain, values of an enum sorted.
+// meaning writes what a field's declaration says, in one form: values plain, those of an enum sorted.
 func (f *Field) meaning() string {
-	plain := func(text string) string {
-		if !f.Type.numeric() {
-			return text
-		}
-		b, _ := decimal.AppendPlain(nil, text)
-		return string(b)
-	}
+	plain := f.Type.plain
 	enum := make([]string, 0, len(f.Enum))
 	for _, text := range f.Enum {
 		enum = append(enum, plain(text))

@@ -309,6 +309,10 @@ func TestFingerprint(t *testing.T) {
 		oneType("      a: {type: number, minimum: 1.50, enum: [2, 3.0]}\n      c: {type: string}"),
 		strings.Replace(oneType("      a: {type: number, minimum: 1.50, enum: [2, 3.0]}\n      b: {type: string}"), "fields", "plural: x\n    fields", 1),
 	}
+	objects := []string{"{b: [1, x], a: {d: ~, c: 100}}", "{a: {c: 1e2, d: null}, b: [1.0, x]}"}
+	if a, b := mustRead(t, field("{type: object, default: "+objects[0]+"}")), mustRead(t, field("{type: object, default: "+objects[1]+"}")); a.Fingerprint != b.Fingerprint {
+		t.Errorf("the fingerprint differs for the defaults %q", objects)
+	}
 	for _, text := range same {
 		if s := mustRead(t, text); s.Fingerprint != base.Fingerprint {
 			t.Errorf("the fingerprint differs for\n%s", text)
@@ -375,6 +379,15 @@ f.yaml:6: D: a type's name must be 1 to 32 of a-z 0-9 _, and begin with a letter
 	var wrong *Error
 	if !errors.As(err, &wrong) || !slices.IsSortedFunc(wrong.Problems, func(a, b Problem) int { return a.Line - b.Line }) {
 		t.Error("the problems are not sorted")
+	}
+}
+
+// TestEveryProblemHasALine: also where a type has another problem in the line that is told.
+func TestEveryProblemHasALine(t *testing.T) {
+	_, err := Read("f.yaml", []byte("types:\n  a: {}\n  a_:\n    plural: B\n"))
+	if got, want := err.Error(), `f.yaml:3: a_: A is a name in the OpenAPI document for a too, use another name
+f.yaml:4: a_: plural is "B", it must be 1 to 64 of a-z 0-9 _, and begin with a letter`; got != want {
+		t.Errorf("the error is\n%s\nwant\n%s", got, want)
 	}
 }
 

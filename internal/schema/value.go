@@ -191,7 +191,7 @@ func (f *Field) checkString(text string) (int, *ValueError) {
 		}
 	}
 	if f.Format != NoFormat && !f.Format.has(text) {
-		return 0, invalid(f.Name, quote(text)+" is not a "+f.Format.String()+" such as "+f.Format.Example())
+		return 0, invalid(f.Name, quote(text)+" is not "+article(f.Format.String())+" such as "+f.Format.Example())
 	}
 	if len(f.Enum) > 0 && !f.inEnum(text) {
 		return 0, f.notInEnum(text)

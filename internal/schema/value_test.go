@@ -180,6 +180,7 @@ func TestDetails(t *testing.T) {
 		{"{type: string, minLength: 3}", `"a"`, `f: "a" has 1 character, it must have at least 3`},
 		{"{type: string, maxLength: 3}", `"abcd"`, `f: "abcd" has 4 characters, it may have at most 3`},
 		{"{type: string, format: date}", `"x"`, `f: "x" is not a date such as 2026-11-24`},
+		{"{type: string, format: email}", `"x"`, `f: "x" is not an email such as alice@example.com`},
 		{"{type: string, enum: [a, b]}", `"c"`, `f: "c" is not one of "a", "b"`},
 		{"{type: integer, enum: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}", `11`, `f: 11 is not one of 1, 2, 3, 4, 5, 6, 7, 8 and 2 more`},
 		{"{type: string, references: other}", `"a#"`, `f: "a#" has '#', which separates the parts of a key`},

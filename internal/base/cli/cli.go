@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 
@@ -95,6 +97,11 @@ func run(name string, grammar any, args []string, s *Streams, options []kong.Opt
 	if err != nil {
 		_, _ = fmt.Fprintf(s.Err, "%s: %v\n", name, err)
 		return StatusFailed
+	}
+	// Kong would replace the bytes, so that different ids become one.
+	if i := slices.IndexFunc(args, func(arg string) bool { return !utf8.ValidString(arg) }); i >= 0 {
+		_, _ = fmt.Fprintf(s.Err, "%s: the argument %q is not valid UTF-8\n", name, args[i])
+		return StatusUsage
 	}
 	k, err := parser.Parse(args)
 	if err != nil {
