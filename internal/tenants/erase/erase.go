@@ -188,12 +188,13 @@ func (r *run) decide(ctx context.Context, by string) error {
 		return err
 	}
 	r.revision = revision
-	if r.record.ID != d.Erasure {
-		r.record.ID, r.record.Expires = d.Erasure, time.Time{}
-		r.cert = Certificate{
-			Tenant: r.tenant, Erasure: d.Erasure, By: d.By, Table: r.Table, Began: d.At, Types: r.Types.Fingerprint,
-			Items: Items{ByType: map[string]int{}}, WriteUnits: Units{Indexes: map[string]float64{}},
-		}
+	if r.record.ID == d.Erasure { // also where another began it since the decision was looked at
+		return r.load()
+	}
+	r.record.ID, r.record.Expires = d.Erasure, time.Time{}
+	r.cert = Certificate{
+		Tenant: r.tenant, Erasure: d.Erasure, By: d.By, Table: r.Table, Began: d.At, Types: r.Types.Fingerprint,
+		Items: Items{ByType: map[string]int{}}, WriteUnits: Units{Indexes: map[string]float64{}},
 	}
 	return nil
 }

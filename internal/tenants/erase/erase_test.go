@@ -328,7 +328,7 @@ func TestTwoErase(t *testing.T) {
 		}
 		a, b := <-results, <-results
 		if a.err != nil || b.err != nil || a.c.Erasure != b.c.Erasure {
-			t.Fatalf("%+v, %+v", a, b)
+			t.Fatalf("%v, %v; %+v, %+v", a.err, b.err, a.c, b.c)
 		}
 		final, err := w.eraser(w.stack).Run(t.Context(), "acme", "ann@desk")
 		if final.Items.Late != 0 || final.Items.Total != users+orders+tombstones+odd {
