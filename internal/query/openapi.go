@@ -30,7 +30,7 @@ Exports: with "Accept: application/x-ndjson" a list is sent whole, one JSON obje
 var statusDescriptions = map[string]string{
 	"400": "A parameter can't be accepted: errors says which and why.",
 	"401": "No token, or none that is good.",
-	"403": "The token is not for this tenant.",
+	"403": "The token is not for this tenant, or the tenant's reads are stopped.",
 	"404": "There is no such thing.",
 	"414": "The path and query are too long.",
 	"415": "The request has a body.",

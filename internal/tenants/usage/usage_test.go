@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,8 +63,12 @@ func TestKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := newTable(t)
 		random := rand.New(rand.NewPCG(1, 2))
-		outage := false
-		failing := &moody{client, func() (bool, bool) { return outage || random.IntN(3) == 0, random.IntN(3) == 0 }}
+		var outage, calm atomic.Bool
+		var calls atomic.Uint64
+		failing := &moody{client, func() (bool, bool) {
+			of := rand.New(rand.NewPCG(calls.Add(1), 3))
+			return !calm.Load() && (outage.Load() || of.IntN(3) == 0), !calm.Load() && of.IntN(3) == 0
+		}}
 		want := map[string]*tenants.Usage{}
 		var workers sync.WaitGroup
 		start := time.Now()
@@ -74,9 +79,9 @@ func TestKept(t *testing.T) {
 				NewKeeper(failing, tableName, &meters[i], prometheus.NewRegistry(), slog.New(slog.DiscardHandler)).Run(ctx)
 			})
 		}
-		for i := range 6000 {
-			time.Sleep(time.Duration(random.IntN(6000)) * time.Millisecond) // five hours in all
-			outage = i > 2000 && i < 4000                                   // longer than records wait before they are joined
+		for i := range 2000 {
+			time.Sleep(time.Duration(random.IntN(9000)) * time.Millisecond) // two hours and a half in all
+			outage.Store(i > 500 && i < 1600)                               // longer than records wait before they are joined
 			tenant := fmt.Sprint("tenant", random.IntN(30))
 			c := &tenants.Usage{Written: 3, Bytes: int64(random.IntN(900)), TableUnits: 3, IndexUnits: 2.5, EstimatedTableUnits: 0.5, Requests: 1, ReadUnits: 0.5,
 				Superseded: 1, Stale: 2, Erased: 4, DeadLettered: 5}
@@ -86,7 +91,7 @@ func TestKept(t *testing.T) {
 			want[tenant].Add(c)
 			meters[random.IntN(2)].Used(tenant, c)
 		}
-		failing.fails = func() (bool, bool) { return false, false }
+		calm.Store(true)
 		stop()
 		workers.Wait()
 
@@ -124,8 +129,8 @@ func TestKept(t *testing.T) {
 func TestKilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := newTable(t)
-		dead := false
-		dying := &moody{client, func() (bool, bool) { return dead, false }}
+		var dead atomic.Bool
+		dying := &moody{client, func() (bool, bool) { return dead.Load(), false }}
 		var meter Meter
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
@@ -139,7 +144,7 @@ func TestKilled(t *testing.T) {
 			meter.Used("t", &tenants.Usage{Written: 1})
 		}
 		time.Sleep(30 * time.Second)
-		dead = true
+		dead.Store(true)
 		lines, err := Report(t.Context(), client, tableName, start, time.Now().Add(time.Hour), "", Total, ListPrices)
 		if err != nil || len(lines) != 1 || lines[0].Written < 9*60 {
 			t.Errorf("of 600 commands, all older than 30 s, %+v are kept, %v", lines, err)
@@ -179,7 +184,7 @@ func TestCost(t *testing.T) {
 
 // TestSplit: the counts of very many tenants are kept in several items.
 func TestSplit(t *testing.T) {
-	counts := make([]Tenant, 60_000)
+	counts := make([]Tenant, 30_000)
 	random := rand.New(rand.NewPCG(5, 6))
 	for i := range counts {
 		counts[i] = Tenant{fmt.Sprintf("%016x", random.Uint64()), tenants.Usage{Written: random.Int64N(1e9), Bytes: random.Int64()}}
