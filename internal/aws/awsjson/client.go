@@ -85,8 +85,9 @@ func (c *client) try(ctx context.Context, operation string, body []byte) (string
 	if err != nil {
 		return "", err
 	}
+	url := *to.url // the signer writes to it
 	r := &http.Request{
-		Method: http.MethodPost, URL: to.url, Host: to.url.Host,
+		Method: http.MethodPost, URL: &url, Host: url.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{
 			"Content-Type": contentType,
