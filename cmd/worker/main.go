@@ -21,6 +21,7 @@ type grammar struct {
 	Setup  setupCmd  `cmd:"" help:"Create the queue, the dead-letter queue and the table."`
 	DLQ    dlqCmd    `cmd:"" name:"dlq" help:"List dead letters, send them back, or delete them."`
 	Doctor doctorCmd `cmd:"" help:"Check queues, table, permissions and clocks, and say how to fix problems."`
+	Lambda lambdaCmd `cmd:"" help:"Move commands as an AWS Lambda function."`
 	Health healthCmd `cmd:"" help:"Check /healthz of a running worker."`
 	Token  tokenCmd  `cmd:"" help:"Create a static token for the query API."`
 
@@ -38,7 +39,7 @@ func program(ctx context.Context, args []string, s *cli.Streams) int {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := program(ctx, os.Args[1:], cli.OS())
+	status := program(ctx, arguments(), cli.OS())
 	stop()
 	os.Exit(status)
 }
