@@ -1,14 +1,17 @@
 package lambda_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -64,19 +67,23 @@ type rig struct {
 	folder  string
 }
 
-// watch counts the calls that may write and are under way, as far as their client waits for them.
+// watch counts the calls that may write and are under way, as far as their client waits for them. It can meddle with calls.
 type watch struct {
 	next http.Handler
+	// meddle may answer a call itself, and returns true then. Nil: all go on.
+	meddle func(operation string, body []byte, w http.ResponseWriter, r *http.Request) bool
 
 	mu     sync.Mutex
-	writes int // guarded by mu
-	tapped func(operation string)
+	writes int            // guarded by mu
+	calls  map[string]int // by operation; guarded by mu
 }
 
 func (w *watch) ServeHTTP(out http.ResponseWriter, r *http.Request) {
-	target := r.Header.Get("X-Amz-Target")
-	writes := target == "DynamoDB_20120810.BatchWriteItem" || target == "DynamoDB_20120810.PutItem"
-	if writes {
+	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	w.mu.Lock()
+	w.calls[operation]++
+	w.mu.Unlock()
+	if operation == "BatchWriteItem" || operation == "PutItem" {
 		w.add(1)
 		gone := context.AfterFunc(r.Context(), func() { w.add(-1) })
 		defer func() {
@@ -85,7 +92,21 @@ func (w *watch) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 			}
 		}()
 	}
+	if w.meddle != nil {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || w.meddle(operation, body, out, r) {
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
 	w.next.ServeHTTP(out, r)
+}
+
+// count returns how many calls of an operation there were.
+func (w *watch) count(operation string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.calls[operation]
 }
 
 func (w *watch) add(n int) {
@@ -121,7 +142,7 @@ func newRig(t *testing.T, fifo bool, visibility int) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(front.Close)
-	calls := &watch{next: front}
+	calls := &watch{next: front, calls: map[string]int{}}
 	through := httptest.NewServer(calls)
 	t.Cleanup(through.Close)
 	r := &rig{
@@ -191,7 +212,7 @@ func (r *rig) send(group string, bodies ...string) {
 	}
 }
 
-// receive receives a batch as the mapping does.
+// depth returns how many messages a queue has.
 func (r *rig) depth(queue string) (visible, hidden int) {
 	r.t.Helper()
 	out, err := r.sqs.GetQueueAttributes(r.t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &queue, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll}})
@@ -203,13 +224,16 @@ func (r *rig) depth(queue string) (visible, hidden int) {
 	return visible, hidden
 }
 
-// drain runs a mapping until the queue is empty.
-func (r *rig) drain(m *simulator.Mapping, within time.Duration) {
+// drain runs a mapping until the queue is empty. While sent is open, more is to come; nil: all is there.
+func (r *rig) drain(m *simulator.Mapping, sent <-chan struct{}, within time.Duration) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), within)
 	defer cancel()
 	done := make(chan struct{})
 	go func() { defer close(done); m.Run(ctx) }()
+	if sent != nil {
+		<-sent
+	}
 	for {
 		visible, hidden := r.depth(r.queue)
 		if visible+hidden == 0 {

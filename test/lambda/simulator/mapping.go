@@ -105,7 +105,7 @@ func (m *Mapping) Run(ctx context.Context) {
 	for range m.cfg.Concurrency {
 		pollers.Go(func() {
 			for ctx.Err() == nil {
-				if records := m.gather(ctx); len(records) > 0 {
+				if records := m.Gather(ctx); len(records) > 0 {
 					m.work(records)
 				}
 			}
@@ -139,8 +139,8 @@ func (m *Mapping) Processes() []*exec.Cmd {
 	return all
 }
 
-// gather makes a batch: until it is full, its window is over, or its payload is.
-func (m *Mapping) gather(ctx context.Context) []Record {
+// Gather makes a batch: until it is full, its window is over, or its payload is.
+func (m *Mapping) Gather(ctx context.Context) []Record {
 	var batch []Record
 	var until time.Time
 	size := 0
@@ -176,7 +176,8 @@ func (m *Mapping) gather(ctx context.Context) []Record {
 func (m *Mapping) receive(ctx context.Context, most int, wait time.Duration) ([]Record, error) {
 	// A receive under way is not abandoned: its messages would be invisible.
 	out, err := m.cfg.SQS.ReceiveMessage(context.WithoutCancel(ctx), &sqs.ReceiveMessageInput{
-		QueueUrl: &m.cfg.QueueURL, MaxNumberOfMessages: int32(most), WaitTimeSeconds: int32((wait + time.Second/2) / time.Second), //nolint:gosec // both are small
+		QueueUrl: &m.cfg.QueueURL, MaxNumberOfMessages: int32(most), WaitTimeSeconds: max(1, int32(wait/time.Second)), // 0 would be the queue's own, of 20 s
+
 		MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameAll}, MessageAttributeNames: []string{"All"},
 	}, func(o *sqs.Options) { o.Retryer = aws.NopRetryer{} })
 	if err != nil {
