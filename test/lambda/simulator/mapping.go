@@ -232,7 +232,7 @@ func (m *Mapping) work(records []Record) {
 			done = append(done, records[i])
 		}
 	}
-	m.remove(done)
+	m.Remove(done)
 }
 
 // Invoke gives the function a batch and returns the ids that it reports. An error means that the batch has failed as a whole.
@@ -321,8 +321,8 @@ func (m *Mapping) environment() (e *environment, release func(), err error) {
 	}, nil
 }
 
-// remove deletes messages. One that is not deleted comes back.
-func (m *Mapping) remove(records []Record) {
+// Remove deletes messages. One that is not deleted comes back.
+func (m *Mapping) Remove(records []Record) {
 	for len(records) > 0 {
 		part := records[:min(10, len(records))]
 		records = records[len(part):]
