@@ -74,6 +74,14 @@ chaos-data: ## The same with a local stack that is killed as well and goes on wi
 hostile: ## Measure what hostile messages cost other tenants (FOR=1m)
 	$(GO) run ./test/hostile -for $(FOR)
 
+.PHONY: lambda lambda-chaos lambda-mutants
+lambda: ## Build the worker as a Lambda function: bin/lambda-arm64.zip and bin/lambda-amd64.zip
+	$(GO) run ./deploy/lambda -out $(BIN)
+lambda-chaos: ## Run the Lambda function behind a simulated event source mapping through 50,000 commands of chaos, twice: in no order, and in FIFO order
+	$(GO) test ./test/lambda -run 'TestChaos|TestThrottling' -count=1 -v -timeout 15m -lambda.commands 50000
+lambda-mutants: ## Plant twenty bugs in the Lambda function; its tests must find each
+	$(GO) run ./test/lambda/mutants
+
 .PHONY: localstack-kill
 localstack-kill: ## Kills the local stack with --data twenty times under load, and again under a worker, which must go on
 	$(GO) test ./localstack -run 'TestKilled|TestWorkerOutlivesKills' -count=1 -v -kill.rounds 20

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 
 	"tributary/internal/aws/queues"
 	"tributary/internal/base/cli"
@@ -16,6 +17,7 @@ type doctorCmd struct {
 	names
 	cli.Output
 	DrainTimeout time.Duration `default:"${drain_timeout}" help:"The --drain-timeout of the workers. The visibility timeout must be longer (${default})."`
+	Lambda       string        `placeholder:"NAME" help:"Also check this Lambda function, which runs the worker, and its event source mapping."`
 	Timeout      time.Duration `env:"TRIBUTARY_DOCTOR_TIMEOUT" default:"1m" help:"How long all checks may take (${default})."`
 }
 
@@ -51,6 +53,10 @@ func (c *doctorCmd) Run(ctx context.Context, s *cli.Streams) error {
 		QueueRegion: client.Options().Region, TableRegion: cfg.Region, DrainTimeout: c.DrainTimeout,
 	}
 	checks := doc.Examine(within)
+	if c.Lambda != "" {
+		function := doctor.Function{API: lambda.NewFromConfig(cfg), Queues: client, Name: c.Lambda, Queue: c.Queue, DeadLetters: c.DLQ, Table: c.Table}
+		checks = append(checks, function.Examine(within)...)
+	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("interrupted: %w", err)
 	}

@@ -23,6 +23,7 @@ type grammar struct {
 	DLQ    dlqCmd    `cmd:"" name:"dlq" help:"List dead letters, send them back, or delete them."`
 	Doctor doctorCmd `cmd:"" help:"Check queues, table, permissions and clocks, and say how to fix problems."`
 	Types  typesCmd  `cmd:"" help:"Show the entity types, compare two files of them, and print their documents."`
+	Lambda lambdaCmd `cmd:"" help:"Move commands as an AWS Lambda function."`
 	Health healthCmd `cmd:"" help:"Check /healthz of a running worker."`
 	Token  tokenCmd  `cmd:"" help:"Create a static token for the query API."`
 	Tenant tenantCmd `cmd:"" help:"Suspend, limit, export or erase a tenant, and report what it uses."`
@@ -43,7 +44,7 @@ func program(ctx context.Context, args []string, s *cli.Streams) int {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := program(ctx, os.Args[1:], cli.OS())
+	status := program(ctx, arguments(), cli.OS())
 	stop()
 	os.Exit(status)
 }

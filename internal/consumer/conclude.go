@@ -108,6 +108,9 @@ func (c *Consumer) finish(d *delivery, e end) {
 	}
 	c.finished[e].Add(1)
 	defer d.forget()
+	if c.cfg.Ended != nil {
+		defer c.cfg.Ended(d.message.ReceiptHandle, e == deleted) // last, when the metrics count it
+	}
 	if d.Span.Recorded() {
 		reason := ""
 		if len(d.bad) > 0 {

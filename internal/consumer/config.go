@@ -38,6 +38,11 @@ type Config struct {
 	Rules func() *tenants.Rules
 	// Meter is told how commands ended; nil: nobody is.
 	Meter tenants.Meter
+	// Ended, unless it is nil, is told once how each message ended: it was deleted, or it was nacked or left. It is for a queue that
+	// lives in this process, as in a Lambda function. Such a queue gives messages out in order, so one poller takes them. Its
+	// deletes make no call, so they are not gathered for long. The time of a receive says nothing about the order of messages.
+	// Ended must not block.
+	Ended func(receiptHandle string, deleted bool)
 }
 
 // DefaultDrainTimeout is longer than two long polls.

@@ -120,7 +120,11 @@ func New(cfg Config, q Queue, dlq DeadLetterQueue, w Writer, m *metrics.Consumer
 		}
 	}
 	c.held.empty = make(chan struct{})
-	c.deletes = newBatcher(limits.SQSBatchEntries, maxSends, deleteLinger, c.deleteBatch)
+	gather := deleteLinger
+	if cfg.Ended != nil {
+		gather = 0
+	}
+	c.deletes = newBatcher(limits.SQSBatchEntries, maxSends, gather, c.deleteBatch)
 	c.nacks = newBatcher(limits.SQSBatchEntries, maxSends, nackLinger, c.nackBatch)
 	c.letters = newBatcher(limits.SQSBatchEntries, maxSends, letterLinger, c.sendLetters)
 	c.ownCalls = newBatcher(1, maxSends/4, 0, func(calls [][]Letter) { c.sendLetters(calls[0]) })

@@ -63,6 +63,8 @@ func (c *Consumer) sendRound(d *delivery) {
 	switch {
 	case len(letters) == 0:
 		c.deletes.add(d)
+	case d.givenUp.Load():
+		c.nack(d)
 	case apart == together:
 		c.letters.add(letters...)
 	default:
@@ -190,7 +192,7 @@ func (c *Consumer) afterRound(d *delivery, now time.Time) {
 		c.finish(d, left)
 	case !again:
 		c.sendRound(d)
-	case c.closing.Load() || failed >= maxRounds && sent == 0 && !d.Touched():
+	case c.closing.Load() || d.givenUp.Load() || failed >= maxRounds && sent == 0 && !d.Touched():
 		c.nack(d)
 	case c.calls.Err() != nil || !now.Before(c.held.deadline(d)):
 		// It could not be extended. The next receiver sends its letters.

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"sync/atomic"
 	"time"
 
 	"tributary/internal/base/list"
@@ -30,6 +31,7 @@ type delivery struct {
 	letters      letterRounds // guards itself
 	tries        int          // failed batch calls in which it was the first to be tried again
 	maybeDeleted bool         // a delete failed with its outcome unknown
+	givenUp      atomic.Bool  // by GiveUp: it is nacked at the next opportunity
 
 	// held.mu guards the rest once the delivery is on the held list.
 	state    deliveryState

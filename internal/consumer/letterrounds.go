@@ -119,6 +119,18 @@ func (r *retries) add(d *delivery, pause time.Duration, next func(*delivery)) bo
 	return true
 }
 
+// take ends the pause of a message. It returns false if the message has none. Otherwise the caller owns the message.
+func (r *retries) take(d *delivery) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t, waits := r.timers[d]
+	if waits {
+		t.Stop()
+		delete(r.timers, d)
+	}
+	return waits
+}
+
 // close ends all pauses and returns the messages. The caller owns them.
 func (r *retries) close() []*delivery {
 	r.mu.Lock()

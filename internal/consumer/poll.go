@@ -42,6 +42,9 @@ func (c *Consumer) poll(ctx context.Context, pollers *sync.WaitGroup) {
 			pollers.Go(func() { c.poll(ctx, pollers) })
 		}
 		decoded = c.admit(time.Now(), received, before, reserved, decoded)
+		if c.cfg.Ended != nil {
+			continue // one poller, whatever comes
+		}
 		c.mu.Lock()
 		start, end := c.pollers.received(len(received))
 		c.metrics.Pollers.Set(float64(c.pollers.running))
@@ -69,7 +72,7 @@ func (c *Consumer) standIn(received []Message) bool {
 	for i := range received {
 		bytes += len(received[i].Body)
 	}
-	if bytes < largeReceive {
+	if bytes < largeReceive || c.cfg.Ended != nil {
 		return false
 	}
 	c.mu.Lock()
@@ -130,7 +133,7 @@ func (c *Consumer) admit(now time.Time, received []Message, before int64, reserv
 // refuses it because a tenant is over its share. If too many messages are delayed already, the writer has to hold it instead.
 func (c *Consumer) submit(now time.Time, d *delivery) {
 	switch {
-	case c.draining.Load():
+	case c.draining.Load() || d.givenUp.Load():
 		c.nackUnwritten(d, writer.Closed)
 		return
 	case d.suspended:

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"tributary/internal/messages"
@@ -47,6 +48,25 @@ type Attribute struct {
 	Type   string // String, Number or Binary, perhaps followed by a dot and a label of the sender
 	Text   string // the value, unless it is binary
 	Binary []byte
+}
+
+// AddAttribute adds an attribute to those that the message has. Those that the consumer itself reads go into Attributes.
+func (m *Message) AddAttribute(a Attribute) {
+	switch {
+	case a.Name == "tenant_id" && (a.Text == "" || !messages.IsText(a.Type)):
+		m.Attributes.TenantID = messages.UnreadableTenant
+	case a.Name == "tenant_id":
+		m.Attributes.TenantID = a.Text
+		return
+	case a.Name == "traceparent" && a.Text != "":
+		m.Attributes.TraceParent = a.Text
+		return
+	case a.Name == "tracestate" && a.Text != "":
+		m.Attributes.TraceState = a.Text
+		return
+	}
+	a.Name = strings.Clone(a.Name) // it may be part of a far larger answer
+	m.Others = append(m.Others, a)
 }
 
 // sendable reports whether SQS accepts the attribute in a send.

@@ -20,7 +20,9 @@ func (c *Consumer) rank(now time.Time, received []Message, before int64, deliver
 			at = c.clock.plausible(m.FirstReceivedAt.UnixMilli(), now, m.ReceiveCount <= 1)
 		}
 		if m.ReceiveCount <= 1 && at > 0 {
-			at = max(at, before)
+			if c.cfg.Ended == nil {
+				at = max(at, before)
+			}
 			c.latestFirstReceive = max(c.latestFirstReceive, at)
 		}
 		deliveries[i].Received = at

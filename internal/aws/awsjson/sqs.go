@@ -22,7 +22,6 @@ import (
 	"tributary/internal/aws/limits"
 	"tributary/internal/base/rawjson"
 	"tributary/internal/consumer"
-	"tributary/internal/messages"
 )
 
 // Queue makes a consumer's calls to one SQS queue. It implements consumer.Queue.
@@ -169,21 +168,8 @@ func scanMessage(s *rawjson.Scanner, scratch *[]byte) (m consumer.Message, err e
 			for s.Open('{'); s.More('}'); {
 				name := s.Name()
 				a := scanAttribute(s)
-				switch {
-				case name == "tenant_id" && (a.Text == "" || !messages.IsText(a.Type)):
-					m.Attributes.TenantID = messages.UnreadableTenant
-				case name == "tenant_id":
-					m.Attributes.TenantID = a.Text
-					continue
-				case name == "traceparent" && a.Text != "":
-					m.Attributes.TraceParent = a.Text
-					continue
-				case name == "tracestate" && a.Text != "":
-					m.Attributes.TraceState = a.Text
-					continue
-				}
-				a.Name = strings.Clone(name)
-				m.Others = append(m.Others, a)
+				a.Name = name
+				m.AddAttribute(a)
 			}
 		default:
 			s.Skip()

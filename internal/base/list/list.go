@@ -22,6 +22,9 @@ func (l *List[T]) Last() *T { return l.last.get() }
 // Prev returns the value before n, or nil.
 func (n *Node[T]) Prev() *T { return n.prev.get() }
 
+// Next returns the value after n, or nil.
+func (n *Node[T]) Next() *T { return n.next.get() }
+
 func (n *Node[T]) get() *T {
 	if n == nil {
 		return nil

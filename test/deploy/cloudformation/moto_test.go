@@ -119,10 +119,16 @@ func call(t *testing.T, at *url.URL, service, target string, in, into any) {
 	}
 }
 
-// deploy makes a stack of the template and returns its outputs.
+// deploy makes a stack of tributary.yaml and returns its outputs.
 func deploy(t *testing.T, at *url.URL, name string, parameters map[string]string) map[string]string {
 	t.Helper()
-	template, err := os.ReadFile("../../../deploy/cloudformation/tributary.yaml")
+	return deployTemplate(t, at, "../../../deploy/cloudformation/tributary.yaml", name, parameters)
+}
+
+// deployTemplate makes a stack of a template and returns its outputs.
+func deployTemplate(t *testing.T, at *url.URL, path, name string, parameters map[string]string) map[string]string {
+	t.Helper()
+	template, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
