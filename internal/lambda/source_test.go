@@ -131,8 +131,7 @@ type engine struct {
 	source *Source
 	mu     sync.Mutex
 	held   map[string]consumer.Message
-	given  map[string]bool // up
-	stuck  time.Time       // until then a message that is given up is part of a call
+	stuck  time.Time // until then a message that is given up is part of a call
 }
 
 func (e *engine) run(ctx context.Context) {

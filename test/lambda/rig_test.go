@@ -102,13 +102,6 @@ func (w *watch) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	w.next.ServeHTTP(out, r)
 }
 
-// count returns how many calls of an operation there were.
-func (w *watch) count(operation string) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.calls[operation]
-}
-
 func (w *watch) add(n int) {
 	w.mu.Lock()
 	w.writes += n

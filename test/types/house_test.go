@@ -39,12 +39,11 @@ const (
 // house is an installation: queue, dead-letter queue and table. Which types it has is said with each step, because an upgrade
 // changes them.
 type house struct {
-	t       *testing.T
-	cfg     aws.Config
-	queues  *sqs.Client
-	tables  *dynamodb.Client
-	url     map[string]string // of queues, by name
-	written int64             // dead letters so far
+	t      *testing.T
+	cfg    aws.Config
+	queues *sqs.Client
+	tables *dynamodb.Client
+	url    map[string]string // of queues, by name
 }
 
 func newHouse(t *testing.T, types *schema.Set) *house {
