@@ -100,21 +100,20 @@ func (s *Server) batchWriteItem(in *batchWriteInput) (any, error) {
 	var consumed []*capacity
 	for _, name := range slices.Sorted(maps.Keys(in.RequestItems)) {
 		t := tables[name]
-		units := 0
+		costs := newBill(in.ReturnConsumedCapacity)
 		requests := in.RequestItems[name]
 		for i := range requests {
 			r := &requests[i]
 			_, next := r.parts()
-			done, err := s.write(t, r.hash, r.sort, func(item) (item, error) { return next, nil })
+			_, err := s.write(t, r.hash, r.sort, costs, func(item) (item, error) { return next, nil })
 			if err != nil {
 				unprocessed[name] = append(unprocessed[name], *r)
 				refused = err
 				continue
 			}
-			units += done.units
 			written++
 		}
-		if c := t.consumed(in.ReturnConsumedCapacity, t.primary, float64(units)); c != nil {
+		if c := t.written(in.ReturnConsumedCapacity, costs); c != nil {
 			consumed = append(consumed, c)
 		}
 	}

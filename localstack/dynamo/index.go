@@ -158,8 +158,8 @@ type change struct {
 }
 
 // write lets next say what comes in the place of the item that is there, no item to delete it. It pays for that from
-// the partition's units. Nothing is written where next gives an error, but it is paid for.
-func (s *Server) write(t *table, hash, sort string, next func(old item) (item, error)) (change, error) {
+// the partition's units. Nothing is written where next gives an error, but it is paid for. What it costs is added to the bill.
+func (s *Server) write(t *table, hash, sort string, b *bill, next func(old item) (item, error)) (change, error) {
 	p := t.primary.partition(hash)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -175,19 +175,22 @@ func (s *Server) write(t *table, hash, sort string, next func(old item) (item, e
 	if err != nil {
 		return change{}, err
 	}
+	b.add(t.primary, c.units)
 	if c.old == "" && c.next == "" {
 		return c, nil
 	}
 	t.primary.set(at, c.next)
 	for _, x := range t.indexes {
-		t.reindex(x, c.old, c.next)
+		b.add(x, t.reindex(x, c.old, c.next))
 	}
 	s.store.Set(itemsKind(t), hash+sort, string(c.next))
 	return c, nil
 }
 
-// reindex brings x up to date with an item that was old and is next.
-func (t *table) reindex(x *index, old, next item) {
+// reindex brings x up to date with an item that was old and is next, and returns the write units that this costs: nothing where the
+// index holds the same as before; one write where it holds something else at the same place; a delete and a put where the place is another
+// ("Global secondary indexes", provisioned throughput considerations).
+func (t *table) reindex(x *index, old, next item) (units int) {
 	oldHash, oldSort, was := "", "", false
 	if old != "" {
 		oldHash, oldSort, was = x.place(old)
@@ -202,12 +205,23 @@ func (t *table) reindex(x *index, old, next item) {
 		defer p.mu.Unlock()
 		x.set(p.items.at(sort), next)
 	}
-	if was && (!is || oldHash != hash || oldSort != sort) {
+	moved := was && (!is || oldHash != hash || oldSort != sort)
+	var held, holds item
+	if was {
+		held = x.project(t, old)
+	}
+	if moved {
 		replace(oldHash, oldSort, "")
+		units, held = writeUnits(held.size(), 0), ""
 	}
 	if is {
-		replace(hash, sort, x.project(t, next))
+		holds = x.project(t, next)
+		replace(hash, sort, holds)
+		if !holds.same(held) {
+			units += writeUnits(held.size(), holds.size())
+		}
 	}
+	return units
 }
 
 // project is what of an item the index holds.

@@ -171,6 +171,22 @@ func (it item) count() int {
 	return n
 }
 
+// same says whether two items have the same attributes, in whatever order. Maps within them count as different where their order is.
+func (it item) same(other item) bool {
+	if it == other {
+		return true
+	}
+	if len(it) != len(other) || it.size() != other.size() {
+		return false
+	}
+	for c := it.attributes(); c != ""; {
+		if name := c.text(); other.find(name) != c.raw() {
+			return false
+		}
+	}
+	return true
+}
+
 // decode is all of it.
 func (it item) decode() map[string]value {
 	out := make(map[string]value)

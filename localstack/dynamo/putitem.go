@@ -71,7 +71,8 @@ func (s *Server) replace(in *writeInput, key, next item, check func(*table, item
 		return nil, err
 	}
 	hash, sort, _ := t.primary.place(key)
-	done, err := s.write(t, hash, sort, func(old item) (item, error) {
+	costs := newBill(in.ReturnConsumedCapacity)
+	done, err := s.write(t, hash, sort, costs, func(old item) (item, error) {
 		if !passes(old) {
 			return next, errCondition(old, in.ReturnValuesOnConditionCheckFailure == "ALL_OLD")
 		}
@@ -80,7 +81,7 @@ func (s *Server) replace(in *writeInput, key, next item, check func(*table, item
 	if err != nil {
 		return nil, err
 	}
-	out := writeOutput{ConsumedCapacity: t.consumed(in.ReturnConsumedCapacity, t.primary, float64(done.units))}
+	out := writeOutput{ConsumedCapacity: t.written(in.ReturnConsumedCapacity, costs)}
 	if in.ReturnValues == "ALL_OLD" {
 		out.Attributes = done.old
 	}

@@ -40,7 +40,8 @@ func (s *Server) updateItem(in *writeInput) (any, error) {
 		return nil, err
 	}
 	hash, sort, _ := t.primary.place(in.Key)
-	done, err := s.write(t, hash, sort, func(old item) (item, error) {
+	costs := newBill(in.ReturnConsumedCapacity)
+	done, err := s.write(t, hash, sort, costs, func(old item) (item, error) {
 		if !passes(old) {
 			return old, errCondition(old, in.ReturnValuesOnConditionCheckFailure == "ALL_OLD")
 		}
@@ -59,7 +60,7 @@ func (s *Server) updateItem(in *writeInput) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := writeOutput{ConsumedCapacity: t.consumed(in.ReturnConsumedCapacity, t.primary, float64(done.units))}
+	out := writeOutput{ConsumedCapacity: t.written(in.ReturnConsumedCapacity, costs)}
 	switch in.ReturnValues {
 	case "ALL_OLD":
 		out.Attributes = done.old

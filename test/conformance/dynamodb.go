@@ -269,6 +269,36 @@ var dynamodbCases = []testCase[*dynamodb.Client]{
 			c.Errorf("consumed %+v, want 3 units: 1 for 1 KB, 2 for a byte more", out.ConsumedCapacity)
 		}
 	}},
+	{name: "a write tells the capacity of its index", run: func(c *T, client *dynamodb.Client) {
+		tb := newTable(c, client)
+		for _, step := range []struct {
+			what         string
+			write        types.WriteRequest
+			table, index float64
+		}{
+			{"a new entry", put(row("t", "s", "user_id", str("a"))), 1, 1},
+			{"the same again", put(row("t", "s", "user_id", str("a"))), 1, 0},
+			{"another attribute", put(row("t", "s", "user_id", str("a"), "more", str("x"))), 1, 1},
+			{"another key of the index", put(row("t", "s", "user_id", str("b"), "more", str("x"))), 1, 2},
+			{"no key of the index", put(row("t", "s", "more", str("x"))), 1, 1},
+			{"no entry before and after", put(row("t", "s", "more", str("y"))), 1, 0},
+		} {
+			out, err := client.BatchWriteItem(c, &dynamodb.BatchWriteItemInput{ReturnConsumedCapacity: types.ReturnConsumedCapacityIndexes,
+				RequestItems: map[string][]types.WriteRequest{tb.name: {step.write}}})
+			c.must(err, step.what)
+			if len(out.ConsumedCapacity) != 1 {
+				c.Fatalf("%s: consumed %+v", step.what, out.ConsumedCapacity)
+			}
+			got := out.ConsumedCapacity[0]
+			table, index := 0.0, aws.ToFloat64(got.GlobalSecondaryIndexes["orders_by_user"].CapacityUnits)
+			if got.Table != nil {
+				table = aws.ToFloat64(got.Table.CapacityUnits)
+			}
+			if table != step.table || index != step.index || aws.ToFloat64(got.CapacityUnits) != table+index {
+				c.Errorf("%s: %v units of the table, %v of the index, %v in all; want %v and %v", step.what, table, index, aws.ToFloat64(got.CapacityUnits), step.table, step.index)
+			}
+		}
+	}},
 
 	{name: "a newer version overwrites, an equal or older one is refused with the item", run: func(c *T, client *dynamodb.Client) {
 		tb := newTable(c, client)
