@@ -58,7 +58,7 @@ bench-query: build ## Measure what the query API adds to a bare SDK read
 	cd bench/query && $(GO) build -o $(CURDIR)/$(BIN)/bench-query .
 	$(GO) run ./localstack/emulators exec -- $(BIN)/bench-query -worker $(BIN)/worker
 
-.PHONY: model model-mutants conformance-mutants chaos chaos-embedded chaos-data hostile
+.PHONY: model model-mutants conformance-mutants chaos chaos-embedded chaos-data chaos-erase hostile
 model: ## Run random schedules against the six promises for a minute
 	$(GO) test ./test/model -v -run TestModel -model.for=1m
 model-mutants: ## Plant twenty-seven bugs; the model test must find each
@@ -69,6 +69,8 @@ chaos: ## Kill and stop workers at random over 50,000 commands; nothing may be l
 	$(GO) run ./localstack/emulators exec -- $(GO) run ./test/chaos
 chaos-embedded: ## The same, shorter, without Java
 	$(GO) run ./test/chaos -embedded -commands 10000 -for 25s
+chaos-erase: ## Erase a tenant while workers are killed and frozen, then send every message again (ROUNDS=20)
+	for i in $$(seq $(ROUNDS)); do $(GO) run ./test/chaos -embedded -erase -frozen 40s -commands 10000 -for 75s || exit 1; done
 chaos-data: ## The same with a local stack that is killed as well and goes on with its data
 	$(GO) run ./test/chaos -data -commands 10000 -for 25s
 hostile: ## Measure what hostile messages cost other tenants (FOR=1m)

@@ -31,13 +31,26 @@ type letterRounds struct {
 	apart      separation // guarded by mu
 }
 
-// begin starts a round. It returns the round's letters, none if all are sent, and how far they are kept apart.
+// begin starts a round. It returns the round's letters, none if all are sent, and how far they are kept apart. There are no letters for
+// tenants that are erased by then.
 func (r *letterRounds) begin(d *delivery) (letters []Letter, apart separation) {
 	c := d.consumer
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	letters, r.again = r.again, nil
+	rules := c.rule(time.Now())
+	for _, l := range r.again {
+		if rules.drops(l.command, &d.message) {
+			c.countDropped(l.command)
+			continue
+		}
+		letters = append(letters, l)
+	}
+	r.again = nil
 	for ; len(letters) < maxLettersPerRound && r.next < len(d.bad); r.next++ {
+		if b := &d.bad[r.next]; rules.drops(b, &d.message) {
+			c.countDropped(b)
+			continue
+		}
 		l, _ := newLetter(&d.message, c.cfg.QueueName, &d.bad[r.next], c.cfg.LetterBytes) // lettersFit has checked the size
 		l.delivery = d
 		letters = append(letters, l)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tributary/internal/messages"
+	"tributary/internal/operate/metrics"
 	"tributary/internal/tenants"
 	"tributary/internal/writer"
 )
@@ -58,6 +59,24 @@ func (r *ruling) letter(tenant string) *messages.Error {
 		return &messages.Error{Reason: messages.ReasonTenantSuspended, Field: "tenant_id", Detail: detail}
 	}
 	return nil
+}
+
+// drops reports whether there is no dead letter for a bad command, because its tenant, or the one that the message names, is erased.
+func (r *ruling) drops(b *badCommand, m *Message) bool {
+	return r != nil && (r.rules.Of(b.tenant).Verdict(r.now) == tenants.Drop || r.rules.Of(m.Attributes.TenantID).Verdict(r.now) == tenants.Drop)
+}
+
+// countDropped tells the metrics of a bad command of an erased tenant.
+func (c *Consumer) countDropped(b *badCommand) {
+	c.commands.Add(1)
+	c.outcomes[b.kind][writer.Erased].Inc()
+	tenant := b.tenant
+	if messages.CheckTenantID(tenant) != nil {
+		tenant = metrics.OtherTenants
+	} else if c.cfg.Meter != nil {
+		c.cfg.Meter.Used(tenant, &tenants.Usage{Erased: 1})
+	}
+	c.metrics.TenantCommands(tenant, writer.Erased.String(), 1)
 }
 
 // chain links the messages of each FIFO group of a receive, so that those behind a message that goes back go back too.

@@ -135,6 +135,12 @@ func TestRules(t *testing.T) {
 			rules:  tenants.NewRules(1, time.Time{}, 1, 1, []*tenants.Decision{{Tenant: "a", Status: tenants.Erased}}),
 			bodies: []string{"[" + deleteUser("b", "1") + "," + deleteUser("a", "1") + "]"}, want: []string{"deleted m0/1"},
 		},
+		"bad commands of an erased tenant": {
+			rules: tenants.NewRules(1, time.Time{}, 1, 1, []*tenants.Decision{{Tenant: "a", Status: tenants.Erased}}),
+			bodies: []string{
+				"[" + deleteUser("b", "1") + `,{"type":"put_user","tenant_id":"a","user_id":"1"}]`, `{"type":"put_user","tenant_id":"a","user_id":"#"}`,
+			}, want: []string{"deleted m0/1", "deleted m1/1"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -164,6 +170,9 @@ func TestRules(t *testing.T) {
 				}
 				if name == "an erased tenant" && (used.used["a"] != tenants.Usage{Erased: 1} || used.used["b"] != tenants.Usage{Written: 1}) {
 					t.Errorf("used: %+v", used.used)
+				}
+				if name == "bad commands of an erased tenant" && (len(w.letters.letters) > 0 || used.used["a"] != tenants.Usage{Erased: 2}) {
+					t.Errorf("%d letters, used: %+v", len(w.letters.letters), used.used)
 				}
 				if test.letters > 0 && used.used["a"] != (tenants.Usage{DeadLettered: 1}) {
 					t.Errorf("used: %+v", used.used)

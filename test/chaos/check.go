@@ -42,10 +42,17 @@ func (f *findings) err() error {
 // check compares the table and the dead-letter queue with what was sent.
 func (r *rig) check(ctx context.Context, p *plan) error {
 	var f findings
+	letters := r.checkLetters
+	if r.erase {
+		if err := r.checkErased(ctx, p, &f); err != nil {
+			return err
+		}
+		letters = r.checkLettersAfterErasure
+	}
 	if err := r.checkTable(ctx, p, &f); err != nil {
 		return err
 	}
-	if err := r.checkLetters(ctx, p, &f); err != nil {
+	if err := letters(ctx, p, &f); err != nil {
 		return err
 	}
 	return f.err()

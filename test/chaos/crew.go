@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -22,6 +23,8 @@ type crew struct {
 	started int
 	kills   int
 	stops   int
+	freezes int
+	frozen  sync.WaitGroup
 	exits   int // by themselves, because what they ask for at the start failed
 }
 
@@ -30,6 +33,8 @@ type member struct {
 	cmd  *exec.Cmd
 	done chan struct{}
 	err  error // of Wait, once done is closed
+
+	wakes time.Time // it is stopped by SIGSTOP until then
 }
 
 func newCrew(r *rig) *crew { return &crew{rig: r} }
@@ -95,6 +100,13 @@ func (c *crew) shake(ctx context.Context, d *rand.Rand) error {
 		}
 		i := d.IntN(workers)
 		m := c.members[i]
+		if time.Now().Before(m.wakes) {
+			continue
+		}
+		if c.rig.frozen > 0 && c.freezes < maxFreezes && d.IntN(3) == 0 {
+			c.freeze(m)
+			continue
+		}
 		if d.IntN(2) == 0 {
 			c.kills++
 			_ = m.cmd.Process.Kill() // it may have ended by itself
@@ -107,7 +119,23 @@ func (c *crew) shake(ctx context.Context, d *rand.Rand) error {
 		}
 		c.members[i] = nil
 	}
+	c.frozen.Wait()
 	return c.ensure()
+}
+
+// maxFreezes is how many workers are frozen in a run, one after the other or both at once.
+const maxFreezes = 3
+
+// freeze stops a worker by SIGSTOP, in whatever it is doing, and lets it go on later.
+func (c *crew) freeze(m *member) {
+	c.freezes++
+	m.wakes = time.Now().Add(c.rig.frozen)
+	_ = m.cmd.Process.Signal(syscall.SIGSTOP) // it may have ended by itself
+	c.frozen.Add(1)
+	time.AfterFunc(c.rig.frozen, func() {
+		defer c.frozen.Done()
+		_ = m.cmd.Process.Signal(syscall.SIGCONT)
+	})
 }
 
 // stop ends a worker by SIGTERM, which must work in the time that it was given.

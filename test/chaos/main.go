@@ -4,6 +4,7 @@
 //
 //	go run ./localstack/emulators exec -- go run ./test/chaos   # against DynamoDB Local and ElasticMQ
 //	go run ./test/chaos -embedded                                # against the embedded stack
+//	go run ./test/chaos -embedded -erase -frozen 40s             # a tenant is erased in the midst of it
 //	go run ./test/chaos -data                                    # against a local stack with --data that is killed as well
 package main
 
@@ -37,6 +38,8 @@ import (
 type settings struct {
 	embedded bool
 	data     bool
+	erase    bool
+	frozen   time.Duration
 	seed     uint64
 	commands int
 	length   time.Duration
@@ -49,12 +52,14 @@ func main() {
 	var s settings
 	flag.BoolVar(&s.embedded, "embedded", false, "run against the embedded stack, without Java")
 	flag.BoolVar(&s.data, "data", false, "run against a local stack of its own process, which is killed too and goes on with its data")
+	flag.BoolVar(&s.erase, "erase", false, "erase a tenant in the midst of it, and send every message again afterwards")
+	flag.DurationVar(&s.frozen, "frozen", 0, "how long to stop a worker by SIGSTOP now and then; 0: never")
 	flag.Uint64Var(&s.seed, "seed", rand.Uint64()>>32, "of commands, faults and kills")
 	flag.IntVar(&s.commands, "commands", 50_000, "how many to send")
 	flag.DurationVar(&s.length, "for", 70*time.Second, "how long to send, and to kill workers")
 	flag.BoolVar(&s.keep, "keep", false, "keep the workers' logs although all went well")
 	flag.Parse()
-	ctx, cancel := context.WithTimeoutCause(ctx, s.length+100*time.Second, errors.New("the run takes too long"))
+	ctx, cancel := context.WithTimeoutCause(ctx, s.length+s.frozen+150*time.Second, errors.New("the run takes too long"))
 	defer cancel()
 	if err := run(ctx, s); err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
@@ -77,6 +82,7 @@ type rig struct {
 	front   *faults.Front
 	stack   *mortal  // nil: it is not killed
 	env     []string // of workers
+	direct  []string // the environment of operators, whom the front doesn't fail
 }
 
 func run(ctx context.Context, s settings) error {
@@ -126,7 +132,8 @@ func run(ctx context.Context, s settings) error {
 	r := &rig{
 		settings: s, dir: dir, front: front, stack: killed, table: name,
 		sqs: sqs.NewFromConfig(standin.Config(backends.SQS)), ddb: dynamodb.NewFromConfig(standin.Config(backends.DynamoDB)),
-		env: standin.Environ(url, url, "TRIBUTARY_QUEUE="+name, "TRIBUTARY_TABLE="+name),
+		env:    standin.Environ(url, url, "TRIBUTARY_QUEUE="+name, "TRIBUTARY_TABLE="+name),
+		direct: standin.Environ(backends.SQS, backends.DynamoDB, "TRIBUTARY_QUEUE="+name, "TRIBUTARY_TABLE="+name),
 	}
 	fmt.Printf("chaos: seed %d, %d commands in %v, logs in %s\n", s.seed, s.commands, s.length, dir)
 	if err := r.prepare(ctx, name); err != nil {
@@ -237,6 +244,9 @@ func (r *rig) storm(ctx context.Context) error {
 		return err
 	})
 	g.Go(func() error { return crew.shake(storm, rand.New(rand.NewPCG(r.seed, 3))) })
+	if r.erase {
+		g.Go(func() error { return r.eraseVictim(storm, rand.New(rand.NewPCG(r.seed, 5))) })
+	}
 	if r.stack != nil {
 		g.Go(func() error { return r.stack.shake(storm, rand.New(rand.NewPCG(r.seed, 4)), r.length) })
 	}
@@ -258,8 +268,8 @@ func (r *rig) storm(ctx context.Context) error {
 	if err := r.front.Set(faults.Config{}); err != nil {
 		return err
 	}
-	fmt.Printf("chaos: %4.0fs sent %d commands in %d messages, %d of them poison; workers killed %d times, stopped %d times; now waiting for the queue to be empty\n",
-		time.Since(began).Seconds(), p.commands, p.messages, len(p.poison), crew.kills, crew.stops)
+	fmt.Printf("chaos: %4.0fs sent %d commands in %d messages, %d of them poison; workers killed %d times, stopped %d times, frozen %d times; now waiting for the queue to be empty\n",
+		time.Since(began).Seconds(), p.commands, p.messages, len(p.poison), crew.kills, crew.stops, crew.freezes)
 	fmt.Println("chaos: faults:", showCounts(counts))
 	if r.stack != nil {
 		fmt.Printf("chaos: the stack was killed %d times; %d batches were sent again\n", r.stack.kills, p.again)
@@ -269,6 +279,15 @@ func (r *rig) storm(ctx context.Context) error {
 	}
 	if err := r.awaitEmpty(ctx); err != nil {
 		return err
+	}
+	if r.erase {
+		fmt.Printf("chaos: %4.0fs every message is sent again\n", time.Since(began).Seconds())
+		if err := r.sendAgain(ctx, p); err != nil {
+			return err
+		}
+		if err := r.awaitEmpty(ctx); err != nil {
+			return err
+		}
 	}
 	if err := crew.stopAll(ctx); err != nil {
 		return err

@@ -26,6 +26,7 @@ type plan struct {
 	commands, messages int
 	newest             map[table.Key]messages.Command // by key: of versioned ones the highest version
 	poison             map[letter]string              // its text
+	parcels            []parcel                       // all messages
 	again              int                            // batches whose answer was lost, which were sent again
 	doubtful           map[string]bool                // texts of poison that may be there once more, under an unknown id
 }
@@ -48,19 +49,16 @@ var orderType = schema.Builtin().Type("order")
 // where the stack was killed before its answer, that their poison may be there twice.
 func (r *rig) produce(ctx context.Context, d *rand.Rand) (*plan, error) {
 	p := &plan{newest: map[table.Key]messages.Command{}, poison: map[letter]string{}, doubtful: map[string]bool{}}
-	parcels := p.draw(d, r.commands)
+	p.parcels = p.draw(d, r.commands)
+	parcels := p.parcels
 	began := time.Now()
-	for at := 0; at < len(parcels); at += 10 {
+	for at := 0; at < len(parcels); at += batchSize {
 		due := time.Duration(float64(r.length) * 0.9 * float64(at) / float64(len(parcels)))
 		if wait := due - time.Since(began); wait > 0 && !pause(ctx, wait) {
 			return nil, context.Cause(ctx)
 		}
-		batch := parcels[at:min(at+10, len(parcels))]
-		entries := make([]sqstypes.SendMessageBatchRequestEntry, len(batch))
-		for i := range batch {
-			entries[i] = sqstypes.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: &batch[i].body}
-		}
-		out, err := r.send(ctx, p, batch, entries)
+		batch := parcels[at:min(at+batchSize, len(parcels))]
+		out, err := r.send(ctx, p, batch, entriesOf(batch))
 		if err != nil {
 			return nil, fmt.Errorf("send: %w", err)
 		}
@@ -79,6 +77,17 @@ func (r *rig) produce(ctx context.Context, d *rand.Rand) (*plan, error) {
 	}
 	p.messages = len(parcels)
 	return p, nil
+}
+
+// batchSize is the most that SQS takes in a call.
+const batchSize = 10
+
+func entriesOf(batch []parcel) []sqstypes.SendMessageBatchRequestEntry {
+	entries := make([]sqstypes.SendMessageBatchRequestEntry, len(batch))
+	for i := range batch {
+		entries[i] = sqstypes.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: &batch[i].body}
+	}
+	return entries
 }
 
 // send sends a batch once, or, where the stack is killed, until it is answered.
