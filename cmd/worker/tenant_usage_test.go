@@ -136,7 +136,7 @@ func TestWrongUsageOfTenantUsage(t *testing.T) {
 	settings(t, "http://127.0.0.1:1")
 	for _, line := range []string{
 		"tenant usage a#b", "tenant usage --by week", "tenant usage --from yesterday", "tenant usage --from 1h --to 2h", "tenant usage --from 401d",
-		"tenant usage --to 2026-01-31 --from 2026-01-31", "tenant usage --write-price -1", "tenant usage --read-price x", "tenant usage --csv -o json",
+		"tenant usage --to 2026-01-31 --from 2026-01-31", "tenant usage --write-price=-1", "tenant usage --read-price=-1", "tenant usage --read-price x", "tenant usage --csv -o json",
 	} {
 		status, out, talk := command(t, strings.Fields(line)...)
 		if status != cli.StatusUsage || out != "" || strings.Count(talk, "\n") != 1 || !strings.HasPrefix(talk, "worker: ") {
