@@ -16,6 +16,8 @@ import (
 
 	"tributary/internal/query"
 	"tributary/internal/schema"
+	"tributary/internal/tenants/control"
+	"tributary/internal/tenants/usage"
 )
 
 // row is a metric as docs/metrics.md or the registry has it.
@@ -61,6 +63,8 @@ func TestPageDescribesWhatIsRegistered(t *testing.T) {
 	if _, err := query.New(t.Context(), api, query.Deps{Types: schema.Builtin(), Log: slog.New(slog.DiscardHandler), Metrics: reg}); err != nil {
 		t.Fatal(err)
 	}
+	control.NewAgent(control.AgentConfig{}).Register(reg)
+	usage.NewKeeper(nil, "", nil, reg, nil)
 	for _, name := range slices.Sorted(maps.Keys(registered)) {
 		if got, want := documented[name], registered[name]; got != want {
 			t.Errorf("docs/metrics.md has %s as %+v, want %+v", name, got, want)
