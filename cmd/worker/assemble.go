@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -127,6 +128,8 @@ func (c *runCmd) assembleConsumer(ctx context.Context, w *worker, types *schema.
 		w.log.Warn("the queue has no redrive policy: a message that crashes every worker would come back until it expires", "queue", c.Queue)
 	}
 	m, transport := w.metrics, awsclient.Transport(cfg)
+	retention, _ := queue.Seconds(sqstypes.QueueAttributeNameMessageRetentionPeriod)
+	m.Retention.Set(retention.Seconds())
 	unreadable := func(id string, why error) {
 		m.Unreadable.Inc()
 		w.log.Error("message can't be read and is left on the queue", "queue", c.Queue, "message_id", id, "error", why)

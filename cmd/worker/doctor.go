@@ -24,8 +24,8 @@ type doctorCmd struct {
 // Help is what `worker doctor --help` says below the flags' list.
 func (*doctorCmd) Help() string {
 	return "Checks for problems that show only in production, and says how to fix them. It changes nothing: on the table it tries " +
-		"a read, a write whose condition is false, and a delete of a key that doesn't exist. It does not try to send or to " +
-		"receive, because both leave traces. The exit status is 1 if a check failed, and 0 if there are only warnings."
+		"reads, writes whose condition is false, and a delete of a key that doesn't exist. It does not try to send or to " +
+		"receive, because both leave traces. Permissions that only decisions about tenants and their usage need are no failure if they are missing. The exit status is 1 if a check failed, and 0 if there are only warnings."
 }
 
 // Run makes all checks.
@@ -48,7 +48,7 @@ func (c *doctorCmd) Run(ctx context.Context, s *cli.Streams) error {
 	defer cancel()
 	tables, client := dynamodb.NewFromConfig(cfg), queues.Client(cfg, c.located())
 	doc := doctor.Doctor{
-		Queues: client, Tables: tables, Items: tables,
+		Queues: client, Tables: tables, Items: tables, Control: tables,
 		Queue: c.Queue, DeadLetters: c.DLQ, Table: c.Table, Types: types, TypesFile: c.Types,
 		QueueRegion: client.Options().Region, TableRegion: cfg.Region, DrainTimeout: c.DrainTimeout,
 	}

@@ -42,10 +42,10 @@ func (c *tenantUsageCmd) span(now time.Time) (from, to time.Time, err error) {
 	if from.IsZero() {
 		from = to.Add(-24 * time.Hour)
 	}
-	switch hours := to.Sub(from).Hours(); {
-	case hours <= 0:
+	switch span := to.Sub(from); {
+	case span <= 0:
 		return from, to, cli.Usage("--from %s is not before --to %s", from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339))
-	case hours > usage.MaxHours:
+	case span.Truncate(time.Hour) > usage.MaxHours*time.Hour: // --from 400d is some microseconds more than 400 days ago
 		return from, to, cli.Usage("--from %s: counts are kept for %d days", from.UTC().Format(time.RFC3339), usage.MaxHours/24)
 	}
 	return from, to, nil

@@ -97,7 +97,6 @@ func (c *Consumer) endPoller() {
 func (c *Consumer) admit(now time.Time, received []Message, before int64, reserved reservation, scratch []messages.Decoded) []messages.Decoded {
 	deliveries := make([]delivery, len(received))
 	commands, bytes := 0, 0
-	var oldest time.Time
 	c.rank(now, received, before, deliveries)
 	ruling := c.rule(now)
 	for i := range received {
@@ -109,24 +108,42 @@ func (c *Consumer) admit(now time.Time, received []Message, before int64, reserv
 		d.receivedAt, d.deadline = now, now.Add(c.cfg.VisibilityTimeout)
 		commands += d.commands
 		bytes += d.bytes
-		oldest = earlier(oldest, received[i].SentAt)
 	}
 	clear(scratch)
 	c.room.correct(reserved, len(received), commands, bytes)
 	c.received.Add(int64(len(received)))
 	c.metrics.Received.Add(float64(len(received)))
-	if !oldest.IsZero() {
-		c.metrics.OldestAge.Set(now.Sub(oldest).Seconds())
-	}
 	if c.cfg.FIFO {
 		chain(deliveries)
 	}
+	c.gaugeAges(now, received, deliveries)
 	c.held.add(deliveries)
 	c.gauge()
 	for i := range deliveries {
 		c.submit(now, &deliveries[i])
 	}
 	return scratch
+}
+
+// gaugeAges reports how old the messages of one receive are. Those that wait for suspended tenants have a gauge of their own: they
+// grow old as operators want it, and are no backlog.
+func (c *Consumer) gaugeAges(now time.Time, received []Message, deliveries []delivery) {
+	var oldest, oldestSuspended time.Time
+	for i := range deliveries {
+		if d := &deliveries[i]; !d.suspended {
+			oldest = earlier(oldest, received[i].SentAt)
+			continue
+		} else if d.later != nil {
+			d.later.suspended = true // it has to go back as well
+		}
+		oldestSuspended = earlier(oldestSuspended, received[i].SentAt)
+	}
+	if !oldest.IsZero() {
+		c.metrics.OldestAge.Set(now.Sub(oldest).Seconds())
+	}
+	if !oldestSuspended.IsZero() {
+		c.metrics.SuspendedAge.Set(now.Sub(oldestSuspended).Seconds())
+	}
 }
 
 // submit gives a delivery to the writer. It nacks the delivery while draining, when a tenant is suspended, and when the writer

@@ -197,3 +197,48 @@ func TestChain(t *testing.T) {
 		}
 	}
 }
+
+// TestAgesOfSuspendedTenantsAreApart: what waits for a suspended tenant is no backlog. The later ones of its FIFO group wait as well.
+func TestAgesOfSuspendedTenantsAreApart(t *testing.T) {
+	now := time.Date(2026, 1, 31, 15, 0, 0, 0, time.UTC)
+	type message struct {
+		age       time.Duration
+		group     string
+		suspended bool
+	}
+	for name, test := range map[string]struct {
+		messages          []message
+		oldest, suspended float64 // seconds; -1: as it was
+	}{
+		"none suspended":     {[]message{{4 * time.Second, "", false}, {9 * time.Second, "", false}}, 9, -1},
+		"one suspended":      {[]message{{4 * time.Second, "", false}, {time.Hour, "", true}, {2 * time.Hour, "", true}}, 4, 7200},
+		"all suspended":      {[]message{{time.Hour, "", true}}, -1, 3600},
+		"the group waits":    {[]message{{time.Hour, "a", true}, {2 * time.Hour, "a", false}, {3 * time.Hour, "a", false}, {time.Second, "b", false}}, 1, 10800},
+		"not those before":   {[]message{{time.Hour, "a", false}, {time.Minute, "a", true}}, 3600, 60},
+		"unknown send times": {[]message{{-1, "", false}, {-1, "", true}}, -1, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := startWorld(t, Config{}, 0)
+				w.c.metrics.OldestAge.Set(-1)
+				w.c.metrics.SuspendedAge.Set(-1)
+				received, deliveries := make([]Message, len(test.messages)), make([]delivery, len(test.messages))
+				for i, m := range test.messages {
+					if m.age > 0 {
+						received[i].SentAt = now.Add(-m.age)
+					}
+					deliveries[i].suspended, deliveries[i].message.GroupID = m.suspended, m.group
+				}
+				if test.messages[0].group != "" {
+					chain(deliveries)
+				}
+				w.c.gaugeAges(now, received, deliveries)
+				if oldest, suspended := testutil.ToFloat64(w.c.metrics.OldestAge), testutil.ToFloat64(w.c.metrics.SuspendedAge); oldest != test.oldest || suspended != test.suspended {
+					t.Errorf("%v and %v, want %v and %v", oldest, suspended, test.oldest, test.suspended)
+				}
+				w.stop()
+				<-w.ended
+			})
+		})
+	}
+}

@@ -59,9 +59,10 @@ type ItemAPI interface {
 
 // Doctor examines one worker's surroundings. Its fields are set before Examine and not changed.
 type Doctor struct {
-	Queues QueueAPI
-	Tables TableAPI
-	Items  ItemAPI
+	Queues  QueueAPI
+	Tables  TableAPI
+	Items   ItemAPI
+	Control ControlAPI
 
 	Queue, DeadLetters string // names or URLs
 	Table              string
@@ -91,6 +92,7 @@ func (d *Doctor) Examine(ctx context.Context) []Check {
 	d.regions()
 	d.tableFeatures(ctx, table != nil)
 	d.tablePermissions(ctx, table)
+	d.tenantPermissions(ctx, table)
 	d.clocks(queue, table)
 	return d.checks
 }

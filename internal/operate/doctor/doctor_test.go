@@ -39,7 +39,7 @@ func within(t *testing.T, test func(*testing.T, *world)) {
 		cfg := stacktest.Config(server)
 		w := &world{t: t, queues: sqs.NewFromConfig(cfg), tables: dynamodb.NewFromConfig(cfg)}
 		w.doctor = Doctor{
-			Queues: w.queues, Tables: w.tables, Items: w.tables,
+			Queues: w.queues, Tables: w.tables, Items: w.tables, Control: w.tables,
 			Queue: "commands", DeadLetters: "commands-dlq", Table: "Table", QueueRegion: "us-east-1", TableRegion: "us-east-1", DrainTimeout: 45 * time.Second,
 		}
 		does := setup.Setup{Queues: w.queues, Tables: w.tables, Features: w.tables}
@@ -260,13 +260,16 @@ func TestTables(t *testing.T) {
 		w.doctor.Table = "Other"
 		expect(t, "another's table", unwell(t, w.doctor.Examine(t.Context())),
 			"keys: failed, index: warning, TTL: warning, point-in-time recovery: warning, may read: skipped, may query: skipped, "+
-				"may query the index: skipped, may write conditionally: skipped, may write in batches: skipped")
+				"may query the index: skipped, may write conditionally: skipped, may write in batches: skipped, may read control: skipped, "+
+				"may query control: skipped, may write control: skipped, may delete control: skipped, may decide: skipped, "+
+				"may keep usage: skipped, may report usage: skipped")
 	})
 }
 
 // denied answers as AWS does where a permission is missing.
 type denied struct {
 	ItemAPI
+	ControlAPI
 	QueueAPI
 	code string
 }
@@ -289,6 +292,14 @@ func (d denied) Query(context.Context, *dynamodb.QueryInput, ...func(*dynamodb.O
 	return nil, d.err()
 }
 
+func (d denied) UpdateItem(context.Context, *dynamodb.UpdateItemInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error) {
+	return nil, d.err()
+}
+
+func (d denied) DeleteItem(context.Context, *dynamodb.DeleteItemInput, ...func(*dynamodb.Options)) (*dynamodb.DeleteItemOutput, error) {
+	return nil, d.err()
+}
+
 func (d denied) DeleteMessageBatch(context.Context, *sqs.DeleteMessageBatchInput, ...func(*sqs.Options)) (*sqs.DeleteMessageBatchOutput, error) {
 	return nil, d.err()
 }
@@ -301,10 +312,18 @@ func TestMissingPermissions(t *testing.T) {
 	for code, want := range map[string]Status{"AccessDeniedException": Failed, "ProvisionedThroughputExceededException": Warning, "InternalServerError": Failed} {
 		within(t, func(t *testing.T, w *world) {
 			w.doctor.Items = denied{ItemAPI: w.tables, code: code}
+			w.doctor.Control = denied{ControlAPI: w.tables, code: code}
 			w.doctor.Queues = denied{QueueAPI: w.queues, code: code}
 			var parts []string
 			for _, name := range []string{"may delete messages", "may change visibility", checkRead, checkQuery, checkByIndex, checkPut, checkBatch} {
 				parts = append(parts, fmt.Sprintf("%s: %s", name, want))
+			}
+			for _, name := range []string{checkControlRead, checkControlQuery, checkControlPut, checkControlDelete, checkDecide, checkUsagePut, checkUsageQuery} {
+				status := Warning // a worker works without
+				if code == "AccessDeniedException" && (name == checkDecide || name == checkUsageQuery) {
+					status = Skipped // and doesn't need these
+				}
+				parts = append(parts, fmt.Sprintf("%s: %s", name, status))
 			}
 			checks := w.doctor.Examine(t.Context())
 			expect(t, code, unwell(t, checks), strings.Join(parts, ", "))
@@ -327,7 +346,7 @@ func (careless) PutItem(context.Context, *dynamodb.PutItemInput, ...func(*dynamo
 func TestAConditionMustBeKept(t *testing.T) {
 	within(t, func(t *testing.T, w *world) {
 		w.doctor.Items = careless{w.tables}
-		expect(t, "unwell", unwell(t, w.doctor.Examine(t.Context())), "may write conditionally: failed")
+		expect(t, "unwell", unwell(t, w.doctor.Examine(t.Context())), "may write conditionally: failed, may write control: warning, may keep usage: warning")
 	})
 }
 

@@ -281,13 +281,19 @@ func permission(name, allowed, action string, err error) Check {
 		return c
 	case err == nil:
 		return Check{Name: name, Status: OK, Found: allowed}
-	case refused && (api.ErrorCode() == "AccessDenied" || api.ErrorCode() == "AccessDeniedException"):
+	case isDenied(err):
 		return failed(name, err, "allow "+action+" to these credentials")
 	case refused && api.ErrorFault() == smithy.FaultClient && invalidReceipt(err):
 		return Check{Name: name, Status: OK, Found: allowed}
 	default:
 		return failed(name, err, "")
 	}
+}
+
+// isDenied reports whether a permission is missing.
+func isDenied(err error) bool {
+	api, refused := errors.AsType[smithy.APIError](err)
+	return refused && (api.ErrorCode() == "AccessDenied" || api.ErrorCode() == "AccessDeniedException")
 }
 
 // invalidReceipt reports whether SQS refused the receipt. Some endpoints refuse the whole call for it.

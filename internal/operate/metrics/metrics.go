@@ -51,6 +51,8 @@ type Consumer struct {
 	LettersFailed   *prometheus.CounterVec // outcome
 	CommandDuration prometheus.Histogram
 	OldestAge       prometheus.Gauge
+	SuspendedAge    prometheus.Gauge
+	Retention       prometheus.Gauge
 	InFlight        prometheus.Gauge
 	InFlightBytes   prometheus.Gauge
 	Pollers         prometheus.Gauge
@@ -161,7 +163,11 @@ func New(reg prometheus.Registerer, types *schema.Set, maxTenants int) *Metrics 
 				"Time from a message's being sent to its commands' being durable.",
 				.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)),
 			OldestAge: f.NewGauge(prometheus.GaugeOpts{
-				Name: "tributary_oldest_message_age_seconds", Help: "Age of the oldest message of those received last."}),
+				Name: "tributary_oldest_message_age_seconds", Help: "Age of the oldest message of those received last, without those of suspended tenants."}),
+			SuspendedAge: f.NewGauge(prometheus.GaugeOpts{
+				Name: "tributary_suspended_message_age_seconds", Help: "Age of the oldest message of suspended tenants of those received last."}),
+			Retention: f.NewGauge(prometheus.GaugeOpts{
+				Name: "tributary_queue_retention_seconds", Help: "How long the queue keeps messages, as it was when the worker started."}),
 			InFlight: f.NewGauge(prometheus.GaugeOpts{
 				Name: "tributary_in_flight_commands", Help: "Commands held."}),
 			InFlightBytes: f.NewGauge(prometheus.GaugeOpts{

@@ -17,6 +17,7 @@ import (
 	"tributary/internal/query"
 	"tributary/internal/schema"
 	"tributary/internal/tenants/control"
+	"tributary/internal/tenants/usage"
 )
 
 // row is a metric as docs/metrics.md or the registry has it.
@@ -63,6 +64,7 @@ func TestPageDescribesWhatIsRegistered(t *testing.T) {
 		t.Fatal(err)
 	}
 	control.NewAgent(control.AgentConfig{}).Register(reg)
+	usage.NewKeeper(nil, "", nil, reg, nil)
 	for _, name := range slices.Sorted(maps.Keys(registered)) {
 		if got, want := documented[name], registered[name]; got != want {
 			t.Errorf("docs/metrics.md has %s as %+v, want %+v", name, got, want)

@@ -402,7 +402,7 @@ type Status struct {
 	Governed  bool    `json:"governed"`
 	Revision  int64   `json:"revision"`
 	Confirmed int64   `json:"confirmed"`
-	Age       float64 `json:"age_seconds"` // since the beginning of the last read that succeeded; 0 where none has
+	Age       float64 `json:"age_seconds"` // since the beginning of the last read that succeeded, or since the start; 0 where not governed
 	Decisions int     `json:"decisions"`
 	Suspended int     `json:"suspended"`
 	Alive     int     `json:"workers_alive"` // this one included
@@ -416,6 +416,9 @@ type Status struct {
 func (a *Agent) publish(failure string) {
 	s := &Status{Worker: a.id, Governed: a.governed, Revision: a.revision, Alive: a.all, Error: failure, readAt: a.readAt}
 	if rules := a.rules.Load(); rules != nil {
+		if a.readAt.IsZero() {
+			s.readAt = a.started // nothing is written until the first read, so this age counts too
+		}
 		s.Decisions, s.Writers, s.Readers = rules.Len(), rules.Writers, rules.Readers
 		rules.All(func(d *tenants.Decision) bool {
 			if d.Status == tenants.Suspended {

@@ -310,7 +310,7 @@ func TestMetrics(t *testing.T) {
 		p.Register(r)
 		wait(2 * time.Second)
 		if err := testutil.GatherAndCompare(r, strings.NewReader(`
-# HELP tributary_control_age_seconds Time since the control partition was last read. The worker writes nothing from 20 seconds on. 0 while the worker is not governed.
+# HELP tributary_control_age_seconds Time since the control partition was last read, or since the start. The worker writes nothing from 20 seconds on. 0 while it is not governed.
 # TYPE tributary_control_age_seconds gauge
 tributary_control_age_seconds 2
 # HELP tributary_tenants_suspended Tenants that are suspended, as this worker obeys it.
@@ -326,6 +326,27 @@ tributary_workers_alive 1
 			t.Errorf("status %+v", s)
 		}
 	})
+}
+
+// TestAgeOfAWorkerThatNeverRead: it holds its writes, so its age grows from the start. One that may not read is not governed: its age is 0.
+func TestAgeOfAWorkerThatNeverRead(t *testing.T) {
+	for code, want := range map[string]float64{"InternalServerError": 90, "AccessDeniedException": 0} {
+		within(t, func(t *testing.T, w *world) {
+			p := w.process("all")
+			p.down.Store(&refusal{code: code})
+			began := time.Now()
+			w.start(p)
+			wait(began.Add(90 * time.Second).Sub(time.Now()))
+			if got := p.Status().Age; got != want {
+				t.Errorf("%s: the age is %v, want %v", code, got, want)
+			}
+			p.down.Store(nil)
+			wait(2 * time.Minute)
+			if got := p.Status(); got.Age > 6 || !got.Governed {
+				t.Errorf("%s: after a read: %+v", code, got)
+			}
+		})
+	}
 }
 
 // TestAnIdleWorkerCostsLittle counts the calls of ten minutes: the ADR promises few.

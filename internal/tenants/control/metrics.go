@@ -11,7 +11,7 @@ func (a *Agent) Register(r prometheus.Registerer) {
 	gauge := func(name, help string, value func(Status) float64) {
 		f.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return value(a.Status()) })
 	}
-	gauge("tributary_control_age_seconds", "Time since the control partition was last read. The worker writes nothing from 20 seconds on. 0 while the worker is not governed.",
+	gauge("tributary_control_age_seconds", "Time since the control partition was last read, or since the start. The worker writes nothing from 20 seconds on. 0 while it is not governed.",
 		func(s Status) float64 { return s.Age })
 	gauge("tributary_tenants_suspended", "Tenants that are suspended, as this worker obeys it.",
 		func(s Status) float64 { return float64(s.Suspended) })

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// partitionPrefix starts the partition keys of usage. No tenant's begins so.
-	partitionPrefix = "tributary#usage#"
+	// PartitionPrefix starts the partition keys of usage. No tenant's begins so.
+	PartitionPrefix = "tributary#usage#"
 	hourForm        = "2006-01-02T15"
 	// maxRecordBytes is the largest size of compressed counts in one item, well below DynamoDB's 400 KB.
 	maxRecordBytes = 256 << 10
@@ -24,8 +24,8 @@ const (
 	keptFor = 400 * 24 * time.Hour
 )
 
-// partition returns the partition key of an hour.
-func partition(at time.Time) string { return partitionPrefix + at.UTC().Format(hourForm) }
+// Partition returns the partition key of the hour that has a time.
+func Partition(at time.Time) string { return PartitionPrefix + at.UTC().Format(hourForm) }
 
 // record is one item: what one worker counted in one stretch of time of at most a minute.
 type record struct {
@@ -38,7 +38,7 @@ type record struct {
 // item returns the item of a record.
 func (r *record) item(counts []byte) map[string]types.AttributeValue {
 	return map[string]types.AttributeValue{
-		table.PKAttribute:  &types.AttributeValueMemberS{Value: partition(r.from)},
+		table.PKAttribute:  &types.AttributeValueMemberS{Value: Partition(r.from)},
 		table.SKAttribute:  &types.AttributeValueMemberS{Value: fmt.Sprintf("worker#%s#%06d", r.worker, r.number)},
 		"from":             &types.AttributeValueMemberS{Value: r.from.UTC().Format(time.RFC3339)},
 		"to":               &types.AttributeValueMemberS{Value: r.to.UTC().Format(time.RFC3339)},

@@ -118,7 +118,7 @@ func readHour(ctx context.Context, client Reading, table string, hour time.Time,
 		ConsistentRead:         aws.Bool(true),
 		KeyConditionExpression: aws.String("PK = :pk"),
 		ExpressionAttributeValues: map[string]types.AttributeValue{
-			":pk": &types.AttributeValueMemberS{Value: partition(hour)},
+			":pk": &types.AttributeValueMemberS{Value: Partition(hour)},
 		},
 	})
 	for pages.HasMorePages() {

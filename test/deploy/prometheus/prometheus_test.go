@@ -163,6 +163,8 @@ func TestExpressionsHaveData(t *testing.T) {
 	}
 	// What is left out by its name must have that name.
 	expressions = append(expressions, `tributary_query_request_duration_seconds_count{route=~".+ export"}`)
+	// The worker says what alerts compare with, and obeys what was decided.
+	expressions = append(expressions, `tributary_queue_retention_seconds == 1209600`, `tributary_tenants_suspended == 1`, `rate(tributary_tenant_limited_total{tenant="limited"}[5s]) > 0`)
 	if len(expressions) < 50 {
 		t.Fatalf("only %d expressions were found", len(expressions))
 	}
@@ -257,6 +259,8 @@ func runWorker(t *testing.T) string {
 	run("worker", "setup")
 	launch(t, program("worker", "run", "--listen", query, "--admin-listen", admin))
 	reach(t, "http://"+admin+"/readyz")
+	run("worker", "tenant", "limit", "limited", "--write-units", "1/s", "--no-wait")
+	run("worker", "tenant", "suspend", "suspended", "--no-wait")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	t.Cleanup(func() { cancel(); <-done })
@@ -264,7 +268,9 @@ func runWorker(t *testing.T) string {
 	go func() {
 		defer close(done)
 		for i := 0; ctx.Err() == nil && i < 200; i++ {
-			_ = program("producer", "put-user", "--tenant", "a", "--id", "u", "--user-name", "n", "--user-email", "e").Run()
+			for _, tenant := range []string{"a", "limited", "suspended"} {
+				_ = program("producer", "put-user", "--tenant", tenant, "--id", "u", "--user-name", "n", "--user-email", "e").Run()
+			}
 			get("http://" + query + "/v1/tenants/a/users/u")
 			export("http://" + query + "/v1/tenants/a/users")
 			select {
