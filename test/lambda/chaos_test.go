@@ -161,7 +161,7 @@ func (r *rig) check(p *plan) {
 				if !table.IsTombstone(item) || n == nil || n.Value != strconv.FormatInt(want.Version, 10) {
 					r.t.Errorf("%v should be the tombstone of version %d", item, want.Version)
 				}
-			} else if should := table.Item(&want); !reflect.DeepEqual(should, table.Attributes(item)) {
+			} else if should := table.Item(&want); !reflect.DeepEqual(should, item) {
 				r.t.Errorf("the table has %v, want %v", item, should)
 			}
 		}

@@ -37,13 +37,12 @@ type outcome struct {
 
 // environment is one process of the function and the Runtime API that it speaks to.
 type environment struct {
-	cmd     *exec.Cmd
-	server  *http.Server
-	output  *tail
-	started time.Time
-	freeze  bool
-	next    chan *invocation // given to requests for the next invocation
-	ended   chan struct{}    // closed when the process has ended
+	cmd    *exec.Cmd
+	server *http.Server
+	output *tail
+	freeze bool
+	next   chan *invocation // given to requests for the next invocation
+	ended  chan struct{}    // closed when the process has ended
 
 	mu     sync.Mutex
 	active map[string]*invocation // guarded by mu
