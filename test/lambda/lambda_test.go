@@ -504,6 +504,38 @@ func TestLinesOfAnInvocation(t *testing.T) {
 	}
 }
 
+// maxColdStart bounds the time from the start of the process to its first write. AWS answers at once here, so it is the function's own.
+// The best of three counts, because other work may share the machine.
+const maxColdStart = 300 * time.Millisecond
+
+func TestColdStart(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false, 60)
+	written := make(chan time.Time, 100)
+	r.calls.meddle = func(operation string, _ []byte, _ http.ResponseWriter, _ *http.Request) bool {
+		if operation == "BatchWriteItem" {
+			written <- time.Now()
+		}
+		return false
+	}
+	var took []time.Duration
+	for i := range 3 {
+		r.send("", order("a", fmt.Sprint("o", i), i))
+		m := r.mapping(r.config())
+		records := r.batch(m, 1)
+		began := time.Now()
+		if reported := r.invoke(m, records); reported[0] {
+			t.Error("it is reported")
+		}
+		took = append(took, (<-written).Sub(began))
+		m.Remove(records)
+	}
+	t.Logf("from the start of the process to its first write: %v", took)
+	if best := slices.Min(took); best > maxColdStart {
+		t.Errorf("it takes %v at best, more than %v", best, maxColdStart)
+	}
+}
+
 // TestOutsideLambda: without Lambda the command is wrong usage.
 func TestOutsideLambda(t *testing.T) {
 	t.Parallel()
