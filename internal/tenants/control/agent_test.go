@@ -336,7 +336,7 @@ func TestAgeOfAWorkerThatNeverRead(t *testing.T) {
 			p.down.Store(&refusal{code: code})
 			began := time.Now()
 			w.start(p)
-			wait(began.Add(90 * time.Second).Sub(time.Now()))
+			wait(time.Until(began.Add(90 * time.Second)))
 			if got := p.Status().Age; got != want {
 				t.Errorf("%s: the age is %v, want %v", code, got, want)
 			}
