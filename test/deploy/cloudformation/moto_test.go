@@ -204,16 +204,14 @@ func (s *statement) allows(r request) bool {
 	keys := slices.Collect(strings.Lines(r.keys))
 	for operator, condition := range s.Condition {
 		for name, values := range condition {
-			switch met := false; {
+			switch {
 			case name != "dynamodb:LeadingKeys":
 				return false
 			case operator == "Null":
-				met = values[0] == "false" && len(keys) > 0
-				permitted = permitted && met
+				permitted = permitted && values[0] == "false" && len(keys) > 0
 			case operator == "ForAllValues:StringEquals", operator == "ForAllValues:StringLike":
 				for _, key := range keys {
-					met = slices.ContainsFunc(values, func(v string) bool { return like(strings.TrimSuffix(key, "\n"), v, operator) })
-					permitted = permitted && met
+					permitted = permitted && slices.ContainsFunc(values, func(v string) bool { return like(strings.TrimSuffix(key, "\n"), v, operator) })
 				}
 			default:
 				return false
