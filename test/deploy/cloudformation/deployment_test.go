@@ -97,9 +97,11 @@ func TestDeployedStack(t *testing.T) {
 	run(t, producer.URL, "producer", "put-user", "--queue", "orders", "--tenant", "tenantA", "--id", "u0", "--user-name", "n", "--user-email", "e")
 	run(t, producer.URL, "producer", "put-order", "--queue", "orders", "--tenant", "tenantA", "--user-id", "u0", "--id", "o1", "--order-amount", "150.00", "--item-version", "3")
 	post(t, moto, "orders", `{"type":"put_user","tenant_id":"tenantA"}`)              // a dead letter
+	post(t, moto, "orders-dlq", "another's letter")                                   // an erasure leaves it
 	post(t, moto, "orders", `{"type":"delete_user","tenant_id":"hot","user_id":"u"}`) // handed back when the worker stops
 
 	consume := newFront(t, moto)
+	consume.policy = policy(t, moto, outputs["WorkerPolicyArn"])
 	consume.refuse = func(operation string, body []byte) bool {
 		return operation == "BatchWriteItem" && bytes.Contains(body, []byte("tenant#hot"))
 	}
@@ -116,6 +118,7 @@ func TestDeployedStack(t *testing.T) {
 	}
 
 	query := newFront(t, moto)
+	query.policy = policy(t, moto, outputs["QueryPolicyArn"])
 	address := freeAddress(t)
 	reader := program(t, query.URL, "worker", "run", "--role", "query", "--table", "Shared", "--listen", address, "--admin-listen", "127.0.0.1:0", "--reader-role", outputs["ReaderRoleArn"])
 	said = start(t, reader)
@@ -130,35 +133,119 @@ func TestDeployedStack(t *testing.T) {
 	}
 	stop(t, reader, said)
 
+	operator := newFront(t, moto)
+	operator.policy = policy(t, moto, outputs["OperatorPolicyArn"])
+	operate(t, operator)
+
 	for _, c := range []struct {
 		program string
-		made    []string
+		made    []request
 		policy  string
 	}{
 		{"producer", needed(producer, producer.asked), "ProducerPolicyArn"},
 		{"worker run --role consume", needed(consume, consume.asked), "WorkerPolicyArn"},
 		{"worker run --role query", needed(query, query.asked), "QueryPolicyArn"},
-		{"the reader role", needed(query, query.lent), "ReaderPolicyArn"},
+		{"worker tenant", needed(operator, operator.asked), "OperatorPolicyArn"},
 	} {
-		allowed := permissions(policy(t, moto, outputs[c.policy]))
-		for _, call := range c.made {
-			if !slices.ContainsFunc(allowed, func(permission string) bool { return permits(permission, call) }) {
-				t.Errorf("%s calls %q, which %s doesn't allow", c.program, call, c.policy)
-			}
-		}
-		for _, permission := range allowed {
-			if !slices.ContainsFunc(c.made, func(call string) bool { return permits(permission, call) }) {
-				t.Errorf("%s allows %q, which %s never did", c.policy, permission, c.program)
-			}
-		}
-		t.Logf("%s: %s", c.program, strings.Join(c.made, ", "))
+		comparePolicy(t, c.program, c.policy, policy(t, moto, outputs[c.policy]), c.made)
 	}
+	// The reader role's tag is only known to IAM: its sessions here are of one tenant.
+	reads := policy(t, moto, outputs["ReaderPolicyArn"])
+	tagged := slices.Clone(reads)
+	for i := range tagged {
+		tagged[i].Condition = map[string]map[string]oneOrMore{"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": {"tenant#tenantA"}}}
+	}
+	comparePolicy(t, "the reader role", "ReaderPolicyArn", tagged, needed(query, query.lent))
+	tryOtherKeys(t, moto, outputs)
 
 	// Whatever the reader role may do is tied to the tenant that its session is tagged with.
 	for _, s := range policy(t, moto, outputs["ReaderPolicyArn"]) {
 		keys := s.Condition["ForAllValues:StringEquals"]["dynamodb:LeadingKeys"]
 		if len(keys) != 1 || keys[0] != "tenant#${aws:PrincipalTag/tenant_id}" || s.Condition["Null"]["dynamodb:LeadingKeys"][0] != "false" || s.Condition["Null"]["aws:PrincipalTag/tenant_id"][0] != "false" {
 			t.Errorf("statement %s doesn't keep to the session's tenant: %v", s.Sid, s.Condition)
+		}
+	}
+}
+
+// comparePolicy sees to it that a policy allows each request that a program made, and that each part of each statement is for one.
+func comparePolicy(t *testing.T, program, name string, statements []statement, made []request) {
+	t.Helper()
+	for _, r := range made {
+		if !allowed(statements, r) {
+			t.Errorf("%s calls %q with the keys %q, which %s doesn't allow", program, r.permission, r.keys, name)
+		}
+	}
+	for _, s := range statements {
+		for _, permission := range s.permissions() {
+			if !slices.ContainsFunc(made, func(r request) bool { return permits(permission, r.permission) && s.allows(r) }) {
+				t.Errorf("statement %s of %s allows %q, which %s never did", s.Sid, name, permission, program)
+			}
+		}
+	}
+	t.Logf("%s: %d requests", program, len(made))
+}
+
+// operate runs every command about tenants, and sees that each succeeds with what the front allows.
+func operate(t *testing.T, at *front) {
+	t.Helper()
+	worker := func(arguments ...string) string {
+		t.Helper()
+		return run(t, at.URL, "worker", append([]string{"tenant"}, append(arguments, "--queue", "orders", "--table", "Shared")...)...)
+	}
+	if used := worker("usage", "tenantA", "--csv", "--from", "1h"); !regexp.MustCompile(`(?m)^tenantA,,2,0,0,1,0,2,0,.*,[1-9]\d*,[0-9.]+,[0-9.]+$`).MatchString(used) {
+		t.Errorf("the workers kept of tenantA's usage:\n%s", used)
+	}
+	worker("suspend", "tenantA", "--reason", "test")
+	worker("limit", "tenantA", "--write-units", "5/s")
+	if shown := worker("show", "tenantA"); !strings.Contains(shown, "tenantA: suspended") {
+		t.Errorf("shown is\n%s", shown)
+	}
+	worker("export", "tenantA", "--to", filepath.Join(t.TempDir(), "export"))
+	worker("resume", "tenantA")
+	worker("list")
+	worker("audit")
+	if erased := worker("erase", "tenantA", "--confirm", "tenantA"); !strings.Contains(erased, "2 items") || !regexp.MustCompile(`(?m)^letters +1$`).MatchString(erased) {
+		t.Errorf("erased is\n%s", erased)
+	}
+}
+
+// tryOtherKeys has the front enforce each policy on requests that have no business there, and has doctor look with the worker's.
+func tryOtherKeys(t *testing.T, moto *url.URL, outputs map[string]string) {
+	t.Helper()
+	const table = " table/Shared"
+	for name, requests := range map[string][]request{
+		"WorkerPolicyArn": {
+			{"dynamodb:GetItem" + table, "tenant#tenantA\n"}, {"dynamodb:Query" + table, "tenant#tenantA\n"}, {"dynamodb:Query" + table, ""},
+			{"dynamodb:DeleteItem" + table, "tenant#tenantA\n"}, {"dynamodb:PutItem" + table, "other\n"}, {"dynamodb:Query" + table, "tributary#usage#2026-01-31T15\n"},
+			{"dynamodb:UpdateItem" + table, "tributary#control\n"}, {"dynamodb:DeleteItem" + table, "tributary#usage#2026-01-31T15\n"},
+			{"dynamodb:BatchWriteItem" + table, "tenant#tenantA\ntributary#control\n"},
+		},
+		"QueryPolicyArn": {
+			{"dynamodb:GetItem" + table, "tenant#tenantA\n"}, {"dynamodb:PutItem" + table, "tenant#tenantA\n"}, {"dynamodb:UpdateItem" + table, "tributary#control\n"},
+			{"dynamodb:Query" + table, "tributary#control#2\n"},
+		},
+		"OperatorPolicyArn": {
+			{"dynamodb:PutItem" + table, "tenant#tenantA\n"}, {"dynamodb:PutItem" + table, "tributary#usage#2026-01-31T15\n"},
+			{"dynamodb:BatchWriteItem" + table, "tributary#control\n"}, {"dynamodb:DeleteItem" + table, "tributary#control\n"}, {"sqs:DeleteMessage orders", ""},
+		},
+		"ReaderPolicyArn": {{"dynamodb:GetItem" + table, "tributary#control\n"}, {"dynamodb:Query" + table, "tributary#usage#2026-01-31T15\n"}},
+	} {
+		statements := policy(t, moto, outputs[name])
+		for _, r := range requests {
+			if allowed(statements, r) {
+				t.Errorf("%s allows %q with the keys %q", name, r.permission, r.keys)
+			}
+		}
+	}
+	worker := newFront(t, moto)
+	worker.policy = policy(t, moto, outputs["WorkerPolicyArn"])
+	out, _ := program(t, worker.URL, "worker", "doctor", "--queue", "orders", "--table", "Shared").CombinedOutput() // a worker may not read tenants
+	for check, want := range map[string]string{
+		"may read control": "ok", "may query control": "ok", "may write control": "ok", "may delete control": "ok", "may keep usage": "ok",
+		"may write conditionally": "ok", "may write in batches": "ok", "may decide": "skipped", "may report usage": "skipped", "may read": "FAILED",
+	} {
+		if !regexp.MustCompile(`(?m)^` + want + ` +` + check + `  `).Match(out) {
+			t.Errorf("with the worker's policy, doctor's check %q is not %s:\n%s", check, want, out)
 		}
 	}
 }

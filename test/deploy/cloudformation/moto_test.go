@@ -3,11 +3,13 @@ package cloudformation_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -196,19 +198,58 @@ func policy(t *testing.T, at *url.URL, arn string) []statement {
 	return document.Statement
 }
 
-// permissions are the pairs of an action and the last part of a resource's ARN that statements allow.
-func permissions(statements []statement) []string {
-	var all []string
-	for _, s := range statements {
-		for _, action := range s.Action {
-			for _, resource := range s.Resource {
-				part := strings.SplitN(resource, ":", 6)
-				all = append(all, action+" "+part[len(part)-1])
+// request is what a call needs: an action on the last part of a resource's ARN, and of DynamoDB the partition keys that it names.
+type request struct {
+	permission string // such as "dynamodb:Query table/Shared"
+	keys       string // each followed by a line feed
+}
+
+// allows says whether a statement allows a request. Conditions other than those on leading keys are never met.
+func (s *statement) allows(r request) bool {
+	permitted := slices.ContainsFunc(s.permissions(), func(p string) bool { return permits(p, r.permission) })
+	keys := slices.Collect(strings.Lines(r.keys))
+	for operator, condition := range s.Condition {
+		for name, values := range condition {
+			switch {
+			case name != "dynamodb:LeadingKeys":
+				return false
+			case operator == "Null":
+				permitted = permitted && values[0] == "false" && len(keys) > 0
+			case operator == "ForAllValues:StringEquals", operator == "ForAllValues:StringLike":
+				for _, key := range keys {
+					permitted = permitted && slices.ContainsFunc(values, func(v string) bool { return like(strings.TrimSuffix(key, "\n"), v, operator) })
+				}
+			default:
+				return false
 			}
 		}
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	return s.Effect == "Allow" && permitted
+}
+
+// like compares a key with a value of a condition, whose one wildcard may be at its end.
+func like(key, value, operator string) bool {
+	if prefix, any := strings.CutSuffix(value, "*"); any && strings.HasSuffix(operator, "StringLike") {
+		return strings.HasPrefix(key, prefix)
+	}
+	return key == value
+}
+
+// permissions are the pairs of an action and the last part of a resource's ARN that a statement is about.
+func (s *statement) permissions() []string {
+	var all []string
+	for _, action := range s.Action {
+		for _, resource := range s.Resource {
+			part := strings.SplitN(resource, ":", 6)
+			all = append(all, action+" "+part[len(part)-1])
+		}
+	}
+	return all
+}
+
+// allowed says whether a policy allows a request.
+func allowed(policy []statement, r request) bool {
+	return slices.ContainsFunc(policy, func(s statement) bool { return s.allows(r) })
 }
 
 // front passes calls on to moto and notes which permissions they need.
@@ -216,8 +257,11 @@ type front struct {
 	*httptest.Server
 
 	mu    sync.Mutex
-	asked map[string]bool // of the program's own credentials; guarded by mu
-	lent  map[string]bool // of credentials from STS; guarded by mu
+	asked map[request]bool // of the program's own credentials; guarded by mu
+	lent  map[request]bool // of credentials from STS; guarded by mu
+
+	// policy is enforced on the program's own credentials. Nil: they may do everything.
+	policy []statement
 
 	// refuse answers a call as DynamoDB does when a key range is hot, if it returns true. Nil: it never does.
 	refuse func(operation string, body []byte) bool
@@ -230,7 +274,7 @@ var accessKey = regexp.MustCompile(`Credential=([^/]+)/`)
 
 func newFront(t *testing.T, at *url.URL) *front {
 	t.Helper()
-	f := &front{asked: map[string]bool{}, lent: map[string]bool{}}
+	f := &front{asked: map[request]bool{}, lent: map[request]bool{}}
 	pass := httputil.NewSingleHostReverseProxy(at)
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -240,8 +284,12 @@ func newFront(t *testing.T, at *url.URL) *front {
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		target := r.Header.Get("X-Amz-Target")
-		f.note(r, target, body)
 		_, operation, _ := strings.Cut(target, ".")
+		if !f.note(r, target, body) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"__type":"com.amazon.coral.service#AccessDeniedException","message":"no statement allows it"}`))
+			return
+		}
 		if f.refuse != nil && f.refuse(operation, body) {
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = w.Write([]byte(`{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"hot"}`))
@@ -253,62 +301,109 @@ func newFront(t *testing.T, at *url.URL) *front {
 	return f
 }
 
-func (f *front) note(r *http.Request, target string, body []byte) {
+// note notes what a call needs, and says whether it may be made.
+func (f *front) note(r *http.Request, target string, body []byte) bool {
+	key := accessKey.FindStringSubmatch(r.Header.Get("Authorization"))
+	isOwn := key != nil && key[1] == own
+	may := true
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	to := f.asked
-	if key := accessKey.FindStringSubmatch(r.Header.Get("Authorization")); key == nil || key[1] != own {
-		to = f.lent
+	for _, need := range needs(target, body) {
+		if !isOwn {
+			f.lent[need] = true
+			continue
+		}
+		f.asked[need] = true
+		may = may && (f.policy == nil || allowed(f.policy, need))
 	}
+	return may
+}
+
+// needs are the requests that a call is to IAM.
+func needs(target string, body []byte) []request {
 	service, operation, json_ := strings.Cut(target, ".")
 	if !json_ {
-		if form, err := url.ParseQuery(string(body)); err == nil {
-			last := strings.SplitN(form.Get("RoleArn"), ":", 6)
-			to["sts:"+form.Get("Action")+" "+last[len(last)-1]] = true
-			if form.Has("Tags.member.1.Key") {
-				to["sts:TagSession "+last[len(last)-1]] = true
-			}
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			return nil
 		}
-		return
+		last := strings.SplitN(form.Get("RoleArn"), ":", 6)
+		all := []request{{permission: "sts:" + form.Get("Action") + " " + last[len(last)-1]}}
+		if form.Has("Tags.member.1.Key") {
+			all = append(all, request{permission: "sts:TagSession " + last[len(last)-1]})
+		}
+		return all
 	}
+	type item struct{ PK struct{ S string } }
 	var named struct {
 		QueueUrl, QueueName, TableName, IndexName string
-		RequestItems                              map[string]json.RawMessage
+		RequestItems                              map[string][]struct {
+			PutRequest    *struct{ Item item }
+			DeleteRequest *struct{ Key item }
+		}
+		Item, Key                 *item
+		ExpressionAttributeValues map[string]struct{ S string }
 	}
 	if json.Unmarshal(body, &named) != nil {
-		return
+		return nil
 	}
 	if service == "AmazonSQS" {
 		// A batch needs the permission of its entries ("Actions, resources, and condition keys for Amazon SQS").
-		to["sqs:"+strings.TrimSuffix(operation, "Batch")+" "+named.QueueName+filepath.Base(named.QueueUrl)] = true
-		return
+		queue := named.QueueName
+		if named.QueueUrl != "" {
+			queue = filepath.Base(named.QueueUrl)
+		}
+		return []request{{permission: "sqs:" + strings.TrimSuffix(operation, "Batch") + " " + queue}}
+	}
+	keys := map[string]bool{}
+	for _, i := range []*item{named.Item, named.Key} {
+		if i != nil {
+			keys[i.PK.S] = true
+		}
+	}
+	if operation == "Query" {
+		keys[named.ExpressionAttributeValues[":pk"].S] = true
 	}
 	resource := "table/" + named.TableName
-	for name := range named.RequestItems {
+	for name, writes := range named.RequestItems {
 		resource = "table/" + name
+		for _, w := range writes {
+			if w.PutRequest != nil {
+				keys[w.PutRequest.Item.PK.S] = true
+			} else {
+				keys[w.DeleteRequest.Key.PK.S] = true
+			}
+		}
 	}
 	if named.IndexName != "" {
 		resource += "/index/" + named.IndexName
 	}
-	to["dynamodb:"+operation+" "+resource] = true
+	need := request{permission: "dynamodb:" + operation + " " + resource}
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		need.keys += key + "\n"
+	}
+	return []request{need}
 }
 
-func needed(f *front, of map[string]bool) []string {
+// needed are the requests that were made so far, sorted.
+func needed(f *front, of map[request]bool) []request {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var all []string
-	for call := range of {
-		action, resource, _ := strings.Cut(call, " ")
-		all = append(all, action+" "+strings.TrimSuffix(resource, "."))
-	}
-	slices.Sort(all)
-	return all
+	return slices.SortedFunc(maps.Keys(of), func(a, b request) int {
+		return cmp.Or(strings.Compare(a.permission, b.permission), strings.Compare(a.keys, b.keys))
+	})
 }
 
+// has says whether a call was made, whatever its keys.
 func has(f *front, call string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.asked[call]
+	for r := range f.asked {
+		if r.permission == call {
+			return true
+		}
+	}
+	return false
 }
 
 // programs builds worker and producer once.

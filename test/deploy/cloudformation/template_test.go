@@ -1,6 +1,7 @@
 package cloudformation_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -141,6 +142,47 @@ func TestTrustIsNarrow(t *testing.T) {
 		}
 		if keys, _ := condition["ForAllValues:StringEquals"]["aws:TagKeys"].([]any); len(keys) != 1 || keys[0] != "tenant_id" {
 			t.Errorf("%s may be taken with other tags: %v", name, condition)
+		}
+	}
+}
+
+// TestPoliciesByHandAreTheTemplates: deploy/iam allows workers and operators the same as the template does.
+func TestPoliciesByHandAreTheTemplates(t *testing.T) {
+	type policy struct {
+		Statement []struct {
+			Sid       string `yaml:"Sid"`
+			Action    any    `yaml:"Action"`
+			Condition any    `yaml:"Condition"`
+		} `yaml:"Statement"`
+	}
+	read := func(text string) map[string]string {
+		t.Helper()
+		var p policy
+		if err := yaml.Unmarshal([]byte(text), &p); err != nil {
+			t.Fatal(err)
+		}
+		all := map[string]string{}
+		for _, s := range p.Statement {
+			all[s.Sid] = fmt.Sprint(s.Action, s.Condition)
+		}
+		return all
+	}
+	for _, c := range []struct {
+		file, resource string
+		all            bool // of the resource's statements
+	}{{"worker-tenants-policy.json", "WorkerPolicy", false}, {"worker-tenants-policy.json", "QueryPolicy", false}, {"operator-policy.json", "OperatorPolicy", true}} {
+		text, err := os.ReadFile("../../../deploy/iam/" + c.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		byHand, template := read(string(text)), read(part(t, "Resources", c.resource, "Properties", "PolicyDocument"))
+		for sid, statement := range byHand {
+			if template[sid] != statement {
+				t.Errorf("%s of %s is %s, of %s %s", sid, c.file, statement, c.resource, template[sid])
+			}
+		}
+		if len(byHand) < 2 || c.all && len(byHand) != len(template) {
+			t.Errorf("%s has %d statements, %s %d", c.file, len(byHand), c.resource, len(template))
 		}
 	}
 }
