@@ -49,7 +49,11 @@ func TestARedriveOfAnothersCommandIsRefusedAgain(t *testing.T) {
 		const all = 7
 		for range 2 {
 			eventually(t, 30*time.Second, "all are letters", func() bool { return w.depth(w.dlq()) == all && w.depth(w.queue) == 0 })
-			export := w.must("worker", "dlq", "export")
+			export := ""
+			eventually(t, 30*time.Second, "all letters are exported", func() bool { // one of the second in which it begins is not
+				export = w.must("worker", "dlq", "export")
+				return strings.Count(export, "\n") == all
+			})
 			if strings.Count(export, `"reason":"tenant_mismatch"`) != all || strings.Count(export, `"command_tenant_id":"victim"`) != all || strings.Count(export, `"traceparent":`) != all {
 				t.Errorf("letters: %s", export)
 			}

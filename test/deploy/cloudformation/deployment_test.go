@@ -101,10 +101,11 @@ func TestDeployedStack(t *testing.T) {
 	post(t, moto, "orders", `{"type":"delete_user","tenant_id":"hot","user_id":"u"}`) // handed back when the worker stops
 
 	consume := newFront(t, moto)
-	consume.policy = policy(t, moto, outputs["WorkerPolicyArn"])
-	consume.refuse = func(operation string, body []byte) bool {
+	consume.set(func() { consume.policy = policy(t, moto, outputs["WorkerPolicyArn"]) })
+	refuse := func(operation string, body []byte) bool {
 		return operation == "BatchWriteItem" && bytes.Contains(body, []byte("tenant#hot"))
 	}
+	consume.set(func() { consume.refuse = refuse })
 	worker := program(t, consume.URL, "worker", "run", "--role", "consume", "--queue", "orders", "--table", "Shared", "--admin-listen", "127.0.0.1:0", "--drain-timeout", "8s")
 	said := start(t, worker)
 	await(t, "all calls of a worker", said, func() bool {
@@ -118,7 +119,7 @@ func TestDeployedStack(t *testing.T) {
 	}
 
 	query := newFront(t, moto)
-	query.policy = policy(t, moto, outputs["QueryPolicyArn"])
+	query.set(func() { query.policy = policy(t, moto, outputs["QueryPolicyArn"]) })
 	address := freeAddress(t)
 	reader := program(t, query.URL, "worker", "run", "--role", "query", "--table", "Shared", "--listen", address, "--admin-listen", "127.0.0.1:0", "--reader-role", outputs["ReaderRoleArn"])
 	said = start(t, reader)
@@ -134,7 +135,7 @@ func TestDeployedStack(t *testing.T) {
 	stop(t, reader, said)
 
 	operator := newFront(t, moto)
-	operator.policy = policy(t, moto, outputs["OperatorPolicyArn"])
+	operator.set(func() { operator.policy = policy(t, moto, outputs["OperatorPolicyArn"]) })
 	operate(t, operator)
 
 	for _, c := range []struct {
@@ -238,7 +239,7 @@ func tryOtherKeys(t *testing.T, moto *url.URL, outputs map[string]string) {
 		}
 	}
 	worker := newFront(t, moto)
-	worker.policy = policy(t, moto, outputs["WorkerPolicyArn"])
+	worker.set(func() { worker.policy = policy(t, moto, outputs["WorkerPolicyArn"]) })
 	out, _ := program(t, worker.URL, "worker", "doctor", "--queue", "orders", "--table", "Shared").CombinedOutput() // a worker may not read tenants
 	for check, want := range map[string]string{
 		"may read control": "ok", "may query control": "ok", "may write control": "ok", "may delete control": "ok", "may keep usage": "ok",

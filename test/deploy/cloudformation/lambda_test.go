@@ -116,9 +116,10 @@ func TestDeployedFunction(t *testing.T) {
 	}
 
 	front := newFront(t, moto)
-	front.refuse = func(operation string, body []byte) bool {
+	refuse := func(operation string, body []byte) bool {
 		return operation == "BatchWriteItem" && bytes.Contains(body, []byte("tenant#hot"))
 	}
+	front.set(func() { front.refuse = refuse })
 	queue := front.URL + "/123456789012/orders"
 	post(t, moto, "orders", `{"type":"put_order","tenant_id":"tenantA","order_id":"o1","user_id":"u","order_amount":"1","version":3}`)
 	post(t, moto, "orders", `{"type":"put_user","tenant_id":"tenantA","user_id":"u0","user_name":"n","user_email":"e"}`)

@@ -290,7 +290,10 @@ func newFront(t *testing.T, at *url.URL) *front {
 			_, _ = w.Write([]byte(`{"__type":"com.amazon.coral.service#AccessDeniedException","message":"no statement allows it"}`))
 			return
 		}
-		if f.refuse != nil && f.refuse(operation, body) {
+		f.mu.Lock()
+		refuse := f.refuse
+		f.mu.Unlock()
+		if refuse != nil && refuse(operation, body) {
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = w.Write([]byte(`{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"hot"}`))
 			return
@@ -299,6 +302,13 @@ func newFront(t *testing.T, at *url.URL) *front {
 	}))
 	t.Cleanup(f.Close)
 	return f
+}
+
+// set changes the front's fields while programs may call it.
+func (f *front) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
 }
 
 // note notes what a call needs, and says whether it may be made.
