@@ -367,8 +367,8 @@ func TestSameIDTwice(t *testing.T) {
 func TestLargeEvents(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, false, 60)
-	cfg := r.config()
-	cfg.Timeout = time.Minute
+	cfg := r.config("TRIBUTARY_PATIENCE=45s") // other tests run beside it
+	cfg.Timeout = 2 * time.Minute
 	m := r.mapping(cfg)
 	r.send("", order("a", "first", 1))
 	like := r.batch(m, 1)[0]
