@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tributary/internal/table"
+	"tributary/internal/tenants/erase"
 )
 
 // victim is the tenant that is erased in the midst of the storm. Producers go on sending for it.
@@ -76,13 +77,13 @@ func (r *rig) eraseVictim(ctx context.Context, d *rand.Rand) error {
 func (r *rig) eraseKilled(ctx context.Context, d *rand.Rand, args []string) (string, error) {
 	within, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if d.IntN(3) == 0 {
+	if d.IntN(6) == 0 {
 		after := time.Duration(d.IntN(8000)) * time.Millisecond
 		defer time.AfterFunc(after, cancel).Stop()
 		_, _ = r.operate(within, args...) // it is killed
 		return fmt.Sprintf("after %v", after), nil
 	}
-	r.witness.killAfter(d.IntN(60), cancel)
+	r.witness.killAfter(erase.Quiet+erase.Step(d.IntN(int(erase.Erased-erase.Quiet))), d.IntN(20), cancel)
 	out, err := r.operate(within, args...)
 	step := r.witness.spare()
 	switch {

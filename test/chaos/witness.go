@@ -33,8 +33,9 @@ type witness struct {
 
 	mu       sync.Mutex // guards what follows
 	seen     map[erase.Step]map[string]table.Attributes
-	since    int    // requests since the workers were quiet
-	killAt   int    // the number of since at which kill is called
+	killFrom erase.Step // once it is reached, killIn requests pass before kill is called
+	killIn   int
+	reached  bool   // killFrom
 	kill     func() // nil: nobody is to be killed
 	killedAt string // the step at which it was
 	err      error
@@ -70,10 +71,10 @@ func (w *witness) look(ctx context.Context) {
 		}
 		w.seen[s] = items
 	}
-	if w.seen[erase.Quiet] == nil {
+	if w.reached = w.reached || record.Step == w.killFrom.String(); !w.reached || w.kill == nil {
 		return
 	}
-	if w.since++; w.kill != nil && w.since > w.killAt {
+	if w.killIn--; w.killIn < 0 {
 		w.kill()
 		w.kill, w.killedAt = nil, record.Step
 	}
@@ -86,11 +87,11 @@ func (w *witness) fail(ctx context.Context, err error) {
 	}
 }
 
-// killAfter lets kill be called once, after so many requests since the workers were quiet.
-func (w *witness) killAfter(requests int, kill func()) {
+// killAfter lets kill be called once: after so many requests since the step was reached.
+func (w *witness) killAfter(step erase.Step, requests int, kill func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.killAt, w.kill = requests, kill
+	w.killFrom, w.killIn, w.kill = step, requests, kill
 }
 
 // spare takes back killAfter, and says at which step the kill came ("": it did not).
@@ -159,7 +160,7 @@ func (w *witness) check(c *erase.Certificate, f *findings, say func(string, ...a
 func added(before, now map[string]table.Attributes, from, to erase.Step, f *findings) {
 	for sk, item := range now {
 		if !reflect.DeepEqual(before[sk], item) {
-			f.add("%s of %s was written between the steps %q and %q: it was %v and is %v", sk, victim, from, to, before[sk], item)
+			f.add("%s of %s was written between the steps %q and %q (new: %v)", sk, victim, from, to, before[sk] == nil)
 		}
 	}
 }
