@@ -41,6 +41,9 @@ func (r *rig) eraseVictim(ctx context.Context, d *rand.Rand) error {
 	if err != nil {
 		return err
 	}
+	if err := os.Remove(certificate); err != nil && !errors.Is(err, os.ErrNotExist) { // the kill came too late
+		return fmt.Errorf("remove the certificate: %w", err)
+	}
 	if d.IntN(2) == 0 {
 		if err := r.redrive(ctx); err != nil {
 			return err
@@ -68,7 +71,7 @@ func (r *rig) eraseVictim(ctx context.Context, d *rand.Rand) error {
 	if !c.Complete() || c.Ended == nil || c.Items.Total == 0 {
 		return fmt.Errorf("the certificate is not complete, or names no items, so that it proves nothing: %s", text)
 	}
-	r.say("%s is erased: %d items, %d letters; %d workers confirmed, %d presumed dead; took %v, killed %s", victim, c.Items.Total,
+	r.say("%s is erased: %d items, %d letters; %d workers confirmed, %d presumed dead; took %v; killed %s", victim, c.Items.Total,
 		c.Letters.Removed, len(c.Workers.Confirmed), len(c.Workers.PresumedDead), c.Ended.Sub(c.Began).Round(time.Second), killed)
 	return nil
 }
@@ -92,7 +95,7 @@ func (r *rig) eraseKilled(ctx context.Context, d *rand.Rand, args []string) (str
 	case err != nil && ctx.Err() == nil:
 		return "", fmt.Errorf("erase: %w: %s", err, out)
 	}
-	return "", errors.Join(context.Cause(ctx), os.Remove(args[len(args)-1])) // it ended before it could be killed
+	return "never: it had ended", context.Cause(ctx)
 }
 
 func (r *rig) redrive(ctx context.Context) error {
