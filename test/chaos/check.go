@@ -95,7 +95,7 @@ func (r *rig) checkTable(ctx context.Context, p *plan, f *findings) error {
 	for k, c := range missing {
 		f.add("%s %s is not in the table; sent was %+v", k.PK(), k.SK(), c)
 	}
-	fmt.Printf("chaos: the table has %d items of %d, %d of them tombstones\n", items, len(p.newest), tombstones)
+	r.say("the table has %d items of %d, %d of them tombstones", items, len(p.newest), tombstones)
 	return nil
 }
 
@@ -160,6 +160,6 @@ func (r *rig) checkLetters(ctx context.Context, p *plan, f *findings) error {
 	for name := range missing {
 		f.add("message %s, index %q is poison without a dead letter", name.id, name.index)
 	}
-	fmt.Printf("chaos: %d dead letters for %d poison commands\n", count, len(p.poison))
+	r.say("%d dead letters for %d poison commands", count, len(p.poison))
 	return nil
 }

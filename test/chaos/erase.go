@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"golang.org/x/sync/errgroup"
 
 	"tributary/internal/table"
 	"tributary/internal/tenants/erase"
@@ -27,57 +28,102 @@ const victim = "tenant-3"
 // ofVictim says whether a command's or letter's text is the victim's.
 func ofVictim(text string) bool { return strings.Contains(text, `"tenant_id":"`+victim+`"`) }
 
-// eraseVictim erases the victim. It kills the command with -9 at random, twice, and redrives all letters meanwhile. An answer with
-// letters that is lost hides them for 15 minutes, and so does a command that is killed while it looks at them: so the front fails none
-// of these calls, and the kills come while the command waits for the workers.
+// eraseVictim erases the victim in the midst of the storm. It kills the command with -9 once: while it waits for the workers, or later at any of
+// its requests. Then it goes on with the erasure until that ends well. Letters are redriven meanwhile.
+// The front fails none of the calls of operators: an answer with letters that is lost would hide them.
 func (r *rig) eraseVictim(ctx context.Context, d *rand.Rand) error {
-	if !pause(ctx, r.length/4) {
+	if !pause(ctx, r.length/5+time.Duration(d.Int64N(int64(r.length/5)))) {
 		return context.Cause(ctx)
 	}
 	certificate := filepath.Join(r.dir, "certificate.json")
 	args := []string{"tenant", "erase", victim, "--confirm", victim, "--out", certificate}
-	for range 2 {
-		within, cancel := context.WithTimeout(ctx, time.Duration(d.IntN(8000))*time.Millisecond)
-		_, _ = r.operate(within, args...) // it is killed
-		cancel()
-		if out, err := r.operate(ctx, "dlq", "redrive"); err != nil {
-			return fmt.Errorf("redrive: %w: %s", err, out)
-		}
-	}
-	var err error
-	for range 20 {
-		var out []byte
-		if out, err = r.operate(ctx, args...); err == nil {
-			break
-		}
-		err = fmt.Errorf("erase: %w: %s", err, out)
-		if !pause(ctx, time.Second) {
-			return errors.Join(context.Cause(ctx), err)
-		}
-	}
+	killed, err := r.eraseKilled(ctx, d, args)
 	if err != nil {
+		return err
+	}
+	if err := os.Remove(certificate); err != nil && !errors.Is(err, os.ErrNotExist) { // the kill came too late
+		return fmt.Errorf("remove the certificate: %w", err)
+	}
+	if d.IntN(2) == 0 {
+		if err := r.redrive(ctx); err != nil {
+			return err
+		}
+	}
+	var g errgroup.Group
+	g.Go(func() error {
+		if !pause(ctx, time.Duration(d.Int64N(int64(10*time.Second)))) {
+			return context.Cause(ctx)
+		}
+		return r.redrive(ctx)
+	})
+	err = r.eraseUntilDone(ctx, args)
+	if err := errors.Join(err, g.Wait()); err != nil {
 		return err
 	}
 	text, err := os.ReadFile(certificate)
 	if err != nil {
 		return fmt.Errorf("read the certificate: %w", err)
 	}
-	var c erase.Certificate
-	if err := json.Unmarshal(text, &c); err != nil {
+	if err := json.Unmarshal(text, &r.certificate); err != nil {
 		return fmt.Errorf("read the certificate: %w", err)
 	}
-	fmt.Printf("chaos: %s is erased: %d items, %d late, %d letters; %d workers confirmed, %d presumed dead; took %v\n",
-		victim, c.Items.Total, c.Items.Late, c.Letters.Removed, len(c.Workers.Confirmed), len(c.Workers.PresumedDead), c.Ended.Sub(c.Began).Round(time.Second))
-	if c.Items.Total == 0 {
-		return errors.New("the certificate names no items: the erasure came too early to prove anything")
+	c := &r.certificate
+	if !c.Complete() || c.Ended == nil || c.Items.Total == 0 {
+		return fmt.Errorf("the certificate is not complete, or names no items, so that it proves nothing: %s", text)
+	}
+	r.say("%s is erased: %d items, %d letters; %d workers confirmed, %d presumed dead; took %v; killed %s", victim, c.Items.Total,
+		c.Letters.Removed, len(c.Workers.Confirmed), len(c.Workers.PresumedDead), c.Ended.Sub(c.Began).Round(time.Second), killed)
+	return nil
+}
+
+// eraseKilled begins the erasure and kills the command. It says where.
+func (r *rig) eraseKilled(ctx context.Context, d *rand.Rand, args []string) (string, error) {
+	within, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if d.IntN(6) == 0 {
+		after := time.Duration(d.IntN(8000)) * time.Millisecond
+		defer time.AfterFunc(after, cancel).Stop()
+		_, _ = r.operate(within, args...) // it is killed
+		return fmt.Sprintf("after %v", after), nil
+	}
+	r.witness.killAfter(erase.Quiet+erase.Step(d.IntN(int(erase.Erased-erase.Quiet))), d.IntN(20), cancel)
+	out, err := r.operate(within, args...)
+	step := r.witness.spare()
+	switch {
+	case step != "":
+		return fmt.Sprintf("after step %q", step), nil
+	case err != nil && ctx.Err() == nil:
+		return "", fmt.Errorf("erase: %w: %s", err, out)
+	}
+	return "never: it had ended", context.Cause(ctx)
+}
+
+func (r *rig) redrive(ctx context.Context) error {
+	if out, err := r.operate(ctx, "dlq", "redrive"); err != nil {
+		return fmt.Errorf("redrive: %w: %s", err, out)
 	}
 	return nil
+}
+
+func (r *rig) eraseUntilDone(ctx context.Context, args []string) error {
+	var err error
+	for range 20 {
+		var out []byte
+		if out, err = r.operate(ctx, args...); err == nil {
+			return nil
+		}
+		err = fmt.Errorf("erase: %w: %s", err, out)
+		if !pause(ctx, time.Second) {
+			return errors.Join(context.Cause(ctx), err)
+		}
+	}
+	return err
 }
 
 // operate runs an operator's command.
 func (r *rig) operate(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, r.worker(), args...)
-	cmd.Env = r.direct
+	cmd.Env = r.operator
 	return cmd.CombinedOutput()
 }
 
@@ -98,6 +144,9 @@ func (r *rig) checkErased(ctx context.Context, p *plan, f *findings) error {
 		if k.TenantID == victim {
 			delete(p.newest, k)
 		}
+	}
+	if err := r.witness.check(&r.certificate, f, r.say); err != nil {
+		return err
 	}
 	for _, index := range []*string{nil, aws.String("orders_by_user")} {
 		out, err := r.ddb.Query(ctx, &dynamodb.QueryInput{
@@ -144,6 +193,6 @@ func (r *rig) checkLettersAfterErasure(ctx context.Context, p *plan, f *findings
 	for text := range missing {
 		f.add("%.200s is poison without a dead letter", text)
 	}
-	fmt.Printf("chaos: %d dead letters after everything was sent twice\n", count)
+	r.say("%d dead letters after everything was sent twice", count)
 	return nil
 }

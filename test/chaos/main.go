@@ -5,6 +5,7 @@
 //	go run ./localstack/emulators exec -- go run ./test/chaos   # against DynamoDB Local and ElasticMQ
 //	go run ./test/chaos -embedded                                # against the embedded stack
 //	go run ./test/chaos -embedded -erase -frozen 40s             # a tenant is erased in the midst of it
+//	go run ./test/chaos -embedded -erase -frozen 40s -rounds 20  # twenty times, two at a time
 //	go run ./test/chaos -data                                    # against a local stack with --data that is killed as well
 package main
 
@@ -29,6 +30,7 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"golang.org/x/sync/errgroup"
 
+	"tributary/internal/tenants/erase"
 	"tributary/localstack/stack"
 	"tributary/test/faults"
 	"tributary/test/support/standin"
@@ -44,6 +46,7 @@ type settings struct {
 	commands int
 	length   time.Duration
 	keep     bool
+	rounds   int
 }
 
 func main() {
@@ -57,32 +60,62 @@ func main() {
 	flag.Uint64Var(&s.seed, "seed", rand.Uint64()>>32, "of commands, faults and kills")
 	flag.IntVar(&s.commands, "commands", 50_000, "how many to send")
 	flag.DurationVar(&s.length, "for", 70*time.Second, "how long to send, and to kill workers")
+	flag.IntVar(&s.rounds, "rounds", 1, "how many runs, two at a time, with seeds that follow each other")
 	flag.BoolVar(&s.keep, "keep", false, "keep the workers' logs although all went well")
 	flag.Parse()
-	ctx, cancel := context.WithTimeoutCause(ctx, s.length+s.frozen+150*time.Second, errors.New("the run takes too long"))
-	defer cancel()
-	if err := run(ctx, s); err != nil {
+	if err := runAll(ctx, s); err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
-		fmt.Fprintf(os.Stderr, "chaos: FAILED with seed %d\n", s.seed)
-		cancel()
 		stop()
 		os.Exit(1)
 	}
 }
 
+// sideBySide is how many rounds run at the same time.
+const sideBySide = 2
+
+// runAll runs the rounds, each with the next seed. After a failure it starts no more.
+func runAll(ctx context.Context, s settings) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(sideBySide)
+	for i := range uint64(max(s.rounds, 0)) {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			round := s
+			round.seed += i
+			within, cancel := context.WithTimeoutCause(ctx, s.length+s.frozen+150*time.Second, errors.New("the run takes too long"))
+			defer cancel()
+			if err := run(within, round); err != nil {
+				return fmt.Errorf("FAILED with seed %d: %w", round.seed, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
 // rig is a run's queue, table, front and workers.
 type rig struct {
 	settings
-	dir     string
-	sqs     *sqs.Client
-	ddb     *dynamodb.Client
-	queue   string
-	letters string
-	table   string
-	front   *faults.Front
-	stack   *mortal  // nil: it is not killed
-	env     []string // of workers
-	direct  []string // the environment of operators, whom the front doesn't fail
+	dir      string
+	sqs      *sqs.Client
+	ddb      *dynamodb.Client
+	queue    string
+	letters  string
+	table    string
+	front    *faults.Front
+	stack    *mortal  // nil: it is not killed
+	env      []string // of workers
+	operator []string // the environment of operators, whom the front does not fail
+
+	witness     *witness          // of the erasure
+	certificate erase.Certificate // of the erasure, once it has ended
+}
+
+// say prints what goes on in the run.
+func (r *rig) say(format string, args ...any) {
+	fmt.Printf("chaos %d: %s\n", r.seed, fmt.Sprintf(format, args...))
 }
 
 func run(ctx context.Context, s settings) error {
@@ -132,10 +165,16 @@ func run(ctx context.Context, s settings) error {
 	r := &rig{
 		settings: s, dir: dir, front: front, stack: killed, table: name,
 		sqs: sqs.NewFromConfig(standin.Config(backends.SQS)), ddb: dynamodb.NewFromConfig(standin.Config(backends.DynamoDB)),
-		env:    standin.Environ(url, url, "TRIBUTARY_QUEUE="+name, "TRIBUTARY_TABLE="+name),
-		direct: standin.Environ(backends.SQS, backends.DynamoDB, "TRIBUTARY_QUEUE="+name, "TRIBUTARY_TABLE="+name),
+		env: standin.Environ(url, url, "TRIBUTARY_QUEUE="+name, "TRIBUTARY_TABLE="+name),
 	}
-	fmt.Printf("chaos: seed %d, %d commands in %v, logs in %s\n", s.seed, s.commands, s.length, dir)
+	if s.erase {
+		stopWitness, err := r.witnessed(ctx, backends)
+		if err != nil {
+			return err
+		}
+		defer stopWitness()
+	}
+	r.say("%d commands in %v, logs in %s", s.commands, s.length, dir)
 	if err := r.prepare(ctx, name); err != nil {
 		return err
 	}
@@ -268,11 +307,11 @@ func (r *rig) storm(ctx context.Context) error {
 	if err := r.front.Set(faults.Config{}); err != nil {
 		return err
 	}
-	fmt.Printf("chaos: %4.0fs sent %d commands in %d messages, %d of them poison; workers killed %d times, stopped %d times, frozen %d times; now waiting for the queue to be empty\n",
+	r.say("%4.0fs sent %d commands in %d messages, %d of them poison; workers killed %d times, stopped %d times, frozen %d times; now waiting for the queue to be empty",
 		time.Since(began).Seconds(), p.commands, p.messages, len(p.poison), crew.kills, crew.stops, crew.freezes)
-	fmt.Println("chaos: faults:", showCounts(counts))
+	r.say("faults: %s", showCounts(counts))
 	if r.stack != nil {
-		fmt.Printf("chaos: the stack was killed %d times; %d batches were sent again\n", r.stack.kills, p.again)
+		r.say("the stack was killed %d times; %d batches were sent again", r.stack.kills, p.again)
 	}
 	if err := crew.ensure(); err != nil {
 		return err
@@ -281,7 +320,7 @@ func (r *rig) storm(ctx context.Context) error {
 		return err
 	}
 	if r.erase {
-		fmt.Printf("chaos: %4.0fs every message is sent again\n", time.Since(began).Seconds())
+		r.say("%4.0fs every message is sent again", time.Since(began).Seconds())
 		if err := r.sendAgain(ctx, p); err != nil {
 			return err
 		}
@@ -292,11 +331,11 @@ func (r *rig) storm(ctx context.Context) error {
 	if err := crew.stopAll(ctx); err != nil {
 		return err
 	}
-	fmt.Printf("chaos: %4.0fs the queue is empty; checking the table and the dead letters\n", time.Since(began).Seconds())
+	r.say("%4.0fs the queue is empty; checking the table and the dead letters", time.Since(began).Seconds())
 	if err := r.check(ctx, p); err != nil {
 		return err
 	}
-	fmt.Printf("chaos: %4.0fs all is as it should be: seed %d\n", time.Since(began).Seconds(), r.seed)
+	r.say("%4.0fs all is as it should be", time.Since(began).Seconds())
 	return nil
 }
 

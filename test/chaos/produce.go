@@ -116,6 +116,10 @@ func (p *plan) draw(d *rand.Rand, n int) []parcel {
 		c := messages.Put(orderType, tenant, "", "u"+strconv.Itoa(d.IntN(50)), strconv.Itoa(i)+".5")
 		if d.IntN(2) == 0 {
 			c.ID = "own-" + strconv.Itoa(i)
+			if d.IntN(20) == 0 {
+				commands = append(commands, messages.Delete(orderType, tenant, c.ID))
+				continue // an unversioned delete leaves nothing
+			}
 		} else {
 			c.ID = "hot-" + strconv.Itoa(d.IntN(hotKeys))
 			k := table.KeyOf(&c)
