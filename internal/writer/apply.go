@@ -266,11 +266,11 @@ func (s *scheduler) settle(now time.Time, w *Write, o Outcome, refusal *messages
 		}
 	}
 	w.Outcome, w.Refusal, w.SettledAt = o, refusal, now
-	t.units -= w.cost
+	t.units -= int(w.cost)
 	t.held--
-	t.heldBytes -= w.bytes
+	t.heldBytes -= int(w.bytes)
 	s.held--
-	s.heldBytes -= w.bytes
+	s.heldBytes -= int(w.bytes)
 	if o != HandedBack && o != Erased {
 		g.touched = true
 	}

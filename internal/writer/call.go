@@ -116,7 +116,7 @@ func (s *scheduler) gather(from, n int, now time.Time) *call {
 		w.group.inFlight++
 		t.inFlight++
 		s.waiting--
-		q.deficit -= w.units
+		q.deficit -= int(w.units)
 		if t.bucket != nil {
 			c.limited = true
 			s.charge(t, w, now)

@@ -78,29 +78,31 @@ func (s *scheduler) submit(now time.Time, g *Group) Admission {
 	if refused := s.refuses(now, g); refused != Admitted {
 		return refused
 	}
-	g.submitted, g.back, g.pending = true, Admitted, len(g.Writes)
+	g.submitted, g.back, g.arrived, g.pending = true, Admitted, now, len(g.Writes)
 	var t *tenant
 	for i := range g.Writes {
 		w := &g.Writes[i]
 		c := &w.Command
 		s.submitted++
-		w.group, w.bytes, w.arrived, w.submitted = g, table.Size(c), now, s.submitted
+		w.group, w.submitted = g, s.submitted
 		if w.rank = c.Version; w.rank == 0 {
 			w.rank = g.Received
 		}
-		w.units = max(1, (w.bytes+limits.DynamoDBWriteUnitBytes-1)/limits.DynamoDBWriteUnitBytes)
+		bytes := table.Size(c)
+		units := max(1, (bytes+limits.DynamoDBWriteUnitBytes-1)/limits.DynamoDBWriteUnitBytes)
+		cost := units * (1 + s.indexesOf(c))
+		w.bytes, w.units, w.cost = int32(bytes), int32(units), int32(cost) //nolint:gosec // of an item of 400 KB
 		if t == nil || t.id != c.TenantID {
 			if t != nil {
 				s.recount(t, now)
 			}
 			t = s.tenant(c.TenantID, now)
 		}
-		w.cost = w.units * (1 + s.indexesOf(c))
-		t.units += w.cost
+		t.units += cost
 		t.held++
-		t.heldBytes += w.bytes
+		t.heldBytes += bytes
 		s.held++
-		s.heldBytes += w.bytes
+		s.heldBytes += bytes
 		s.waiting++
 		key := table.KeyOf(c)
 		kq := s.keyQueues[key]

@@ -321,7 +321,7 @@ func TestRoundRobinByWriteUnits(t *testing.T) {
 	for range 4 {
 		c := r.take()
 		for _, w := range c.writes {
-			units[w.Command.TenantID] += w.units
+			units[w.Command.TenantID] += int(w.units)
 		}
 	}
 	if d := units["big"] - units["small"]; d < -2*quantum || d > 2*quantum {

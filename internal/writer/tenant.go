@@ -69,7 +69,7 @@ func (t *tenant) stalled(now time.Time) bool {
 		return true
 	}
 	for i := range t.queues {
-		if kq := t.queues[i].keys.First(); kq != nil && now.Sub(kq.waiting.First().arrived) > stalledWait {
+		if kq := t.queues[i].keys.First(); kq != nil && now.Sub(kq.waiting.First().group.arrived) > stalledWait {
 			return true
 		}
 	}

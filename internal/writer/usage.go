@@ -54,7 +54,7 @@ func attribute(c *call, left []int, units Units) {
 	n := 0
 	for _, w := range c.writes {
 		if w.used.known {
-			table[n], index[n] = w.units, w.cost-w.units
+			table[n], index[n] = int(w.units), int(w.cost-w.units)
 			n++
 		}
 	}

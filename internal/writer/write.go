@@ -30,27 +30,27 @@ func (o Outcome) String() string {
 type Write struct {
 	Command messages.Command
 	// The scheduler sets Outcome, Refusal and SettledAt when it settles the write. The caller may read them once Owner is told.
-	Outcome   Outcome
+	Outcome Outcome
+	// The scheduler owns the rest but Refusal and SettledAt. Writer.mu guards it, except for group, which does not change during a
+	// call. There are as many writes as the room holds commands, so small fields stand together.
+	suspected bool // it was refused alone, and the table took a probe afterwards
+	alone     bool // it makes DynamoDB fail, so it shares no call with others
+	charged   bool // its tenant's bucket has paid cost for the call that it is part of
+	used      used // by its last call; the goroutine that sends the call sets it
 	Refusal   *messages.Error
 	SettledAt time.Time
 
-	// The scheduler owns the rest. Writer.mu guards it, except for group, which does not change during a call.
 	group       *Group
 	queue       *keyQueue        // the queue of its key
 	node        list.Node[Write] // its place among the writes that wait in that queue
 	overtook    *Write           // the newest write that it overtook, which may have overtaken another, and so on
 	overtakenBy *Write           // the write that overtook it
 	rank        int64            // its version, or the time of its first receive: the higher wins
-	arrived     time.Time
-	submitted   uint64 // how many writes were submitted before it: decides between equal ranks
-	units       int    // write units of the table, by the item's size
-	cost        int    // write units of the table and its indexes, by estimate
-	bytes       int    // of the item
-	failures    int    // calls that may or may not have written it
-	suspected   bool   // it was refused alone, and the table took a probe afterwards
-	alone       bool   // it makes DynamoDB fail, so it shares no call with others
-	charged     bool   // its tenant's bucket has paid cost for the call that it is part of
-	used        used   // by its last call; the goroutine that sends the call sets it
+	submitted   uint64           // how many writes were submitted before it: decides between equal ranks
+	units       int32            // write units of the table, by the item's size
+	cost        int32            // write units of the table and its indexes, by estimate
+	bytes       int32            // of the item
+	failures    int32            // calls that may or may not have written it
 	// was is the command as it came, while Command is the delete of its key because its tenant is erased; nil otherwise.
 	was      *messages.Command
 	ownQueue keyQueue // storage for the queue of its key, used by the first write of a key: saves an allocation
@@ -84,6 +84,7 @@ type Group struct {
 	Later *Group
 
 	// The scheduler owns the rest. Writer.mu guards it until Owner is told.
+	arrived   time.Time // when the writer took it
 	pending   int       // writes that are not settled
 	inFlight  int       // writes that are part of a call
 	touched   bool      // one of its writes was settled other than by handing back, or may have been written
