@@ -236,6 +236,9 @@ func (d *decoder) read(s *rawjson.Scanner) {
 	if s.Err() == nil {
 		e.Text = s.Since(start)
 	}
+	if n := len(d.dst) - 2; n >= d.start && d.dst[n].Command.TenantID == e.Command.TenantID {
+		e.Command.TenantID = d.dst[n].Command.TenantID // texts in one place compare at once, wherever that is done later
+	}
 }
 
 // unwrap puts what is wrapped in an element of an array, which is no command itself, into its place in dst. Without a
