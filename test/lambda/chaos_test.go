@@ -264,7 +264,7 @@ func (r *rig) storm(m *simulator.Mapping, p *plan, d *rand.Rand, lasts time.Dura
 	})
 	defer sky.Wait()
 	defer close(stop)
-	r.drain(m, sent, lasts+2*time.Minute)
+	r.drain(m, sent, lasts+5*time.Minute)
 	r.t.Logf("seed %d, %d messages: %v", *chaosSeed, len(p.bodies), &m.Stats)
 	if err := m.Problem(); err != nil {
 		r.t.Errorf("answers that no function may give: %v", err)
@@ -325,7 +325,7 @@ func TestThrottlingBurnsFewReceives(t *testing.T) {
 		t.Skip("not with -short")
 	}
 	t.Parallel()
-	r := newRig(t, false, 12)
+	r := newRig(t, false, 36)
 	var bodies []string
 	for i := range 400 {
 		bodies = append(bodies, order("cold", fmt.Sprint("o", i), i))
@@ -338,10 +338,10 @@ func TestThrottlingBurnsFewReceives(t *testing.T) {
 	if err := r.front.Set(faults.Config{WriteUnits: 60, Burst: 60}); err != nil { // a partition of 60 units a second: the hot tenant needs 20 s
 		t.Fatal(err)
 	}
-	cfg := r.config("TRIBUTARY_DEADLINE_MARGIN=400ms", "TRIBUTARY_PATIENCE=1s")
-	cfg.Timeout, cfg.Concurrency, cfg.BatchSize, cfg.Window = 2*time.Second, 4, 100, time.Second
+	cfg := r.config("TRIBUTARY_DEADLINE_MARGIN=1500ms", "TRIBUTARY_PATIENCE=1s")
+	cfg.Timeout, cfg.Concurrency, cfg.BatchSize, cfg.Window = 6*time.Second, 4, 100, time.Second
 	m := simulator.New(cfg)
-	r.drain(m, nil, 2*time.Minute)
+	r.drain(m, nil, 4*time.Minute)
 	t.Log(&m.Stats)
 	if most := m.MostReceives.Load(); most > maxReceive/10 {
 		t.Errorf("a message was received %d times, and maxReceiveCount is %d", most, maxReceive)

@@ -176,7 +176,7 @@ func (r *rig) command(settings ...string) func() *exec.Cmd {
 func (r *rig) config(settings ...string) simulator.Config {
 	return simulator.Config{
 		SQS: r.sqs, QueueURL: r.queue, QueueARN: "arn:aws:sqs:us-east-1:000000000000:" + r.name, FIFO: r.fifo,
-		BatchSize: 10, Wait: time.Second, Concurrency: 1, Timeout: 20 * time.Second, Command: r.command(settings...),
+		BatchSize: 10, Wait: time.Second, Concurrency: 1, Timeout: 40 * time.Second, Command: r.command(settings...),
 	}
 }
 
