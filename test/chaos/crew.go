@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"syscall"
 	"time"
@@ -31,6 +35,7 @@ type crew struct {
 // member is one worker process.
 type member struct {
 	cmd  *exec.Cmd
+	log  string // the path of its log
 	done chan struct{}
 	err  error // of Wait, once done is closed
 
@@ -66,7 +71,7 @@ func (c *crew) start(i int) error {
 	}
 	defer func() { _ = log.Close() }() // the process has its own
 	// Not CommandContext: however this program ends, it is end that ends the workers.
-	m := &member{cmd: exec.Command(c.rig.worker(), "run", "--role=consume", "--admin-listen=127.0.0.1:0", "--drain-timeout=30s", "--max-in-flight=4000"), done: make(chan struct{})}
+	m := &member{log: log.Name(), cmd: exec.Command(c.rig.worker(), "run", "--role=consume", "--admin-listen=127.0.0.1:0", "--drain-timeout=30s", "--max-in-flight=4000"), done: make(chan struct{})}
 	m.cmd.Env, m.cmd.Stdout, m.cmd.Stderr = c.rig.env, log, log
 	if err := m.cmd.Start(); err != nil {
 		return fmt.Errorf("start worker: %w", err)
@@ -176,4 +181,71 @@ func (c *crew) end() {
 			<-m.done
 		}
 	}
+}
+
+// adminURL is the address of a worker's admin server in its start line.
+var adminURL = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
+
+// ask gets a page of a worker's admin server.
+func (m *member) ask(ctx context.Context, path string) ([]byte, error) {
+	log, err := os.ReadFile(m.log)
+	if err != nil {
+		return nil, fmt.Errorf("read a worker's log: %w", err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, string(adminURL.Find(log))+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask a worker: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask a worker: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("ask a worker for %s: status %d: %w", path, response.StatusCode, err)
+	}
+	return body, nil
+}
+
+// held returns how many messages the workers hold; false: one does not say.
+func (c *crew) held(ctx context.Context) (int, bool) {
+	sum := 0
+	for _, m := range c.members {
+		if m == nil || m.ended() {
+			continue
+		}
+		body, err := m.ask(ctx, "/status")
+		if err != nil {
+			return 0, false
+		}
+		var status struct {
+			Consumer struct {
+				Messages *int `json:"messages"`
+			} `json:"consumer"`
+		}
+		if err := json.Unmarshal(body, &status); err != nil || status.Consumer.Messages == nil {
+			return 0, false
+		}
+		sum += *status.Consumer.Messages
+	}
+	return sum, true
+}
+
+// state is what the workers say of themselves, and where their goroutines are.
+func (c *crew) state(ctx context.Context) []byte {
+	var all []byte
+	for _, m := range c.members {
+		if m == nil || m.ended() {
+			continue
+		}
+		for _, page := range []string{"/status", "/debug/pprof/goroutine?debug=1"} {
+			body, err := m.ask(ctx, page)
+			if err != nil {
+				body = []byte(err.Error())
+			}
+			all = append(append(all, body...), '\n')
+		}
+	}
+	return all
 }

@@ -70,6 +70,10 @@ func main() {
 	}
 }
 
+// patience is how long a run may take beside sending. A message that was received often, because workers were killed and its tenant
+// throttled, stays away for minutes when it is nacked.
+const patience = 25 * time.Minute
+
 // sideBySide is how many rounds run at the same time.
 const sideBySide = 2
 
@@ -84,7 +88,7 @@ func runAll(ctx context.Context, s settings) error {
 			}
 			round := s
 			round.seed += i
-			within, cancel := context.WithTimeoutCause(ctx, s.length+s.frozen+150*time.Second, errors.New("the run takes too long"))
+			within, cancel := context.WithTimeoutCause(ctx, s.length+s.frozen+patience, errors.New("the run takes too long"))
 			defer cancel()
 			if err := run(within, round); err != nil {
 				return fmt.Errorf("FAILED with seed %d: %w", round.seed, err)
@@ -316,7 +320,7 @@ func (r *rig) storm(ctx context.Context) error {
 	if err := crew.ensure(); err != nil {
 		return err
 	}
-	if err := r.awaitEmpty(ctx); err != nil {
+	if err := r.awaitEmpty(ctx, crew); err != nil {
 		return err
 	}
 	if r.erase {
@@ -324,7 +328,7 @@ func (r *rig) storm(ctx context.Context) error {
 		if err := r.sendAgain(ctx, p); err != nil {
 			return err
 		}
-		if err := r.awaitEmpty(ctx); err != nil {
+		if err := r.awaitEmpty(ctx, crew); err != nil {
 			return err
 		}
 	}
@@ -340,8 +344,9 @@ func (r *rig) storm(ctx context.Context) error {
 }
 
 // awaitEmpty waits until nothing is on the queue, neither visible nor in flight.
-func (r *rig) awaitEmpty(ctx context.Context) error {
+func (r *rig) awaitEmpty(ctx context.Context, crew *crew) error {
 	empty := 0
+	stuck := stuck{since: time.Now(), said: time.Now()}
 	for last := ""; ; {
 		out, err := r.sqs.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &r.queue, AttributeNames: []sqstypes.QueueAttributeName{
 			sqstypes.QueueAttributeNameApproximateNumberOfMessages, sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
@@ -356,10 +361,41 @@ func (r *rig) awaitEmpty(ctx context.Context) error {
 				return nil
 			}
 		}
+		if empty == 0 {
+			if err := stuck.look(ctx, r, crew, last); err != nil {
+				return err
+			}
+		}
 		if !pause(ctx, 500*time.Millisecond) {
 			return fmt.Errorf("the queue still has messages, %s: %w", last, context.Cause(ctx))
 		}
 	}
+}
+
+// stuck tells messages that a worker never ends from those that a nack hides.
+type stuck struct {
+	since time.Time // at no time since then were all workers without messages
+	said  time.Time
+}
+
+// maxHeld is how long the workers may hold messages without a break once nothing fails and nothing is sent any more.
+const maxHeld = 90 * time.Second
+
+// look asks the workers what they hold.
+func (s *stuck) look(ctx context.Context, r *rig, crew *crew, queue string) error {
+	now := time.Now()
+	held, known := crew.held(ctx)
+	if known && held == 0 {
+		s.since = now
+	}
+	if now.Sub(s.since) > maxHeld {
+		return fmt.Errorf("the queue has %s, and workers have held messages for %v:\n%s", queue, maxHeld, crew.state(ctx))
+	}
+	if now.Sub(s.said) > 30*time.Second {
+		s.said = now
+		r.say("the queue has %s; the workers hold %d messages, the others are hidden by nacks", queue, held)
+	}
+	return nil
 }
 
 // pause waits and says whether ctx goes on.
