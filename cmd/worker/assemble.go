@@ -96,7 +96,7 @@ func (c *runCmd) newAgent(w *worker, types *schema.Set, ddb *dynamodb.Client) *c
 	}
 	if c.Role != "query" {
 		cfg.Obey = func(rules *tenants.Rules) { w.writer.Obey(rules) }
-		cfg.Confirmed = func() int64 { return w.writer.Confirmed() }
+		cfg.Confirmed = func() int64 { return min(w.writer.Confirmed(), w.consumer.Confirmed()) }
 		cfg.Held = func() int { return w.consumer.Stats().Commands }
 	}
 	return control.NewAgent(cfg)

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"tributary/internal/aws/queues"
 	"tributary/internal/base/cli"
+	"tributary/internal/operate/deadletters"
 	"tributary/internal/tenants/control"
 	"tributary/internal/tenants/erase"
 )
@@ -106,7 +108,21 @@ func (c *tenantEraseCmd) eraser(ctx context.Context, s *cli.Streams, shown *prog
 			}
 			shown.show("%s: %d", stepWords[at], done)
 		},
+		Waiting: func(seen deadletters.Walked, until time.Time) {
+			shown.say("waiting until %s at most for %s: %s", until.Format("15:04:05"), queues.Name(c.DLQ), unseenWords(seen))
+		},
 	}, nil
+}
+
+// unseenWords say why letters can't be seen, and when they can.
+func unseenWords(seen deadletters.Walked) string {
+	switch {
+	case seen.Full:
+		return "it has more letters than can be looked at: redrive or drop those of other tenants"
+	case seen.Elsewhere > 0:
+		return fmt.Sprintf("about %d letters are with another reader; those of a command that was killed come back within 15 minutes", seen.Elsewhere)
+	}
+	return fmt.Sprintf("about %d letters are behind others", seen.Unseen)
 }
 
 // stepWords say what is done to reach a step.

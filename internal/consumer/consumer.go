@@ -69,6 +69,7 @@ type Consumer struct {
 	ownCalls      *batcher[[]Letter] // one call each: letters that are kept apart from those of other messages
 	retries       retries
 	overflow      overflow
+	letterCalls   letterCalls
 	letterTrouble letterTrouble
 
 	// calls is the context of calls to SQS. It ends when the time for draining is over, not when draining begins. Run sets it

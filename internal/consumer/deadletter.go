@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"tributary/internal/messages"
@@ -95,10 +96,27 @@ func (c *Consumer) sendLetters(batch []Letter) {
 
 // sendCall sends letters in one call. It goes on with the messages whose rounds are over.
 func (c *Consumer) sendCall(batch []Letter) {
-	failed, err := c.callBatch(len(batch), func(ctx context.Context) ([]Failure, error) { return c.dlq.Send(ctx, batch) })
+	rules, end := c.letterCalls.begin(c.rules)
+	defer end()
+	batch, withheldOnes := c.withhold(rules, batch)
+	for _, l := range withheldOnes {
+		c.countDropped(l.command)
+		c.answerLetter(l, withheld, time.Now())
+	}
+	if len(batch) == 0 {
+		return
+	}
+	failed, err := c.callBatch(len(batch), func(ctx context.Context) ([]Failure, error) {
+		if rules.TooOld(time.Now()) {
+			return nil, errRulesTooOld
+		}
+		return c.dlq.Send(ctx, batch)
+	})
 	c.answered.Add(1)
 	if err != nil {
 		c.log.Error("dead letters can't be sent", "letters", len(batch), "error", err)
+	}
+	if err != nil && !errors.Is(err, errRulesTooOld) {
 		separate(batch)
 	}
 	now := time.Now()
@@ -113,9 +131,14 @@ func (c *Consumer) sendCall(batch []Letter) {
 		if verdicts[i] == accepted {
 			c.countLetter(&l)
 		}
-		if l.delivery.letters.answered(l, verdicts[i]) {
-			c.afterRound(l.delivery, now)
-		}
+		c.answerLetter(l, verdicts[i], now)
+	}
+}
+
+// answerLetter records the verdict on a letter, and goes on with its message when the round is over.
+func (c *Consumer) answerLetter(l Letter, v verdict, now time.Time) {
+	if l.delivery.letters.answered(l, v) {
+		c.afterRound(l.delivery, now)
 	}
 }
 
@@ -139,6 +162,7 @@ const (
 	accepted  verdict = iota
 	sendAgain         // as it is now
 	unsendable
+	withheld // its tenant is erased
 )
 
 // judgeLetter decides on a letter that was not accepted. It encloses one that SQS will never take as it is. call is the error of

@@ -19,10 +19,7 @@ type ruling struct {
 
 // rule returns the ruling for a receive; nil: nothing is decided about any tenant.
 func (c *Consumer) rule(now time.Time) *ruling {
-	if c.cfg.Rules == nil {
-		return nil
-	}
-	rules := c.cfg.Rules()
+	rules := c.rules()
 	if rules.Len() == 0 {
 		return nil
 	}

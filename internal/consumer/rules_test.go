@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -241,4 +242,75 @@ func TestAgesOfSuspendedTenantsAreApart(t *testing.T) {
 			})
 		})
 	}
+}
+
+func erased(revision int64, until time.Time, names ...string) *tenants.Rules {
+	var all []*tenants.Decision
+	for _, name := range names {
+		all = append(all, &tenants.Decision{Tenant: name, Status: tenants.Erasing})
+	}
+	return tenants.NewRules(revision, until, 1, 1, all)
+}
+
+// TestLettersOfATenantThatIsErasedMeanwhile: a call that carries letters holds the confirmation of newer rules back, and no call that
+// begins under newer rules carries letters of a tenant that they erase.
+func TestLettersOfATenantThatIsErasedMeanwhile(t *testing.T) {
+	const ofB = `{"type":"delete_user","tenant_id":"b","user_id":""}`
+	synctest.Test(t, func(t *testing.T) {
+		var rules atomic.Pointer[tenants.Rules]
+		rules.Store(erased(1, time.Time{}))
+		w := startWorld(t, Config{Rules: rules.Load}, 0)
+		w.letters.latency = 5 * time.Second
+		confirmed := func(want int64) {
+			t.Helper()
+			synctest.Wait()
+			if got := w.c.Confirmed(); got != want {
+				t.Errorf("after %v revision %d is confirmed, want %d", time.Since(w.begun), got, want)
+			}
+		}
+		w.send("under way", bad)
+		time.Sleep(time.Second)
+		confirmed(1)
+		rules.Store(erased(2, time.Time{}, "acme"))
+		confirmed(1)
+		time.Sleep(5 * time.Second)
+		confirmed(2)
+
+		rules.Store(erased(3, time.Time{}))
+		w.letters.latency, w.letters.down = 0, true
+		w.send("both", "["+bad+","+ofB+"]")
+		time.Sleep(3 * time.Second)
+		rules.Store(erased(4, time.Time{}, "acme"))
+		w.letters.mu.Lock()
+		w.letters.down = false
+		w.letters.mu.Unlock()
+		time.Sleep(30 * time.Second)
+		confirmed(4)
+
+		rules.Store(erased(5, time.Time{}))
+		w.send("in a batch", bad)
+		time.Sleep(letterLinger / 2)
+		rules.Store(erased(6, time.Time{}, "acme"))
+		time.Sleep(time.Second)
+
+		rules.Store(erased(7, time.Now()))
+		w.send("too old", bad)
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if w.letters.of("too old") != 0 {
+			t.Error("a letter was sent although the rules are too old")
+		}
+		rules.Store(erased(8, time.Now().Add(time.Hour)))
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		for id, want := range map[string]int{"under way": 1, "both": 1, "in a batch": 0, "too old": 1} {
+			if got := w.letters.of(id); got != want {
+				t.Errorf("message %q has %d letters, want %d", id, got, want)
+			}
+		}
+		w.stop()
+		if s := <-w.ended; s.Deleted != 4 {
+			t.Errorf("%v", s)
+		}
+	})
 }

@@ -75,6 +75,9 @@ type Eraser struct {
 	Tombstones time.Duration
 	// Progress is told what is done now, and how much of it. It may be nil.
 	Progress func(step Step, done int)
+	// Waiting is told that the dead-letter queue has letters that can't be seen now, as the last look found, and until when it looks
+	// again. It may be nil.
+	Waiting func(seen deadletters.Walked, until time.Time)
 }
 
 // Times of an erasure.

@@ -450,3 +450,31 @@ func TestBackupsAreNamed(t *testing.T) {
 		}
 	})
 }
+
+// TestHiddenLettersAreWaitedFor: letters that somebody else has received, as a command that was killed has, are waited for, and the
+// caller is told.
+func TestHiddenLettersAreWaitedFor(t *testing.T) {
+	within(t, func(t *testing.T, w *world) {
+		const hidden = 4
+		got := 0
+		for got < hidden {
+			out, err := w.letters.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &w.dlq, MaxNumberOfMessages: hidden, VisibilityTimeout: 900})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += len(out.Messages)
+		}
+		began, told := time.Now(), 0
+		e := w.eraser(w.stack)
+		e.Waiting = func(seen deadletters.Walked, until time.Time) {
+			told++
+			if seen.Elsewhere != got || !until.After(time.Now()) {
+				t.Errorf("told of %+v until %v", seen, until)
+			}
+		}
+		w.erased(e.Run(t.Context(), "acme", "op"))
+		if took := time.Since(began); told == 0 || took < 15*time.Minute || took > 25*time.Minute {
+			t.Errorf("told %d times, ended after %v", told, took)
+		}
+	})
+}

@@ -53,6 +53,9 @@ func (r *run) dropLetters(ctx context.Context, step Step) (removed int, _ error)
 		if !time.Now().Before(patience) {
 			return removed, &UnseenError{r.Box.Name, found.walked}
 		}
+		if r.Waiting != nil {
+			r.Waiting(found.walked, patience)
+		}
 		select {
 		case <-ctx.Done():
 			return removed, ctx.Err()
