@@ -41,7 +41,7 @@ func (c *Consumer) delayOf(d *delivery, now time.Time, jitter float64) time.Dura
 	case writer.Suspended:
 		return suspensionDelay(receives, c.cfg.MaxReceives, now.Sub(d.receivedAt), jitter)
 	case writer.Limited:
-		return limitDelay(receives, c.cfg.MaxReceives, jitter)
+		return turnDelay(d.Away(), jitter)
 	default:
 		return nackDelay(receives, c.cfg.MaxReceives, jitter)
 	}
@@ -51,35 +51,29 @@ func (c *Consumer) delayOf(d *delivery, now time.Time, jitter float64) time.Dura
 const (
 	minNackDelay = time.Second
 	maxNackDelay = 15 * time.Minute
-	// maxLimitDelay is that of a message that is nacked because its tenant is over its limit. A limit lasts for longer than a
-	// throttle, so the delay grows further.
-	maxLimitDelay = 2 * time.Hour
 )
 
 // nackDelay returns how long a message that was received so often stays invisible when it is nacked. The delay doubles with
 // each receive. It begins such that a minute of throttling takes at most a tenth of maxReceives (0: the queue has none), or one
 // receive, which is always possible. jitter is in [0, 1) and only adds.
 func nackDelay(receives, maxReceives int, jitter float64) time.Duration {
-	return growingDelay(receives, maxReceives, maxNackDelay, jitter)
-}
-
-// limitDelay is nackDelay for a message whose tenant has used up its limit.
-func limitDelay(receives, maxReceives int, jitter float64) time.Duration {
-	return growingDelay(receives, maxReceives, maxLimitDelay, jitter)
-}
-
-func growingDelay(receives, maxReceives int, longest time.Duration, jitter float64) time.Duration {
 	first := minNackDelay
 	if maxReceives > 0 {
 		if n := max(1, maxReceives/10); n < 6 { // with 6, 1+2+4+8+16+32 s is a minute anyway
 			first = (time.Minute / time.Duration(int(1)<<n-1)).Truncate(time.Second) + time.Second
 		}
 	}
-	d := longest
+	d := maxNackDelay
 	if receives < 16 {
 		d = min(d, first<<max(0, receives-1))
 	}
-	return min(longest, d+time.Duration(jitter*float64(d)/2))
+	return min(maxNackDelay, d+time.Duration(jitter*float64(d)/2))
+}
+
+// turnDelay returns how long a message stays invisible whose tenant has used up its limit, and whose turn comes after a time. Jitter, in
+// [0, 1), takes up to an eighth of it, so that those who are far from their turn don't come back at once.
+func turnDelay(away time.Duration, jitter float64) time.Duration {
+	return max(minNackDelay, away-time.Duration(jitter*float64(away)/8))
 }
 
 // suspensionDelays are the delays of a message whose tenant is suspended, by its receives; the last one repeats. With them a day

@@ -71,18 +71,21 @@ func TestSuspensionDelay(t *testing.T) {
 	}
 }
 
-// TestALimitBurnsFewReceives: less than throttling does, because it lasts for longer.
-func TestALimitBurnsFewReceives(t *testing.T) {
-	receives, at := 0, time.Duration(0)
-	for at < 24*time.Hour {
-		receives++
-		at += limitDelay(receives, 100, 0)
-	}
-	if receives > 25 {
-		t.Errorf("a day takes %d receives", receives)
-	}
-	if a, b := limitDelay(3, 100, 0), nackDelay(3, 100, 0); a != b {
-		t.Errorf("the third delay is %v, that of a throttle %v", a, b)
+// TestTurnDelay: a message comes back a little before its turn, and never at once.
+func TestTurnDelay(t *testing.T) {
+	for _, test := range []struct {
+		away   time.Duration
+		jitter float64
+		want   time.Duration
+	}{
+		{0, .5, minNackDelay},
+		{1100 * time.Millisecond, .99, minNackDelay},
+		{80 * time.Second, 0, 80 * time.Second},
+		{80 * time.Second, .5, 75 * time.Second},
+	} {
+		if got := turnDelay(test.away, test.jitter); got != test.want {
+			t.Errorf("%+v: %v", test, got)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ type bucket struct {
 	units     float64   // at the time at; negative: debt
 	at        time.Time // never before the last change
 	notBefore time.Time // while it was empty: when the tenant goes on
+	turn      time.Time // when the next message that goes back has its turn, if it is to come
 }
 
 // refillPause is for how many seconds a tenant saves up, at least, once its bucket is empty.
@@ -48,6 +49,9 @@ func (b *bucket) obey(limit tenants.Limit, now time.Time) {
 		return
 	}
 	b.refill(now)
+	if ahead := b.turn.Sub(now); ahead > 0 {
+		b.turn = now.Add(time.Duration(float64(ahead) * b.limit.Rate / limit.Rate))
+	}
 	b.limit = limit
 	b.units = min(b.units, limit.Burst)
 	b.pause(now)
@@ -64,10 +68,26 @@ func (b *bucket) pause(now time.Time) bool {
 	return !paused
 }
 
-// full reports whether nothing is missing at now. A full bucket is as good as none.
+// full reports whether nothing is missing at now, and no message waits for its turn. A full bucket is as good as none.
 func (b *bucket) full(now time.Time) bool {
 	b.refill(now)
-	return b.units >= b.limit.Burst
+	return b.units >= b.limit.Burst && !b.turn.After(now)
+}
+
+// maxTurn bounds how far ahead turns are given: a limit may be raised, or the messages may go to other workers.
+const maxTurn = 2 * time.Hour
+
+// away returns for how long a message that goes back stays away: until those that went back before it have used up the limit. Then each
+// message is received about twice, however long the backlog is, and enough of them come for the limit to be used. It costs so many
+// units. The tenant holds others; half of them are left when the message comes, so that the tenant never waits for messages.
+func (b *bucket) away(units, held int, now time.Time) time.Duration {
+	takes := func(units float64) time.Duration { return time.Duration(units / b.limit.Rate * float64(time.Second)) }
+	if begins := now.Add(takes(float64(held) / 2)); b.turn.Before(begins) {
+		b.turn = begins
+	}
+	wait := min(maxTurn, b.turn.Sub(now))
+	b.turn = now.Add(wait + takes(float64(units)))
+	return wait
 }
 
 // short reports whether the tenant may not write so many units within a time from now.

@@ -188,6 +188,94 @@ func TestALimitedTenantHoldsItsShare(t *testing.T) {
 	}
 }
 
+// TestALimitedBacklogComesInTurns: two workers use a tenant's limit to the end of its backlog, while messages that go back stay away
+// until their turn, and no message is received often. Nor is one when a worker dies and the other has its part.
+func TestALimitedBacklogComesInTurns(t *testing.T) {
+	const backlog, limit, cost = 12_000, 200.0, 2
+	type message struct {
+		id       int
+		receives int
+	}
+	var workers [2]*rig
+	for i := range workers {
+		workers[i] = newRig(t, Config{MaxInFlight: 600, TenantShare: 150})
+	}
+	begun := workers[0].now
+	obey := func(alive int) {
+		for _, r := range workers[:alive] {
+			r.s.obey(r.now, tenants.NewRules(1, time.Time{}, alive, 1, []*tenants.Decision{{Tenant: "a", WriteUnits: limit}}))
+		}
+	}
+	obey(2)
+	queue := map[int][]*message{} // by the step of 50 ms in which they become visible
+	messages := make([]*message, backlog)
+	for i := range messages {
+		messages[i] = &message{id: i}
+	}
+	queue[0] = messages
+	written, most := 0, 0
+	const aWindow = 200 // steps
+	inWindow, alive := 0, 2
+	for step := 0; written < backlog && step < 200_000; step++ {
+		if step == 600 {
+			alive = 1 // what the other holds comes back
+			dead := workers[1]
+			for _, m := range messages {
+				if g := dead.groups[fmt.Sprint(m.id)]; g != nil && g.Writes[0].Outcome == Pending {
+					queue[step+600] = append(queue[step+600], m)
+				}
+			}
+			obey(1)
+		}
+		for i, m := range queue[step] {
+			if i > 100 { // what a worker receives at most in this time
+				queue[step+1] = append(queue[step+1], queue[step][i:]...)
+				break
+			}
+			r := workers[m.id%alive]
+			m.receives++
+			most = max(most, m.receives)
+			g := new(Group)
+			if back := r.offer(fmt.Sprint(m.id), g, fmt.Sprint("a/", m.id)); back == Limited {
+				queue[step+1+int(g.Away()/(50*time.Millisecond))] = append(queue[step+1+int(g.Away()/(50*time.Millisecond))], m)
+			}
+		}
+		delete(queue, step)
+		for _, r := range workers[:alive] {
+			r.now = begun.Add(time.Duration(step) * 50 * time.Millisecond)
+			for c := r.take(); c != nil; c = r.take() {
+				written += len(c.writes)
+				inWindow += len(c.writes)
+				r.apply(c, answer{})
+			}
+			for id, g := range r.groups { // those that were handed back later
+				if g.Writes[0].Outcome == HandedBack {
+					n := 0
+					_, _ = fmt.Sscan(id, &n)
+					at := step + 1 + int(g.Away()/(50*time.Millisecond))
+					queue[at] = append(queue[at], messages[n])
+					delete(r.groups, id)
+				}
+			}
+		}
+		if step%aWindow == aWindow-1 {
+			rate := float64(inWindow*cost) / (aWindow * .05)
+			if steady := step > aWindow && (step < 600 || step > 1400) && written < backlog-2*150; steady && (rate < .95*limit || rate > 1.05*limit) {
+				t.Errorf("%v: %.0f units a second with %d written, want %v", workers[0].now.Sub(begun), rate, written, limit)
+			}
+			inWindow = 0
+		}
+	}
+	sum := 0
+	for _, m := range messages {
+		sum += m.receives
+	}
+	t.Logf("%d messages were received %.1f times on average, %d times at most", backlog, float64(sum)/backlog, most)
+	if written < backlog || most > 12 || sum > 4*backlog {
+		t.Errorf("%d of %d are written; received %d times at most, %d in all", written, backlog, most, sum)
+	}
+}
+
 // TestABucketOutlivesItsTenant: a tenant that holds nothing for a moment gains nothing. The bucket goes with the limit.
 func TestABucketOutlivesItsTenant(t *testing.T) {
 	r := newRig(t, Config{})

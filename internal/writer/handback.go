@@ -19,6 +19,9 @@ func (s *scheduler) handBackExcess(t *tenant, now time.Time) {
 				kq = prev
 				continue
 			}
+			if why == Limited {
+				s.giveTurn(g, now)
+			}
 			s.handBack(now, g, why)
 			if kq.tenantQueue != q { // otherwise an overtaken write was promoted, and is next
 				kq = prev

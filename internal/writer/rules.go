@@ -333,6 +333,23 @@ func (s *scheduler) correct(t *tenant, w *Write, now time.Time) {
 	t.bucket.take(more, now)
 }
 
+// giveTurn decides for how long a group stays away because a tenant of it is over its limit.
+func (s *scheduler) giveTurn(g *Group, now time.Time) {
+	g.away = 0
+	cost := 0
+	for i := range g.Writes {
+		c := &g.Writes[i].Command
+		_, _, units := s.sizes(c)
+		if cost += units; i+1 < len(g.Writes) && g.Writes[i+1].Command.TenantID == c.TenantID {
+			continue
+		}
+		if t := s.tenants[c.TenantID]; t != nil && t.bucket != nil {
+			g.away = max(g.away, t.bucket.away(cost, t.units, now))
+		}
+		cost = 0
+	}
+}
+
 // handBackOverLimit lets the limited tenants of a call hand back what exceeds their shares.
 func (s *scheduler) handBackOverLimit(now time.Time, c *call) {
 	for _, w := range c.writes {

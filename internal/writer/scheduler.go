@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tributary/internal/aws/limits"
+	"tributary/internal/messages"
 	"tributary/internal/table"
 	"tributary/internal/tenants"
 )
@@ -88,9 +89,7 @@ func (s *scheduler) submit(now time.Time, g *Group) Admission {
 		if w.rank = c.Version; w.rank == 0 {
 			w.rank = g.Received
 		}
-		bytes := table.Size(c)
-		units := max(1, (bytes+limits.DynamoDBWriteUnitBytes-1)/limits.DynamoDBWriteUnitBytes)
-		cost := units * (1 + s.indexesOf(c))
+		bytes, units, cost := s.sizes(c)
 		w.bytes, w.units, w.cost = int32(bytes), int32(units), int32(cost) //nolint:gosec // of an item of 400 KB
 		if t == nil || t.id != c.TenantID {
 			if t != nil {
@@ -128,6 +127,13 @@ func (s *scheduler) submit(now time.Time, g *Group) Admission {
 	return Admitted
 }
 
+// sizes returns the bytes of a command's item, the write units that it costs the table, and those with the indexes.
+func (s *scheduler) sizes(c *messages.Command) (bytes, units, cost int) {
+	bytes = table.Size(c)
+	units = max(1, (bytes+limits.DynamoDBWriteUnitBytes-1)/limits.DynamoDBWriteUnitBytes)
+	return bytes, units, units * (1 + s.indexesOf(c))
+}
+
 // refuses says whether a group is refused, and why.
 func (s *scheduler) refuses(now time.Time, g *Group) Admission {
 	switch {
@@ -137,7 +143,11 @@ func (s *scheduler) refuses(now time.Time, g *Group) Admission {
 		s.bringBack(now, g.Later)
 		return Suspended
 	case !g.Hold && s.limited+s.atLimit > 0 && s.scarce():
-		return s.overShare(g, now)
+		refused := s.overShare(g, now)
+		if refused == Limited {
+			s.giveTurn(g, now)
+		}
+		return refused
 	}
 	return Admitted
 }

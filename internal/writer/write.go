@@ -91,6 +91,7 @@ type Group struct {
 	abandoned bool      // unwritten writes are handed back instead of retried
 	submitted bool      // the writer has taken it
 	back      Admission // why it went back
+	away      time.Duration
 }
 
 // Admission says whether the writer takes a group, and if not, why.
@@ -107,6 +108,9 @@ const (
 
 // Back says why the writer handed writes of the group back. It may be called once Owner is told.
 func (g *Group) Back() Admission { return g.back }
+
+// Away returns for how long the message should stay away, of a group that was refused or handed back as Limited: its turn comes then.
+func (g *Group) Away() time.Duration { return g.away }
 
 // Touched reports whether a write of the group was written, superseded, stale or refused, or may have been written.
 func (g *Group) Touched() bool { return g.touched }
