@@ -58,7 +58,7 @@ bench-query: build ## Measure what the query API adds to a bare SDK read
 	cd bench/query && $(GO) build -o $(CURDIR)/$(BIN)/bench-query .
 	$(GO) run ./localstack/emulators exec -- $(BIN)/bench-query -worker $(BIN)/worker
 
-.PHONY: model model-mutants conformance-mutants chaos chaos-embedded chaos-data chaos-erase hostile
+.PHONY: model model-mutants conformance-mutants chaos chaos-embedded chaos-data chaos-erase tenants-proof hostile
 model: ## Run random schedules against the six promises for a minute
 	$(GO) test ./test/model -v -run TestModel -model.for=1m
 model-mutants: ## Plant twenty-seven bugs; the model test must find each
@@ -73,6 +73,8 @@ chaos-erase: ## Erase a tenant while workers are killed and frozen, then send ev
 	$(GO) run ./test/chaos -embedded -erase -frozen 40s -commands 10000 -for 75s -rounds 20
 chaos-data: ## The same with a local stack that is killed as well and goes on with its data
 	$(GO) run ./test/chaos -data -commands 10000 -for 25s
+tenants-proof: ## Prove limits, suspension, usage and exports of tenants with real workers (a quarter of an hour; PROOF=limits runs one)
+	$(GO) run ./test/tenants -only '$(PROOF)'
 hostile: ## Measure what hostile messages cost other tenants (FOR=1m)
 	$(GO) run ./test/hostile -for $(FOR)
 
@@ -105,6 +107,7 @@ clean: ## Remove what was built
 	rm -rf $(BIN)
 
 FOR       ?= 1m
+PROOF     ?=
 BENCHTIME ?= 1s
 BASE      ?= main
 ROUNDS    ?= 5
