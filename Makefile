@@ -83,7 +83,7 @@ lambda: ## Build the worker as a Lambda function: bin/lambda-arm64.zip and bin/l
 	$(GO) run ./deploy/lambda -out $(BIN)
 lambda-chaos: ## Run the Lambda function behind a simulated event source mapping through 50,000 commands of chaos, twice: in no order, and in FIFO order
 	$(GO) test ./test/lambda -run 'TestChaos|TestThrottling' -count=1 -v -timeout 15m -lambda.commands 50000
-lambda-mutants: ## Plant twenty bugs in the Lambda function; its tests must find each
+lambda-mutants: ## Plant twenty-two bugs in the Lambda function; its tests must find each
 	$(GO) run ./test/lambda/mutants
 
 .PHONY: localstack-kill

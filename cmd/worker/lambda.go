@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -32,6 +33,9 @@ import (
 	"tributary/internal/operate/setup"
 	"tributary/internal/operate/telemetry"
 	"tributary/internal/schema"
+	"tributary/internal/tenants"
+	"tributary/internal/tenants/control"
+	"tributary/internal/tenants/usage"
 	"tributary/internal/writer"
 )
 
@@ -151,7 +155,20 @@ func (e *environment) start(ctx context.Context) (*function.Parts, error) {
 	c, tables := e.cmd, dynamodb.NewFromConfig(e.aws)
 	client := queues.Client(e.aws, c.located())
 	var queue, letters *queues.Attributes
+	var w *writer.Writer          // nil until the checks have passed
+	var engine *consumer.Consumer // likewise
+	agent := control.NewAgent(control.AgentConfig{
+		API: tables, Table: c.Table, Role: "lambda", Version: version.String(), Types: e.types.Fingerprint, Log: e.log,
+		Obey: func(rules *tenants.Rules) {
+			if w != nil {
+				w.Obey(rules)
+			}
+		},
+		Confirmed: func() int64 { return min(w.Confirmed(), engine.Confirmed()) },
+		Held:      func() int { return engine.Stats().Commands },
+	})
 	checks, within := errgroup.WithContext(ctx)
+	checks.Go(func() error { agent.Begin(ctx); return nil })
 	checks.Go(func() error { return setup.CheckTable(within, tables, c.Table, e.types) })
 	checks.Go(func() (err error) { queue, err = queues.Read(within, client, c.Queue); return err })
 	checks.Go(func() (err error) { letters, err = queues.Read(within, client, c.DLQ); return err })
@@ -159,7 +176,8 @@ func (e *environment) start(ctx context.Context) (*function.Parts, error) {
 		return nil, awsclient.Explain(suggestSetup(err))
 	}
 	types := e.types
-	m := metrics.New(prometheus.NewRegistry(), types, 0)
+	registry := prometheus.NewRegistry()
+	m := metrics.New(registry, types, 0)
 	transport, times := awsclient.Transport(e.aws), c.settings()
 	// No message is unreadable here: the function itself reads the event.
 	sqs := awsjson.NewQueue(client, transport, queue.URL, m.Request, func(string, error) {})
@@ -169,12 +187,23 @@ func (e *environment) start(ctx context.Context) (*function.Parts, error) {
 		return nil, err
 	}
 	settings.Ended = source.Ended
+	meter := &usage.Meter{}
+	settings.Rules, settings.Meter = agent.Rules, meter
 	writing := c.writerConfig()
-	writing.Types = types
-	w := writer.New(writing, awsjson.NewTable(tables, transport, types, c.Table, tombstoneAge, m.Request, m.ConsumedUnits.Add), &m.Writer, e.log)
+	writing.Types, writing.Meter = types, meter
+	w = writer.New(writing, awsjson.NewTable(tables, transport, types, c.Table, tombstoneAge, m.Request, m.ConsumedUnits.Add), &m.Writer, e.log)
 	dlq := &awsjson.DeadLetters{Client: client, URL: letters.URL, FIFO: queues.IsFIFO(c.DLQ)}
-	engine := consumer.New(settings, source, function.Letters{DeadLetterQueue: dlq, Patience: times.SendTimeout()}, w, &m.Consumer, e.log)
+	w.Obey(agent.Rules())
+	engine = consumer.New(settings, source, function.Letters{DeadLetterQueue: dlq, Patience: times.SendTimeout()}, w, &m.Consumer, e.log)
 	parts := &function.Parts{Source: source, Engine: engine, Counts: func() function.Counts { return function.CountsOf(m) }}
+	keep := c.keeping(usage.NewKeeper(tables, c.Table, meter, registry, e.log))
+	parts.Ends = keep
+	parts.Begins = func(ctx context.Context) {
+		keep(ctx)
+		within, cancel := context.WithTimeout(ctx, times.SendTimeout())
+		defer cancel()
+		agent.Wake(within)
+	}
 	if e.tracing != nil {
 		w.Trace(e.tracing, c.Table)
 		engine.Trace(e.tracing)
@@ -188,10 +217,29 @@ func (e *environment) start(ctx context.Context) (*function.Parts, error) {
 	go func() {
 		defer close(e.stopped)
 		go w.Run(context.WithoutCancel(e.over)) // ends when the consumer closes the writer
+		obeying, end := context.WithCancel(context.WithoutCancel(e.over))
+		left := make(chan struct{})
+		go func() { agent.Run(obeying); close(left) }()
 		summary := engine.Run(e.over)
+		end()
+		<-left
 		e.log.Info("function ends", "summary", summary)
 	}()
 	return parts, nil
+}
+
+// keeping returns a function that keeps what tenants have used, when it is due. One invocation at a time does it, and the others go on.
+func (c *lambdaCmd) keeping(keeper *usage.Keeper) func(context.Context) {
+	var mu sync.Mutex
+	return func(ctx context.Context) {
+		if !mu.TryLock() {
+			return
+		}
+		defer mu.Unlock()
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.settings().SendTimeout())
+		defer cancel()
+		keeper.KeepDue(within)
+	}
 }
 
 // stop ends the engine. Between two invocations it holds nothing.

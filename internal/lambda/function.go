@@ -29,6 +29,8 @@ type Parts struct {
 	Counts func() Counts
 	// Flush sends the traces of what is done. Nil: there are none.
 	Flush func(context.Context)
+	// Begins is called when an invocation begins, and Ends before it is answered. Several may be under way. Nil: nothing is to be done.
+	Begins, Ends func(context.Context)
 }
 
 // Config is the function's settings.
@@ -120,6 +122,9 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 			f.log.Error("message can't be read and is left on the queue", "queue", f.cfg.Queue, "message_id", entries[i].ID, "error", why)
 		}
 	}
+	if p.Begins != nil {
+		p.Begins(ctx)
+	}
 	b := p.Source.put(began, entries)
 	f.settle(ctx, p, b)
 	if f.cfg.FIFO {
@@ -127,6 +132,9 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	p.Source.forget(b)
 	failed := report(b.records, f.cfg.FIFO)
+	if p.Ends != nil {
+		p.Ends(ctx)
+	}
 	if p.Flush != nil {
 		p.Flush(ctx)
 	}

@@ -151,9 +151,10 @@ func (r *Rules) All(f func(*Decision) bool) {
 	}
 }
 
-// TooOld says whether nothing may be written by the rules any more at now.
+// TooOld says whether nothing may be written by the rules any more at now. Both clocks count: the monotonic one may stand still while a
+// machine is paused, as Lambda pauses one between two invocations, and the other may be set back.
 func (r *Rules) TooOld(now time.Time) bool {
-	return r != nil && !r.Until.IsZero() && !now.Before(r.Until)
+	return r != nil && !r.Until.IsZero() && (!now.Before(r.Until) || !now.Round(0).Before(r.Until.Round(0)))
 }
 
 // Limit is the part of a tenant's limit that one worker takes: so many a second, and so many saved up at most. The zero value is

@@ -67,12 +67,12 @@ func usage(ctx context.Context, r *rig) error {
 		return err
 	}
 	units, metering := r.endpoint.sums()
-	// What an answer does not tell of is not exact: a condition that was not met consumes, and its error says no number.
+	// A condition that was not met consumes too, and its error says no number: that is the estimate here.
 	r.say("unprocessed, throttled, stopped: the endpoint counts %v units, usage says %v and %v estimated; %v units for the counts themselves (%.2f %%)",
 		units, first.exact(), first.estimated(), metering, 100*metering/units)
 	var errs []error
-	if sum := first.exact() + first.estimated(); sum != units {
-		errs = append(errs, fmt.Errorf("the endpoint counts %v units, usage %v", units, sum))
+	if first.exact() != units {
+		errs = append(errs, fmt.Errorf("the endpoint counts %v units, usage %v", units, first.exact()))
 	}
 	if metering > units*maxMetering {
 		errs = append(errs, fmt.Errorf("the counts take %v of %v units", metering, units))

@@ -35,6 +35,8 @@ const (
 	readTimeout = 10 * time.Second
 	tellTimeout = 4 * time.Second
 	retellAfter = 2 * time.Second
+	// hurry is how soon a read that failed is tried again while the rules are too old to write by.
+	hurry       = 500 * time.Millisecond
 	leaveWithin = 3 * time.Second
 	// workerStays is for how long DynamoDB keeps the item of a worker that died, where nobody removes it before.
 	workerStays = 24 * time.Hour
@@ -54,7 +56,7 @@ type AgentAPI interface {
 type AgentConfig struct {
 	API     AgentAPI
 	Table   string
-	Role    string // all, consume or query
+	Role    string // all, consume, query or lambda
 	Version string
 	Types   string // the fingerprint of the declared types
 	// Obey is told the rules whenever they change, also where only Until or the numbers of workers do, and nil where the worker turns
@@ -83,6 +85,7 @@ type Agent struct {
 	host    string
 	started time.Time
 
+	wake   chan chan struct{}            // by Wake, which waits for the close
 	rules  atomic.Pointer[tenants.Rules] // nil while the worker is not governed
 	status atomic.Pointer[Status]
 
@@ -111,7 +114,7 @@ func NewAgent(cfg AgentConfig) *Agent {
 	}
 	a := &Agent{
 		cfg: cfg, store: Store{cfg.API, cfg.Table}, id: uuid.NewString(), host: host, started: time.Now(),
-		census: census{trust: tenants.DeadAfter}, all: 1,
+		census: census{trust: tenants.DeadAfter}, all: 1, wake: make(chan chan struct{}),
 	}
 	a.publish("")
 	return a
@@ -130,16 +133,52 @@ func (a *Agent) Begin(ctx context.Context) {
 	a.read(ctx)
 }
 
+// Wake makes Run look at once if a look is due by the time of day, or the rules are too old to write by, and waits for it until ctx ends. It
+// is for processes that are paused now and then: their timers may have stood still.
+func (a *Agent) Wake(ctx context.Context) {
+	looked := make(chan struct{})
+	select {
+	case a.wake <- looked:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-looked:
+	case <-ctx.Done():
+	}
+}
+
 // Run reads and writes until ctx ends, and then removes the worker's item. ctx must end only after the last write.
 func (a *Agent) Run(ctx context.Context) {
+	var woken chan struct{}
 	for {
-		timer := time.NewTimer(time.Until(a.step(ctx)))
+		next := a.step(ctx)
+		if woken != nil {
+			close(woken)
+			woken = nil
+		}
+		timer := time.NewTimer(time.Until(next))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			a.leave(ctx)
 			return
+		case woken = <-a.wake:
+			timer.Stop()
+			a.catchUp(time.Now())
 		case <-timer.C:
+		}
+	}
+}
+
+// catchUp lets the next step do what is due by the time of day.
+func (a *Agent) catchUp(now time.Time) {
+	if a.Rules().TooOld(now) {
+		a.nextRead = now
+	}
+	for _, due := range []*time.Time{&a.nextRead, &a.nextTell} {
+		if !now.Round(0).Before(due.Round(0)) {
+			*due = now
 		}
 	}
 }
@@ -250,6 +289,9 @@ func (a *Agent) failed(began time.Time, err error) {
 		a.failing = true
 		a.cfg.Log.Warn("control partition can't be read: nothing is written from the end of the lease on", "lease", tenants.Lease,
 			"table", a.cfg.Table, "error", err)
+	}
+	if a.governed && a.rules.Load().TooOld(time.Now()) {
+		a.nextRead = time.Now().Add(hurry)
 	}
 	a.nextDeath = time.Time{} // nobody is dead because this worker can't look
 	a.publish(err.Error())

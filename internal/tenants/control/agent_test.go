@@ -1,9 +1,11 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -358,6 +360,67 @@ func TestAnIdleWorkerCostsLittle(t *testing.T) {
 		// 120 to 133 looks with the jitter, each of a GetItem and a Query, ten reads of the decisions, 60 items of its own.
 		if n := p.calls.Load() - before; n > 2*134+10+61 {
 			t.Errorf("%d calls", n)
+		}
+	})
+}
+
+// TestWake: a process that was paused looks at once, and is not held up while its lease lasts.
+func TestWake(t *testing.T) {
+	within(t, func(t *testing.T, w *world) {
+		p := w.start(w.process("lambda"))
+		wait(tenants.ReadEvery / 2)
+		before, began := p.calls.Load(), time.Now()
+		p.Wake(t.Context())
+		synctest.Wait()
+		if p.calls.Load() != before || time.Since(began) > 0 {
+			t.Errorf("it has looked %v too early, and waited %v", tenants.ReadEvery/2, time.Since(began))
+		}
+
+		p.slow.Store(int64(time.Second))
+		p.down.Store(&refusal{code: "ThrottlingException"})
+		wait(tenants.Lease + tenants.ReadEvery)
+		p.down.Store(nil)
+		w.suspend("acme")
+		began = time.Now()
+		p.Wake(t.Context())
+		if took := time.Since(began); p.Rules().TooOld(time.Now()) || p.Rules().Of("acme") == nil || took > 10*time.Second {
+			t.Errorf("after %v the rules are %+v", took, p.Rules())
+		}
+
+		p.down.Store(&refusal{code: "ThrottlingException"})
+		wait(tenants.Lease + tenants.ReadEvery)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		began = time.Now()
+		p.Wake(ctx)
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("it waited for %v, although its time was over after 3s", took)
+		}
+	})
+}
+
+// TestTooOldRulesAreReadInAHurry: a worker that writes nothing because it can't look looks again sooner.
+func TestTooOldRulesAreReadInAHurry(t *testing.T) {
+	within(t, func(t *testing.T, w *world) {
+		p := w.start(w.process("all"))
+		p.down.Store(&refusal{code: "ThrottlingException"})
+		wait(time.Minute)
+		p.down.Store(nil)
+		wait(hurry + time.Millisecond)
+		if p.Rules().TooOld(time.Now()) {
+			t.Error("the rules are still too old")
+		}
+	})
+}
+
+// TestALambdaTakesItsPart: of the limits of write units, and not of those of requests.
+func TestALambdaTakesItsPart(t *testing.T) {
+	within(t, func(t *testing.T, w *world) {
+		all := w.start(w.process("all"))
+		w.start(w.process("lambda"))
+		wait(tenants.ReadEvery + time.Second)
+		if r := all.Rules(); r.Writers != 2 || r.Readers != 1 {
+			t.Errorf("%d writers, %d readers", r.Writers, r.Readers)
 		}
 	})
 }

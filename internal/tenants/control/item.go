@@ -203,7 +203,7 @@ func (w *Worker) Name() string { return w.Host + "/" + strconv.Itoa(w.Process) +
 func (w *Worker) writes() bool { return w.Role != "query" }
 
 // reads says whether the worker takes a part of the limits of requests.
-func (w *Worker) reads() bool { return w.Role != "consume" }
+func (w *Worker) reads() bool { return w.Role != "consume" && w.Role != "lambda" }
 
 func workerItem(w *Worker) attributes {
 	a := newItem(workerPrefix + w.ID)

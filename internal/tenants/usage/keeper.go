@@ -31,7 +31,9 @@ type Keeper struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	// Only Run's goroutine uses these.
+	// Only the goroutine of Run, or the caller of KeepDue, uses these.
+	since   time.Time // nothing that is not kept was counted before
+	kept    time.Time // when KeepDue kept something last
 	worker  string
 	number  int
 	waiting []record // not yet written, oldest first
@@ -73,8 +75,21 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// keep makes records of what was counted since from, and writes what waits.
-func (k *Keeper) keep(ctx context.Context, from time.Time) {
+// KeepDue takes the place of Run in a process that may be paused, or ended, at any time between two calls: it keeps what is counted, at
+// most once a minute. It is called before and after each piece of work, by one goroutine at a time.
+func (k *Keeper) KeepDue(ctx context.Context) {
+	now := k.now().Round(0) // the time of day: the other clock may stand still in a pause
+	if now.Sub(k.kept) < keepEvery {
+		return
+	}
+	if k.keep(ctx, k.since) {
+		k.kept = now
+	}
+	k.since = now
+}
+
+// keep makes records of what was counted since from, and writes what waits. It returns whether there was any.
+func (k *Keeper) keep(ctx context.Context, from time.Time) (any bool) {
 	to := k.now()
 	if counts := k.meter.take(); len(counts) > 0 {
 		for _, part := range split(counts) {
@@ -82,6 +97,7 @@ func (k *Keeper) keep(ctx context.Context, from time.Time) {
 			k.waiting = append(k.waiting, record{k.worker, k.number, from, to, part})
 		}
 	}
+	any = len(k.waiting) > 0
 	for len(k.waiting) > 0 {
 		if err := k.write(ctx, &k.waiting[0]); err != nil {
 			if !k.warned {
@@ -102,6 +118,7 @@ func (k *Keeper) keep(ctx context.Context, from time.Time) {
 	if len(k.waiting) > 0 {
 		k.behind.Set(to.Sub(k.waiting[0].from).Seconds())
 	}
+	return any
 }
 
 // maxWaiting is how many records wait at most. Beyond it the two oldest are joined, so that counts are only ever less precise in time.

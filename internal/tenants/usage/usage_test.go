@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -227,4 +228,47 @@ func TestDecodeRefuses(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
+}
+
+// TestKeptWhenDue: a process that is paused between pieces of work, and may be ended in any pause, keeps what it has counted at the end of a
+// piece, at most once a minute, in the hour in which it was counted.
+func TestKeptWhenDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, start := newTable(t), time.Now()
+		var meter Meter
+		k := NewKeeper(client, tableName, &meter, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		work := func(n int64) {
+			k.KeepDue(t.Context())
+			meter.Used("acme", &tenants.Usage{Written: n})
+			k.KeepDue(t.Context())
+		}
+		expect := func(want ...int64) {
+			t.Helper()
+			lines, err := Report(t.Context(), client, tableName, start, time.Now().Add(time.Hour), "", Hour, ListPrices)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []int64
+			for i := range lines {
+				got = append(got, lines[i].Written)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("after %v the hours have %v, want %v", time.Since(start), got, want)
+			}
+		}
+		work(1)
+		expect(1)
+		time.Sleep(30 * time.Second)
+		work(10)
+		expect(1)
+		time.Sleep(5 * time.Hour)
+		work(100)
+		expect(11) // what comes now is kept within the minute after
+		time.Sleep(time.Minute)
+		work(1000)
+		expect(11, 100)
+		time.Sleep(2 * time.Minute)
+		work(10_000)
+		expect(11, 1100)
+	})
 }

@@ -24,15 +24,35 @@ func Root(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// Test builds the test of a package with the bug in it, as a program in dir, and returns its path.
-func (b *Bug) Test(ctx context.Context, root, dir, pkg string) (program string, err error) {
-	original := filepath.Join(root, filepath.FromSlash(b.File))
-	source, err := os.ReadFile(original)
+// Fit returns an error for each bug that has no place, or more than one, in the source.
+func Fit(root string, bugs []Bug) error {
+	var errs []error
+	for i := range bugs {
+		if _, err := bugs[i].source(root); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", bugs[i].Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// source returns the source that the bug is planted into.
+func (b *Bug) source(root string) (string, error) {
+	source, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(b.File)))
 	if err != nil {
 		return "", fmt.Errorf("read source: %w", err)
 	}
 	if n := strings.Count(string(source), b.Old); n != 1 {
 		return "", fmt.Errorf("%s has %d places that read %q, want 1: change the mutant as the source has changed", b.File, n, b.Old)
+	}
+	return string(source), nil
+}
+
+// Test builds the test of a package with the bug in it, as a program in dir, and returns its path.
+func (b *Bug) Test(ctx context.Context, root, dir, pkg string) (program string, err error) {
+	original := filepath.Join(root, filepath.FromSlash(b.File))
+	source, err := b.source(root)
+	if err != nil {
+		return "", err
 	}
 	mutated, overlay := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json")
 	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{original: mutated}})
@@ -40,7 +60,7 @@ func (b *Bug) Test(ctx context.Context, root, dir, pkg string) (program string, 
 		return "", fmt.Errorf("write overlay: %w", err)
 	}
 	err = errors.Join(
-		os.WriteFile(mutated, []byte(strings.Replace(string(source), b.Old, b.New, 1)), 0o600),
+		os.WriteFile(mutated, []byte(strings.Replace(source, b.Old, b.New, 1)), 0o600),
 		os.WriteFile(overlay, replace, 0o600))
 	if err != nil {
 		return "", fmt.Errorf("write mutant: %w", err)
