@@ -1,12 +1,9 @@
 package consumer
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,251 +12,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tributary/internal/messages"
 	"tributary/internal/operate/metrics"
 	"tributary/internal/schema"
 	"tributary/internal/writer"
 )
-
-// fakeQueue keeps messages as SQS does. A receive waits for the first message, and hides messages for the visibility timeout.
-type fakeQueue struct {
-	t          *testing.T
-	visibility time.Duration
-
-	mu       sync.Mutex
-	messages map[string]*fakeMessage // by id
-	arrived  chan struct{}           // closed and replaced when something may have become visible
-	deletes  int                     // how many Delete calls fail before one succeeds
-	events   []string
-	begun    time.Time
-}
-
-type fakeMessage struct {
-	Message
-	visibleAt time.Time
-	handle    string
-	deleted   bool
-}
-
-func newFakeQueue(t *testing.T, visibility time.Duration) *fakeQueue {
-	return &fakeQueue{t: t, visibility: visibility, messages: map[string]*fakeMessage{}, arrived: make(chan struct{}), begun: time.Now()}
-}
-
-func (q *fakeQueue) note(format string, args ...any) {
-	q.events = append(q.events, fmt.Sprintf("%v ", time.Since(q.begun).Round(10*time.Millisecond))+fmt.Sprintf(format, args...))
-}
-
-func (q *fakeQueue) send(id, body string) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.messages[id] = &fakeMessage{Message: Message{ID: id, Body: body, SentAt: time.Now()}, visibleAt: time.Now()}
-	close(q.arrived)
-	q.arrived = make(chan struct{})
-}
-
-func (q *fakeQueue) Receive(ctx context.Context, most int, wait time.Duration) (out []Message, err error) {
-	deadline := time.NewTimer(wait)
-	defer deadline.Stop()
-	for {
-		q.mu.Lock()
-		for _, m := range q.messages {
-			if !m.deleted && !time.Now().Before(m.visibleAt) && len(out) < most {
-				m.ReceiveCount++
-				m.handle = fmt.Sprintf("%s/%d", m.ID, m.ReceiveCount)
-				m.visibleAt = time.Now().Add(q.visibility)
-				received := m.Message
-				received.ReceiptHandle = m.handle
-				out = append(out, received)
-				q.note("received %s", m.handle)
-			}
-		}
-		arrived := q.arrived
-		q.mu.Unlock()
-		if len(out) > 0 {
-			return out, nil
-		}
-		select {
-		case <-arrived:
-		case <-time.After(time.Second): // a message may have become visible
-		case <-deadline.C:
-			return nil, nil
-		case <-ctx.Done():
-			q.t.Error("a long poll was abandoned")
-			return nil, ctx.Err()
-		}
-	}
-}
-
-func (q *fakeQueue) find(handle string) *fakeMessage {
-	for _, m := range q.messages {
-		if m.handle == handle && !m.deleted {
-			return m
-		}
-	}
-	return nil
-}
-
-func (q *fakeQueue) Delete(_ context.Context, handles []string) (failures []Failure, err error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.deletes > 0 {
-		q.deletes--
-		return nil, errors.New("SQS is out of reach")
-	}
-	for i, h := range handles {
-		if m := q.find(h); m != nil {
-			m.deleted = true
-			q.note("deleted %s", h)
-		} else {
-			failures = append(failures, Failure{Index: i, Code: "ReceiptHandleIsInvalid", Final: true})
-		}
-	}
-	return failures, nil
-}
-
-func (q *fakeQueue) ChangeVisibility(_ context.Context, changes []Visibility) (failures []Failure, err error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for i, c := range changes {
-		if m := q.find(c.ReceiptHandle); m != nil && time.Now().Before(m.visibleAt) {
-			m.visibleAt = time.Now().Add(c.Timeout)
-			q.note("%s visible in %v", c.ReceiptHandle, c.Timeout)
-		} else {
-			failures = append(failures, Failure{Index: i, Code: "MessageNotInflight", Final: true})
-		}
-	}
-	return failures, nil
-}
-
-// fakeLetters is a dead-letter queue that can be out of reach.
-type fakeLetters struct {
-	mu      sync.Mutex
-	down    bool
-	latency time.Duration
-	judge   func([]Letter) ([]Failure, error) // nil: all are taken
-	letters []Letter
-}
-
-func (f *fakeLetters) Send(ctx context.Context, letters []Letter) ([]Failure, error) {
-	select {
-	case <-time.After(f.latency):
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.down {
-		return nil, errors.New("the dead-letter queue is out of reach")
-	}
-	var failures []Failure
-	var err error
-	if f.judge != nil {
-		failures, err = f.judge(letters)
-	}
-	for i := range letters {
-		if !slices.ContainsFunc(failures, func(f Failure) bool { return f.Index == i }) {
-			f.letters = append(f.letters, letters[i])
-		}
-	}
-	return failures, err
-}
-
-// of counts the letters of a message.
-func (f *fakeLetters) of(id string) (n int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, l := range f.letters {
-		if l.Attributes["source_message_id"] == id {
-			n++
-		}
-	}
-	return n
-}
-
-// fakeTable takes latency for every call.
-type fakeTable struct {
-	mu      sync.Mutex
-	latency time.Duration
-	stuck   string // the user whose writes are always left over
-}
-
-func (f *fakeTable) call(ctx context.Context) error {
-	f.mu.Lock()
-	latency := f.latency
-	f.mu.Unlock()
-	select {
-	case <-time.After(latency):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (f *fakeTable) BatchWrite(ctx context.Context, writes []*writer.Write) (left []int, units writer.Units, err error) {
-	if err := f.call(ctx); err != nil {
-		return nil, units, err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i, w := range writes {
-		if f.stuck != "" && w.Command.Get("user_id") == f.stuck {
-			left = append(left, i)
-		}
-	}
-	return left, units, nil
-}
-
-func (f *fakeTable) PutVersion(ctx context.Context, _ *writer.Write) (writer.Units, error) {
-	return writer.Units{}, f.call(ctx)
-}
-
-func (f *fakeTable) Probe(ctx context.Context, _ *messages.Command) error { return f.call(ctx) }
-
-type world struct {
-	*fakeQueue
-	letters fakeLetters
-	table   fakeTable
-	c       *Consumer
-	stop    context.CancelFunc
-	ended   chan Summary
-}
-
-// startWorld runs a consumer and a writer on fakes.
-func startWorld(t *testing.T, cfg Config, latency time.Duration) *world {
-	cfg = cfg.Defaults()
-	w := &world{fakeQueue: newFakeQueue(t, cfg.VisibilityTimeout), ended: make(chan Summary, 1)}
-	w.table.latency = latency
-	m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
-	log := slog.New(slog.DiscardHandler)
-	wr := writer.New(writer.Config{Linger: time.Millisecond, CallTimeout: 10 * time.Minute}.Defaults(), &w.table, &m.Writer, log)
-	w.c = New(cfg, w.fakeQueue, &w.letters, wr, &m.Consumer, log)
-	ctx, stop := context.WithCancel(t.Context())
-	w.stop = stop
-	calls, end := context.WithCancel(t.Context())
-	go func() {
-		done := make(chan struct{})
-		go func() { wr.Run(calls); close(done) }()
-		s := w.c.Run(ctx)
-		end()
-		<-done
-		w.ended <- s
-	}()
-	return w
-}
-
-func (w *world) expect(t *testing.T, events ...string) {
-	t.Helper()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.events) != len(events) {
-		t.Fatalf("events %q, want %q", w.events, events)
-	}
-	for i := range events {
-		if w.events[i] != events[i] {
-			t.Errorf("event %d is %q, want %q", i, w.events[i], events[i])
-		}
-	}
-}
 
 const (
 	good = `{"type":"delete_user","tenant_id":"acme","user_id":"u1"}`
@@ -455,9 +211,10 @@ func TestNothingIsNackedNearSQSsLimit(t *testing.T) {
 			{"this worker has many away", maxDelayed, 0, 0},
 			{"all workers have", 0, maxQueueInFlight, 0},
 		} {
-			q, w := newFakeQueue(t, time.Minute), &picky{}
+			q, letters := newQueues(t, time.Minute, false)
+			w := &picky{}
 			m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
-			c := New(Config{}.Defaults(), q, &fakeLetters{}, w, &m.Consumer, slog.New(slog.DiscardHandler))
+			c := New(Config{}.Defaults(), q, letters, w, &m.Consumer, slog.New(slog.DiscardHandler))
 			c.calls = t.Context()
 			for range test.delayed {
 				c.delayed.add(time.Now().Add(time.Hour))
@@ -511,7 +268,8 @@ func TestOrderOfReceives(t *testing.T) {
 	} {
 		m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
 		k := &keeps{}
-		c := New(Config{FIFO: test.fifo}.Defaults(), newFakeQueue(t, time.Minute), &fakeLetters{}, k, &m.Consumer, slog.New(slog.DiscardHandler))
+		queue, letters := newQueues(t, time.Minute, test.fifo)
+		c := New(Config{FIFO: test.fifo}.Defaults(), queue, letters, k, &m.Consumer, slog.New(slog.DiscardHandler))
 		c.calls = t.Context()
 		test.first.Body, test.later.Body = good, good
 		c.admit(time.Now(), []Message{test.first}, c.latestFirstReceive, reservation{}, nil)
@@ -532,11 +290,11 @@ func TestOrderOfReceives(t *testing.T) {
 func TestWhatIsDoneLeavesNoBodiesBehind(t *testing.T) {
 	m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
 	log := slog.New(slog.DiscardHandler)
-	wr := writer.New(writer.Config{}.Defaults(), &fakeTable{}, &m.Writer, log)
+	wr := writer.New(writer.Config{}.Defaults(), &slowTable{}, &m.Writer, log)
 	var writing sync.WaitGroup
 	writing.Go(func() { wr.Run(t.Context()) })
-	q := newFakeQueue(t, time.Minute)
-	c := New(Config{}.Defaults(), q, &fakeLetters{}, wr, &m.Consumer, log)
+	q, letters := newQueues(t, time.Minute, false)
+	c := New(Config{}.Defaults(), q, letters, wr, &m.Consumer, log)
 	c.calls = t.Context()
 	heap := func() uint64 {
 		runtime.GC()

@@ -143,7 +143,7 @@ func TestDrainDropsWhatHasNotBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := startWorld(t, Config{DrainTimeout: 25 * time.Second}, 0) // longer than a long poll
 		w.letters.latency = time.Second
-		w.send("large", `[`+strings.Repeat(bad+`,`, 19_999)+bad+`]`)
+		w.send("large", `[`+strings.Repeat(`{"type":"none"},`, 19_999)+bad+`]`)
 		w.send("one", bad)
 		time.Sleep(10 * time.Second)
 		w.stop()
@@ -195,7 +195,7 @@ func TestDeadLettersCountWhenTheyAreSent(t *testing.T) {
 }
 
 // unchanging is a queue on which no visibility can be changed.
-type unchanging struct{ *fakeQueue }
+type unchanging struct{ *commandQueue }
 
 func (unchanging) ChangeVisibility(context.Context, []Visibility) ([]Failure, error) {
 	return nil, errors.New("SQS is out of reach")
@@ -203,9 +203,10 @@ func (unchanging) ChangeVisibility(context.Context, []Visibility) ([]Failure, er
 
 func TestOnlyNackedMessagesCountAsDelayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := unchanging{newFakeQueue(t, time.Minute)}
+		queue, letters := newQueues(t, time.Minute, false)
+		q := unchanging{queue}
 		m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
-		c := New(Config{}.Defaults(), q, &fakeLetters{}, &picky{}, &m.Consumer, slog.New(slog.DiscardHandler))
+		c := New(Config{}.Defaults(), q, letters, &picky{}, &m.Consumer, slog.New(slog.DiscardHandler))
 		calls, stop := context.WithCancel(t.Context())
 		c.calls = calls
 		q.send("m", good)
@@ -259,7 +260,8 @@ func TestTheClockOfOneMessage(t *testing.T) {
 func TestAMessageFromTheFutureDoesNotMakeOthersOld(t *testing.T) {
 	m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
 	k := &keeps{}
-	c := New(Config{}.Defaults(), newFakeQueue(t, time.Minute), &fakeLetters{}, k, &m.Consumer, slog.New(slog.DiscardHandler))
+	queue, letters := newQueues(t, time.Minute, false)
+	c := New(Config{}.Defaults(), queue, letters, k, &m.Consumer, slog.New(slog.DiscardHandler))
 	c.calls = t.Context()
 	now := time.Now()
 	for i, at := range []time.Time{now.Add(time.Hour), now.Add(time.Second)} {
