@@ -78,11 +78,14 @@ tenants-proof: ## Prove limits, suspension, usage and exports of tenants with re
 hostile: ## Measure what hostile messages cost other tenants (FOR=1m)
 	$(GO) run ./test/hostile -for $(FOR)
 
-.PHONY: lambda lambda-chaos lambda-mutants
+.PHONY: lambda lambda-chaos lambda-rie lambda-mutants
 lambda: ## Build the worker as a Lambda function: bin/lambda-arm64.zip and bin/lambda-amd64.zip
 	$(GO) run ./deploy/lambda -out $(BIN)
 lambda-chaos: ## Run the Lambda function behind a simulated event source mapping through 50,000 commands of chaos, twice: in no order, and in FIFO order
 	$(GO) test ./test/lambda -run 'TestChaos|TestThrottling' -count=1 -v -timeout 15m -lambda.commands 50000
+lambda-rie: ## Let Lambda's own emulator of its runtime interface invoke the function
+	$(GO) build -C tools/rie -o ../../$(BIN)/tools/aws-lambda-rie github.com/aws/aws-lambda-runtime-interface-emulator/cmd/aws-lambda-rie
+	$(GO) test ./test/lambda -run TestEmulator -count=1 -v -lambda.rie $(CURDIR)/$(BIN)/tools/aws-lambda-rie
 lambda-mutants: ## Plant twenty-two bugs in the Lambda function; its tests must find each
 	$(GO) run ./test/lambda/mutants
 
