@@ -1,7 +1,7 @@
 // Lambda's own emulator of its runtime interface, apart from the other tools: their dependencies differ.
 module tributary/tools/rie
 
-go 1.26
+go 1.26.6
 
 tool github.com/aws/aws-lambda-runtime-interface-emulator/cmd/aws-lambda-rie
 
