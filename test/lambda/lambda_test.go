@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"tributary/test/lambda/simulator"
+	"tributary/test/support/plant"
 	"tributary/test/support/standin"
 )
 
@@ -301,6 +302,46 @@ func TestMissingTable(t *testing.T) {
 	}
 	if reported := r.invoke(m, records); reported[0] || m.Environments.Load() != 1 {
 		t.Errorf("with a table: reported %v; %v", reported, &m.Stats)
+	}
+}
+
+// TestPanic: where the engine panics, the invocation fails, nothing is acknowledged, and the next environment goes on.
+func TestPanic(t *testing.T) {
+	if testing.Short() {
+		t.Skip("not with -short: it builds the function again, with a bug in it")
+	}
+	t.Parallel()
+	r := newRig(t, false, 60)
+	root, err := plant.Root(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bug := plant.Bug{Name: "a panic", File: "internal/consumer/delivery.go",
+		Old: "d.Owner, d.Hold, d.Redelivered = d, c.cfg.FIFO, m.ReceiveCount > 1\n",
+		New: "d.Owner, d.Hold, d.Redelivered = d, c.cfg.FIFO, m.ReceiveCount > 1\n\tif len(m.Body) > 10_000 {\n\t\tpanic(\"planted\")\n\t}\n"}
+	folder := t.TempDir()
+	overlay, err := bug.Overlay(root, folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.path, err = build(folder, "-overlay", overlay); err != nil {
+		t.Fatal(err)
+	}
+	m := r.mapping(r.config())
+	r.send("", order("a", "good", 1), `{"a":"`+strings.Repeat("panics", 2000)+`"}`)
+	records := r.batch(m, 2)
+	if failed, err := m.Invoke(records); err == nil {
+		t.Errorf("the invocation succeeded, and reports %v", failed)
+	}
+	if visible, hidden := r.depth(r.queue); visible+hidden != 2 {
+		t.Errorf("%d messages are left of two", visible+hidden)
+	}
+	good := records[slices.IndexFunc(records, func(r simulator.Record) bool { return len(r.Body) < 10_000 })]
+	if reported := r.invoke(m, []simulator.Record{good}); reported[0] || r.amount("a", "good") != "1" {
+		t.Errorf("after the panic: reported %v, the amount is %q", reported, r.amount("a", "good"))
+	}
+	if m.Environments.Load() != 2 {
+		t.Errorf("%v", &m.Stats)
 	}
 }
 

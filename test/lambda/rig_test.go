@@ -34,13 +34,18 @@ var bootstrap = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(folder, "bootstrap")
-	out, err := exec.Command("go", "build", "-o", path, "tributary/cmd/worker").CombinedOutput()
+	return build(folder)
+})
+
+// build builds the function into a folder.
+func build(folder string, flags ...string) (path string, err error) {
+	path = filepath.Join(folder, "bootstrap")
+	out, err := exec.Command("go", append(append([]string{"build"}, flags...), "-o", path, "tributary/cmd/worker")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build bootstrap: %w\n%s", err, out)
 	}
 	return path, nil
-})
+}
 
 func TestMain(m *testing.M) {
 	status := m.Run()

@@ -6,14 +6,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -143,7 +141,7 @@ func find(ctx context.Context, root string, bug *plant.Bug) (failed string, err 
 		return "", fmt.Errorf("make folder: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	overlay, err := mutate(root, dir, bug)
+	overlay, err := bug.Overlay(root, dir)
 	if err != nil {
 		return "", err
 	}
@@ -163,30 +161,4 @@ func find(ctx context.Context, root string, bug *plant.Bug) (failed string, err 
 		return "", fmt.Errorf("the tests ended without a result: %w\n%s", err, out)
 	}
 	return failed, nil
-}
-
-// mutate writes the changed file and the overlay, and returns the overlay's path.
-func mutate(root, dir string, bug *plant.Bug) (overlay string, err error) {
-	original := filepath.Join(root, filepath.FromSlash(bug.File))
-	source, err := os.ReadFile(original)
-	if err != nil {
-		return "", fmt.Errorf("read source: %w", err)
-	}
-	if n := strings.Count(string(source), bug.Old); n != 1 {
-		return "", fmt.Errorf("%s has %d places that read %q, want 1: change the mutant as the source has changed", bug.File, n, bug.Old)
-	}
-	text := strings.Replace(string(source), bug.Old, bug.New, 1)
-	if strings.Contains(bug.New, "os.Exit") {
-		text = strings.Replace(text, "import (", "import (\n\t\"os\"", 1)
-	}
-	changed := filepath.Join(dir, "mutant.go")
-	overlay = filepath.Join(dir, "overlay.json")
-	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{original: changed}})
-	if err != nil {
-		return "", fmt.Errorf("write overlay: %w", err)
-	}
-	if err := errors.Join(os.WriteFile(changed, []byte(text), 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
-		return "", fmt.Errorf("write mutant: %w", err)
-	}
-	return overlay, nil
 }

@@ -47,23 +47,41 @@ func (b *Bug) source(root string) (string, error) {
 	return string(source), nil
 }
 
-// Test builds the test of a package with the bug in it, as a program in dir, and returns its path.
-func (b *Bug) Test(ctx context.Context, root, dir, pkg string) (program string, err error) {
+// plant returns the source with the bug in it. The bug may call os.Exit although the source does not import os.
+func (b *Bug) plant(source string) string {
+	source = strings.Replace(source, b.Old, b.New, 1)
+	if strings.Contains(b.New, "os.Exit") && !strings.Contains(source, "\t\"os\"\n") {
+		source = strings.Replace(source, "import (", "import (\n\t\"os\"", 1)
+	}
+	return source
+}
+
+// Overlay writes the changed file into dir, and the file for -overlay that tells the compiler of it. It returns the latter's path.
+func (b *Bug) Overlay(root, dir string) (path string, err error) {
 	original := filepath.Join(root, filepath.FromSlash(b.File))
 	source, err := b.source(root)
 	if err != nil {
 		return "", err
 	}
-	mutated, overlay := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json")
+	mutated, path := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json")
 	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{original: mutated}})
 	if err != nil {
 		return "", fmt.Errorf("write overlay: %w", err)
 	}
 	err = errors.Join(
-		os.WriteFile(mutated, []byte(strings.Replace(source, b.Old, b.New, 1)), 0o600),
-		os.WriteFile(overlay, replace, 0o600))
+		os.WriteFile(mutated, []byte(b.plant(source)), 0o600),
+		os.WriteFile(path, replace, 0o600))
 	if err != nil {
 		return "", fmt.Errorf("write mutant: %w", err)
+	}
+	return path, nil
+}
+
+// Test builds the test of a package with the bug in it, as a program in dir, and returns its path.
+func (b *Bug) Test(ctx context.Context, root, dir, pkg string) (program string, err error) {
+	overlay, err := b.Overlay(root, dir)
+	if err != nil {
+		return "", err
 	}
 	program = filepath.Join(dir, "mutant.test")
 	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", program, pkg)
