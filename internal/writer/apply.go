@@ -156,9 +156,10 @@ func (s *scheduler) pause(now time.Time, w *Write) {
 	w.charged = false
 	w.alone, w.group.touched = true, true // it may have been written
 	kq := w.queue
-	kq.paused, kq.notBefore = true, now.Add(longest/2+time.Duration(s.jitter()*float64(longest/2)))
-	s.paused = append(s.paused, kq)
-	s.wakeAt = earliest(s.wakeAt, kq.notBefore)
+	kq.paused = true
+	until := now.Add(longest/2 + time.Duration(s.jitter()*float64(longest/2)))
+	s.paused = append(s.paused, pausedKey{kq, until})
+	s.wakeAt = earliest(s.wakeAt, until)
 	s.putBack(now, w)
 }
 

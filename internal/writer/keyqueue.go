@@ -22,10 +22,15 @@ type keyQueue struct {
 	tenantQueue *tenantQueue        // the queue that it is in, or nil
 	node        list.Node[keyQueue] // its place there
 
-	writtenRank int64     // the rank of the last unversioned write that became durable; 0: none
-	emptied     uint64    // scheduler.emptied when it last became empty
-	paused      bool      // its write is at fault: nothing is sent before notBefore
-	notBefore   time.Time // valid while paused
+	writtenRank int64  // the rank of the last unversioned write that became durable; 0: none
+	emptied     uint64 // scheduler.emptied when it last became empty
+	paused      bool   // its write is at fault: nothing is sent until scheduler.paused says so
+}
+
+// pausedKey is the queue of a key that pauses, and until when.
+type pausedKey struct {
+	queue *keyQueue
+	until time.Time
 }
 
 func (kq *keyQueue) empty() bool { return kq.waiting.First() == nil && kq.inFlight == nil }

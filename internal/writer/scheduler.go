@@ -27,7 +27,7 @@ type scheduler struct {
 	retries   []*call     // parts of calls that failed as a whole; their writes still count as in flight
 	doubt     doubt       // whether the table refuses single writes, or all
 	sleeping  sleepers    // tenants that back off or are at their limits
-	paused    []*keyQueue // key queues whose write is at fault, unsorted
+	paused    []pausedKey // unsorted: there are few
 	wakeAt    time.Time   // the earliest end of a tenant's backoff or a key queue's pause
 	recent    []*keyQueue // a ring buffer: key queues in the order in which they became empty; some have writes again
 	emptied   uint64      // how many times a key queue has become empty
@@ -328,12 +328,13 @@ func (s *scheduler) wake(now time.Time) {
 	s.wakeAt = s.sleeping.next()
 	paused := s.paused
 	s.paused = nil
-	for _, kq := range paused {
-		if now.Before(kq.notBefore) {
-			s.paused = append(s.paused, kq)
-			s.wakeAt = earliest(s.wakeAt, kq.notBefore)
+	for _, p := range paused {
+		if now.Before(p.until) {
+			s.paused = append(s.paused, p)
+			s.wakeAt = earliest(s.wakeAt, p.until)
 			continue
 		}
+		kq := p.queue
 		kq.paused = false
 		if kq.waiting.First() != nil {
 			s.place(kq, true)
