@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -149,6 +150,9 @@ func (r *rig) check(p *plan) {
 			r.t.Fatal(err)
 		}
 		for _, item := range page.Items {
+			if strings.HasPrefix(textOf(item[table.PKAttribute]), "tributary#") {
+				continue // what the function says of itself, and of usage
+			}
 			k, err := table.ParseKey(schema.Builtin(), textOf(item[table.PKAttribute]), textOf(item[table.SKAttribute]))
 			want, sent := missing[k]
 			if err != nil || !sent {
