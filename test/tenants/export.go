@@ -58,7 +58,7 @@ func export(ctx context.Context, r *rig) error {
 				tick.Stop()
 			case <-fuse:
 				_ = cmd.Process.Kill() // it may have ended
-				_ = <-done             // it was killed
+				err = <-done           // it was killed
 				ended = true
 				tick.Stop()
 			case <-tick.C:
