@@ -158,7 +158,8 @@ type change struct {
 }
 
 // write lets next say what comes in the place of the item that is there, no item to delete it. It pays for that from
-// the partition's units. Nothing is written where next gives an error, but it is paid for. What it costs is added to the bill.
+// the partition's units. Where next gives an error, nothing is written, and the item that next gives beside it is paid for. What a
+// write costs is added to the bill.
 func (s *Server) write(t *table, hash, sort string, b *bill, next func(old item) (item, error)) (change, error) {
 	p := t.primary.partition(hash)
 	p.mu.Lock()

@@ -5,7 +5,8 @@ import "slices"
 // PutItem.
 //
 // As AWS: the whole item is replaced; conditions, ReturnValues NONE and ALL_OLD, the old item with a refusal, consumed
-// capacity, every limit of keys, items and numbers.
+// capacity, every limit of keys, items and numbers. A refusal costs the units of the item that stays, at least one
+// ("Working with items", conditional writes), and its answer doesn't tell them.
 // Differs: indexes are up to date at once, and their writes cost no units. Units are refused by partition key alone
 // (Options.WriteUnits), whatever the table's capacity. An attribute that is given twice is a SerializationException.
 // Missing: Expected and ConditionalOperator (a ValidationException), item collection metrics (ignored).
@@ -74,7 +75,7 @@ func (s *Server) replace(in *writeInput, key, next item, check func(*table, item
 	costs := newBill(in.ReturnConsumedCapacity)
 	done, err := s.write(t, hash, sort, costs, func(old item) (item, error) {
 		if !passes(old) {
-			return next, errCondition(old, in.ReturnValuesOnConditionCheckFailure == "ALL_OLD")
+			return old, errCondition(old, in.ReturnValuesOnConditionCheckFailure == "ALL_OLD")
 		}
 		return next, nil
 	})

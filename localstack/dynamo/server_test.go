@@ -297,6 +297,58 @@ func TestThrottling(t *testing.T) {
 	})
 }
 
+// TestARefusedWriteCostsTheItemThatStays: a partition that has three units a second tells what was spent.
+func TestARefusedWriteCostsTheItemThatStays(t *testing.T) {
+	item := func(kilobytes int) attributes {
+		return keyed("t", "s", "a", str(strings.Repeat("x", kilobytes<<10-100)))
+	}
+	for name, test := range map[string]struct {
+		there, next int // KB; 0: no item
+		left        int // of three units
+	}{
+		"nothing is there":          {0, 2, 2},
+		"the item is larger":        {2, 1, 1},
+		"the item is smaller":       {1, 2, 2},
+		"it costs all that is left": {3, 1, 0},
+	} {
+		for operation, refused := range map[string]func(s *scene) error{
+			"put": func(s *scene) error {
+				_, err := s.PutItem(s.Context(), &dynamodb.PutItemInput{TableName: aws.String(table), Item: item(test.next), ConditionExpression: aws.String("attribute_exists(gone)")})
+				return err
+			},
+			"update": func(s *scene) error {
+				_, err := s.UpdateItem(s.Context(), &dynamodb.UpdateItemInput{TableName: aws.String(table), Key: keyed("t", "s"), UpdateExpression: aws.String("SET a = :a"),
+					ConditionExpression: aws.String("attribute_exists(gone)"), ExpressionAttributeValues: attributes{":a": item(test.next)["a"]}})
+				return err
+			},
+			"delete": func(s *scene) error {
+				_, err := s.DeleteItem(s.Context(), &dynamodb.DeleteItemInput{TableName: aws.String(table), Key: keyed("t", "s"), ConditionExpression: aws.String("attribute_exists(gone)")})
+				return err
+			},
+		} {
+			t.Run(name+", "+operation, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := open(t, dynamo.Options{WriteUnits: 3})
+					if test.there > 0 {
+						s.mustPut(item(test.there))
+						time.Sleep(time.Second) // the units are back
+					}
+					if err := refused(s); code(err) != "ConditionalCheckFailedException" {
+						t.Fatalf("not refused: %v", err)
+					}
+					left := 0
+					for s.put(keyed("t", strconv.Itoa(left))) == nil {
+						left++
+					}
+					if left != test.left {
+						t.Errorf("%d units are left, want %d", left, test.left)
+					}
+				})
+			})
+		}
+	}
+}
+
 // addIndex adds an index with a hash key to the table.
 func (s *scene) addIndex(name, hash string, projection types.Projection) {
 	s.Helper()

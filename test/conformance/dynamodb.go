@@ -1,8 +1,11 @@
 package conformance
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"reflect"
 	"strings"
 	"sync"
@@ -300,6 +303,30 @@ var dynamodbCases = []testCase[*dynamodb.Client]{
 		}
 	}},
 
+	{name: "a conditional put costs the larger item, and a refusal does not tell what it costs", run: func(c *T, client *dynamodb.Client) {
+		tb := newPlainTable(c, client)
+		heard := &lastAnswer{client: client.Options().HTTPClient}
+		client = dynamodb.New(client.Options(), func(o *dynamodb.Options) { o.HTTPClient = heard })
+		conditional := func(bytes int, condition string) (*dynamodb.PutItemOutput, error) {
+			return client.PutItem(c, &dynamodb.PutItemInput{TableName: &tb.name, Item: sized("t", "s", bytes),
+				ConditionExpression: &condition, ReturnConsumedCapacity: types.ReturnConsumedCapacityTotal})
+		}
+		for _, step := range []struct {
+			bytes int
+			units float64
+		}{{3 << 10, 3}, {1 << 10, 3}, {2 << 10, 2}} { // after nothing, a larger and a smaller one
+			out, err := conditional(step.bytes, "attribute_not_exists(gone)")
+			c.must(err, "put")
+			if got := out.ConsumedCapacity; got == nil || aws.ToFloat64(got.CapacityUnits) != step.units {
+				c.Errorf("a put of %d bytes consumed %+v, want %v units", step.bytes, got, step.units)
+			}
+		}
+		_, err := conditional(3<<10, "attribute_exists(gone)")
+		typed[*types.ConditionalCheckFailedException](c, err)
+		if !strings.Contains(heard.body, "ConditionalCheckFailedException") || strings.Contains(heard.body, "Consumed") {
+			c.Errorf("the refusal is %q", heard.body)
+		}
+	}},
 	{name: "a newer version overwrites, an equal or older one is refused with the item", run: func(c *T, client *dynamodb.Client) {
 		tb := newTable(c, client)
 		steps := []struct {
@@ -664,6 +691,25 @@ var dynamodbCases = []testCase[*dynamodb.Client]{
 		_, err := client.Query(c, in)
 		invalid(c, err)
 	}},
+}
+
+// lastAnswer keeps what the SDK does not show: the last answer's body.
+type lastAnswer struct {
+	client dynamodb.HTTPClient
+	body   string
+}
+
+func (l *lastAnswer) Do(r *http.Request) (*http.Response, error) {
+	response, err := l.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(response.Body)
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
+	}
+	l.body, response.Body = string(body), io.NopCloser(bytes.NewReader(body))
+	return response, nil
 }
 
 // dynamoTable is a table that a case made for itself.
