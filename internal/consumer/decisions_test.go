@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"fmt"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"log/slog"
@@ -269,5 +270,53 @@ func TestTwoPollersStayForAWhileAfterALargeReceive(t *testing.T) {
 	p = pollerCount{running: 2, paired: pairedReceives}
 	if _, end := p.received(0); !end {
 		t.Error("two pollers wait at an empty queue")
+	}
+}
+
+func TestBatcherIsLinear(t *testing.T) {
+	b := newBatcher(10, 1, time.Hour, func([]int) {})
+	entries := make([]int, 1_000_000)
+	began := time.Now()
+	b.add(entries...)
+	b.close()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("a million entries took %v", took)
+	}
+}
+
+func TestALetterKeepsWhatItsMessageHad(t *testing.T) {
+	why := &messages.Error{Reason: messages.ReasonTenantMismatch, Field: "tenant_id", Detail: "another's"}
+	letter := func(m Message) Letter {
+		m.ID = "m-1"
+		l, ok := newLetter(&m, "commands", &badCommand{tenant: "victim", text: bad, why: why}, 1<<20)
+		if !ok || len(l.Attributes)+len(l.Others) > 10 || l.Attributes["command_tenant_id"] != "victim" {
+			t.Errorf("letter of %+v: %+v", m, l)
+		}
+		return l
+	}
+	many := []Attribute{{Name: "reason", Type: "String", Text: "the upstream's"}, {Name: "empty", Type: "String"}}
+	for i := range 10 {
+		many = append(many, Attribute{Name: fmt.Sprint("n", i), Type: "Number", Text: "1"})
+	}
+	l := letter(Message{TraceHeader: "Root=1", Attributes: messages.Attributes{TenantID: "attacker", TraceParent: "00-a", TraceState: "b=c"}, Others: many})
+	if l.Attributes["tenant_id"] != "attacker" || l.Attributes["traceparent"] != "00-a" || l.Attributes["tracestate"] != "b=c" || l.TraceHeader != "Root=1" {
+		t.Errorf("letter %+v", l)
+	}
+	l = letter(Message{Others: many})
+	if _, given := l.Attributes["tenant_id"]; given || len(l.Others) != 3 || l.Others[0].Name != "n0" || l.Attributes["reason"] != "tenant_mismatch" {
+		t.Errorf("letter %+v", l)
+	}
+	for name, m := range map[string]Message{
+		"binary":        {Attributes: messages.Attributes{TenantID: messages.UnreadableTenant}, Others: []Attribute{{Name: "tenant_id", Type: "Binary", Binary: []byte("attacker")}}},
+		"number":        {Attributes: messages.Attributes{TenantID: messages.UnreadableTenant}, Others: []Attribute{{Name: "tenant_id", Type: "Number", Text: "5"}}},
+		"SNS's":         {Attributes: messages.Attributes{TenantID: messages.UnreadableTenant}},
+		"empty":         {Attributes: messages.Attributes{TenantID: messages.UnreadableTenant}, Others: []Attribute{{Name: "tenant_id", Type: "String"}}},
+		"too long":      {Attributes: messages.Attributes{TenantID: strings.Repeat("v", 1000)}},
+		"not for SQS's": {Attributes: messages.Attributes{TenantID: "victim\ufffe"}},
+	} {
+		l := letter(m)
+		if _, given := l.Attributes["tenant_id"]; given || len(l.Others) != 1 || l.Others[0].Name != "tenant_id" || messages.IsText(l.Others[0].Type) || !l.Others[0].sendable() {
+			t.Errorf("%s: the letter's tenant_id must be no text: %+v", name, l)
+		}
 	}
 }

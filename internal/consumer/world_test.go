@@ -1,12 +1,10 @@
-package consumer
+package consumer_test
 
 import (
-	"cmp"
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,313 +12,266 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tributary/internal/messages"
+	"tributary/internal/aws/awsjson"
+	"tributary/internal/consumer"
 	"tributary/internal/operate/metrics"
+	"tributary/internal/operate/setup"
 	"tributary/internal/schema"
 	"tributary/internal/writer"
+	"tributary/localstack/queue"
 	"tributary/localstack/stack"
+	"tributary/test/faults"
 	"tributary/test/support/stacktest"
 )
 
-// commandQueue is a queue of an embedded stack, which has SQS's rules. Package awsjson, by which workers call SQS, imports this one, so
-// the SDK's client stands in. Messages have the names that the test sends them with, and what the consumer does with them is noted.
-type commandQueue struct {
-	t   *testing.T
-	api *sqs.Client
-	url string
+const (
+	good = `{"type":"delete_user","tenant_id":"acme","user_id":"u1"}`
+	bad  = `{"type":"delete_user","tenant_id":"acme","user_id":""}`
+)
 
-	mu       sync.Mutex
-	messages map[string]*noted // by name
-	names    map[string]string // by SQS's id
-	handles  map[string]string // SQS's receipt handles; the consumer sees NAME/RECEIVES instead
-	deletes  int               // how many Delete calls fail before one succeeds
+// world is a consumer and a writer between the queues and the table of an embedded stack. Their calls are those of a worker, and
+// lead through a script that makes some fail. Tests give messages names; a delivery is called NAME/RECEIVES.
+type world struct {
+	t       *testing.T
+	stack   *stack.Stack
+	api     *sqs.Client // past the script
+	queue   string
+	letters string // the dead-letter queue
+	c       *consumer.Consumer
+	writer  *writer.Writer
+	metrics *metrics.Metrics
+	begun   time.Time
+	stop    context.CancelFunc
+	ended   chan consumer.Summary
+
+	mu       sync.Mutex // guards what follows
+	script   script
+	names    map[string]string // of messages, by SQS's ids
+	handles  map[string]string // receipt handles, by delivery
+	receives map[string]int    // by message
 	events   []string
-	begun    time.Time
 }
 
-// noted is what was seen of a message.
-type noted struct {
-	ReceiveCount int
-	deleted      bool
+// script is what goes wrong from now on. The zero script is nothing.
+type script struct {
+	writes  time.Duration // how long each write takes
+	stuck   string        // the user whose writes are always left over
+	letters time.Duration // how long each call with letters takes
+	down    bool          // the dead-letter queue is out of reach
+	deletes int           // how many of the next deletes fail
+	// refuse gives the code with which SQS refuses a letter, or "".
+	refuse func(*letter) string
+	// unheard says whether a letter makes its call fail, although the call took effect.
+	unheard func(*letter) bool
 }
 
-// newQueues makes a command queue and a dead-letter queue.
-func newQueues(t *testing.T, visibility time.Duration, fifo bool) (*commandQueue, *letterQueue) {
+// letter is a dead letter on its way to the stack.
+type letter struct {
+	source string // the name of its message
+	body   string
+}
+
+// startWorld runs a consumer and a writer. Each write takes latency.
+func startWorld(t *testing.T, cfg consumer.Config, latency time.Duration) *world {
 	t.Helper()
-	embedded := stack.New(stack.Options{})
-	t.Cleanup(embedded.Close)
-	api := sqs.NewFromConfig(stacktest.Config(embedded))
-	create := func(name string) string {
-		attributes := map[string]string{"VisibilityTimeout": strconv.Itoa(int(visibility.Seconds()))}
-		if fifo {
-			name += ".fifo"
-			attributes["FifoQueue"], attributes["ContentBasedDeduplication"] = "true", "true"
-		}
-		out, err := api.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: &name, Attributes: attributes})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return *out.QueueUrl
+	cfg = cfg.Defaults()
+	w := &world{
+		t: t, stack: stack.New(stack.Options{}), queue: "commands", letters: "letters",
+		metrics: metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10), ended: make(chan consumer.Summary, 1),
+		script: script{writes: latency}, names: map[string]string{}, handles: map[string]string{}, receives: map[string]int{},
 	}
-	return &commandQueue{
-		t: t, api: api, url: create("commands"), messages: map[string]*noted{}, names: map[string]string{}, handles: map[string]string{}, begun: time.Now(),
-	}, &letterQueue{api: api, url: create("letters")}
+	t.Cleanup(w.stack.Close)
+	if cfg.FIFO {
+		w.queue, w.letters = w.queue+".fifo", w.letters+".fifo"
+	}
+	direct := stacktest.Config(w.stack)
+	w.api = sqs.NewFromConfig(direct)
+	tables := dynamodb.NewFromConfig(direct)
+	does := setup.Setup{Queues: w.api, Tables: tables, Features: tables}
+	if _, err := does.Run(t.Context(), &setup.Plan{Queue: w.queue, DeadLetters: w.letters, Table: "Table"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.api.SetQueueAttributes(t.Context(), &sqs.SetQueueAttributesInput{
+		QueueUrl: w.url(w.queue), Attributes: map[string]string{"VisibilityTimeout": strconv.Itoa(int(cfg.VisibilityTimeout.Seconds()))},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.begun = time.Now()
+	w.run(cfg)
+	return w
 }
 
-func (q *commandQueue) note(format string, args ...any) {
-	q.events = append(q.events, fmt.Sprintf("%v ", time.Since(q.begun).Round(10*time.Millisecond))+fmt.Sprintf(format, args...))
+// run starts the consumer and the writer as a worker does, over the script.
+func (w *world) run(cfg consumer.Config) {
+	front := faults.Over(w.stack, w.plan)
+	transport, scripted := stacktest.Transport{Handler: front}, stacktest.Config(front)
+	queues := sqs.NewFromConfig(scripted)
+	observe := func(string, string, string, time.Duration) {}
+	unreadable := func(id string, why error) { w.t.Errorf("message %s can't be read: %v", id, why) }
+	log := slog.New(slog.DiscardHandler)
+	table := awsjson.NewTable(dynamodb.NewFromConfig(scripted), transport, schema.Builtin(), "Table", time.Hour, observe, func(float64) {})
+	w.writer = writer.New(writer.Config{Linger: time.Millisecond, CallTimeout: 10 * time.Minute}.Defaults(), table, &w.metrics.Writer, log)
+	w.c = consumer.New(cfg, &watched{awsjson.NewQueue(queues, transport, *w.url(w.queue), observe, unreadable), w},
+		&awsjson.DeadLetters{Client: queues, URL: *w.url(w.letters), FIFO: cfg.FIFO}, w.writer, &w.metrics.Consumer, log)
+	ctx, stop := context.WithCancel(w.t.Context())
+	w.stop = stop
+	calls, end := context.WithCancel(w.t.Context())
+	go func() {
+		done := make(chan struct{})
+		go func() { w.writer.Run(calls); close(done) }()
+		s := w.c.Run(ctx)
+		end()
+		<-done
+		w.ended <- s
+	}()
 }
 
-func (q *commandQueue) send(name, body string) {
-	q.t.Helper()
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	in := &sqs.SendMessageInput{QueueUrl: &q.url, MessageBody: &body}
-	if isFIFO(q.url) {
-		in.MessageGroupId = aws.String("group")
+func (w *world) url(name string) *string {
+	return aws.String("http://stack.test/000000000000/" + name)
+}
+
+// change changes what goes wrong.
+func (w *world) change(f func(*script)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f(&w.script)
+}
+
+// plan tells the front what goes wrong with a call.
+func (w *world) plan(call *faults.Call) (p faults.Plan) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch s := &w.script; call.Operation {
+	case "BatchWriteItem", "PutItem":
+		p.Wait = s.writes
+		if s.stuck != "" {
+			p.Left = stuck(call.Body, s.stuck)
+		}
+	case "DeleteMessageBatch":
+		if s.deletes > 0 {
+			s.deletes--
+			p.Fault = faults.ErrorBefore
+		}
+	case "SendMessageBatch": // of letters: tests send commands one by one
+		p.Wait = s.letters
+		if s.down {
+			p.Fault = faults.ResetBefore
+		}
+		sent := w.sent(call.Body)
+		for i := range sent {
+			if s.unheard != nil && s.unheard(&sent[i]) {
+				p.Fault = faults.ErrorAfter
+			}
+		}
+		if refuse := s.refuse; refuse != nil {
+			p.Left = func(i int) string { return refuse(&sent[i]) }
+		}
 	}
-	out, err := q.api.SendMessage(q.t.Context(), in)
+	return p
+}
+
+// stuck leaves a user's writes of a BatchWriteItem undone.
+func stuck(body []byte, user string) func(int) string {
+	var in struct {
+		RequestItems map[string][]json.RawMessage
+	}
+	_ = json.Unmarshal(body, &in) // the stack reports what is wrong with it
+	return func(i int) string {
+		if strings.Contains(string(in.RequestItems["Table"][i]), `"user#`+user+`"`) {
+			return "unprocessed"
+		}
+		return ""
+	}
+}
+
+// sent reads the letters of a SendMessageBatch. The caller holds mu.
+func (w *world) sent(body []byte) []letter {
+	var in struct {
+		Entries []struct {
+			MessageBody       string
+			MessageAttributes map[string]struct{ StringValue string }
+		}
+	}
+	_ = json.Unmarshal(body, &in) // the stack reports what is wrong with it
+	sent := make([]letter, len(in.Entries))
+	for i, e := range in.Entries {
+		sent[i] = letter{w.names[e.MessageAttributes["source_message_id"].StringValue], e.MessageBody}
+	}
+	return sent
+}
+
+func (w *world) send(name, body string) {
+	w.t.Helper()
+	w.mu.Lock() // the consumer must not receive a message without a name
+	defer w.mu.Unlock()
+	in := &sqs.SendMessageInput{QueueUrl: w.url(w.queue), MessageBody: &body}
+	if strings.HasSuffix(w.queue, ".fifo") {
+		in.MessageGroupId, in.MessageDeduplicationId = aws.String("group"), &name
+	}
+	out, err := w.api.SendMessage(w.t.Context(), in)
 	if err != nil {
-		q.t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	q.names[*out.MessageId], q.messages[name] = name, new(noted)
+	w.names[*out.MessageId] = name
 }
 
-func isFIFO(url string) bool { return strings.HasSuffix(url, ".fifo") }
+// left is how many messages are on the queue.
+func (w *world) left() int { return len(w.stack.Queues.Held(w.queue)) }
 
-func (q *commandQueue) Receive(ctx context.Context, most int, wait time.Duration) ([]Message, error) {
-	out, err := q.api.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
-		QueueUrl: &q.url, MaxNumberOfMessages: int32(most), WaitTimeSeconds: int32(wait.Seconds()), //nolint:gosec // 10 and 20 at most
-		MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameAll},
-	})
-	if ctx.Err() != nil {
-		q.t.Error("a long poll was abandoned")
-	}
-	if err != nil {
-		return nil, err
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	var received []Message
-	for _, m := range out.Messages {
-		name := q.names[*m.MessageId]
-		count, _ := strconv.Atoi(m.Attributes["ApproximateReceiveCount"])
-		sent, _ := strconv.ParseInt(m.Attributes["SentTimestamp"], 10, 64)
-		q.messages[name].ReceiveCount = count
-		handle := fmt.Sprintf("%s/%d", name, count)
-		q.handles[handle] = *m.ReceiptHandle
-		q.note("received %s", handle)
-		received = append(received, Message{
-			ID: name, ReceiptHandle: handle, Body: *m.Body, ReceiveCount: count, SentAt: time.UnixMilli(sent), GroupID: m.Attributes["MessageGroupId"],
-		})
-	}
-	return received, nil
-}
+// dead are the letters that the stack has.
+func (w *world) dead() []queue.Held { return w.stack.Queues.Held(w.letters) }
 
-// failuresOf are the failures of a batch call whose entries' ids are their places.
-func failuresOf(failed []types.BatchResultErrorEntry) (failures []Failure) {
-	for _, f := range failed {
-		i, _ := strconv.Atoi(*f.Id)
-		failures = append(failures, Failure{Index: i, Code: *f.Code, Final: f.SenderFault})
-	}
-	return failures
-}
-
-func failedAt(failures []Failure, i int) bool {
-	return slices.ContainsFunc(failures, func(f Failure) bool { return f.Index == i })
-}
-
-func (q *commandQueue) Delete(ctx context.Context, handles []string) ([]Failure, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.deletes > 0 {
-		q.deletes--
-		return nil, errors.New("SQS is out of reach")
-	}
-	entries := make([]types.DeleteMessageBatchRequestEntry, len(handles))
-	for i := range handles {
-		entries[i] = types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: aws.String(cmp.Or(q.handles[handles[i]], handles[i]))}
-	}
-	out, err := q.api.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &q.url, Entries: entries})
-	if err != nil {
-		return nil, err
-	}
-	failures := failuresOf(out.Failed)
-	for i, h := range handles {
-		if !failedAt(failures, i) {
-			q.note("deleted %s", h)
-			name, _, _ := strings.Cut(h, "/")
-			q.messages[name].deleted = true
-		}
-	}
-	return failures, nil
-}
-
-func (q *commandQueue) ChangeVisibility(ctx context.Context, changes []Visibility) ([]Failure, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	entries := make([]types.ChangeMessageVisibilityBatchRequestEntry, len(changes))
-	for i, c := range changes {
-		seconds := int32((c.Timeout + time.Second - 1) / time.Second) //nolint:gosec // twelve hours at most
-		entries[i] = types.ChangeMessageVisibilityBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: aws.String(q.handles[c.ReceiptHandle]), VisibilityTimeout: seconds}
-	}
-	out, err := q.api.ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &q.url, Entries: entries})
-	if err != nil {
-		return nil, err
-	}
-	failures := failuresOf(out.Failed)
-	for i, c := range changes {
-		if !failedAt(failures, i) {
-			q.note("%s visible in %v", c.ReceiptHandle, c.Timeout)
-		}
-	}
-	return failures, nil
-}
-
-// letterQueue is a dead-letter queue of the stack, which can be out of reach. It notes the letters that the stack has accepted.
-type letterQueue struct {
-	api *sqs.Client
-	url string
-
-	mu      sync.Mutex
-	down    bool
-	latency time.Duration
-	judge   func([]Letter) ([]Failure, error) // which letters SQS refuses before it looks at them; nil: none
-	letters []Letter
-}
-
-func (f *letterQueue) Send(ctx context.Context, letters []Letter) ([]Failure, error) {
-	select {
-	case <-time.After(f.latency):
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.down {
-		return nil, errors.New("the dead-letter queue is out of reach")
-	}
-	var failures []Failure
-	var refused error
-	if f.judge != nil {
-		failures, refused = f.judge(letters)
-	}
-	var entries []types.SendMessageBatchRequestEntry
-	for i := range letters {
-		if failedAt(failures, i) {
-			continue
-		}
-		e := types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: &letters[i].Body, MessageAttributes: map[string]types.MessageAttributeValue{}}
-		for name, text := range letters[i].Attributes {
-			e.MessageAttributes[name] = types.MessageAttributeValue{DataType: aws.String("String"), StringValue: &text}
-		}
-		if isFIFO(f.url) {
-			e.MessageGroupId, e.MessageDeduplicationId = &letters[i].GroupID, &letters[i].DeduplicationID
-		}
-		entries = append(entries, e)
-	}
-	if len(entries) > 0 {
-		out, err := f.api.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &f.url, Entries: entries})
-		if err != nil {
-			return nil, err
-		}
-		failures = append(failures, failuresOf(out.Failed)...)
-	}
-	for i := range letters {
-		if !failedAt(failures, i) {
-			f.letters = append(f.letters, letters[i])
-		}
-	}
-	return failures, refused
-}
-
-// of counts the letters of a message.
-func (f *letterQueue) of(name string) (n int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, l := range f.letters {
-		if l.Attributes["source_message_id"] == name {
+// lettersOf counts the letters of a message.
+func (w *world) lettersOf(name string) (n int) {
+	letters := w.dead()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range letters {
+		if w.names[l.Attributes["source_message_id"]] == name {
 			n++
 		}
 	}
 	return n
 }
 
-// slowTable accepts every write, after latency. It has no rules of DynamoDB: these tests are about messages.
-type slowTable struct {
-	mu      sync.Mutex
-	latency time.Duration
-	stuck   string // the user whose writes are always left over
+// received is how often a message was received.
+func (w *world) received(name string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.receives[name]
 }
 
-func (f *slowTable) call(ctx context.Context) error {
-	f.mu.Lock()
-	latency := f.latency
-	f.mu.Unlock()
-	select {
-	case <-time.After(latency):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// held are the receipt handles of deliveries.
+func (w *world) held(deliveries ...string) map[string]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	handles := map[string]bool{}
+	for _, d := range deliveries {
+		if w.handles[d] == "" {
+			w.t.Errorf("%s was not received", d)
+		}
+		handles[w.handles[d]] = true
 	}
+	return handles
 }
 
-func (f *slowTable) BatchWrite(ctx context.Context, writes []*writer.Write) (left []int, units writer.Units, err error) {
-	if err := f.call(ctx); err != nil {
-		return nil, units, err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i, w := range writes {
-		if f.stuck != "" && w.Command.Get("user_id") == f.stuck {
-			left = append(left, i)
+// delivery is what a receipt handle stands for. The caller holds mu.
+func (w *world) delivery(handle string) string {
+	for d, h := range w.handles {
+		if h == handle {
+			return d
 		}
 	}
-	return left, units, nil
+	return handle
 }
 
-func (f *slowTable) PutVersion(ctx context.Context, _ *writer.Write) (writer.Units, error) {
-	return writer.Units{}, f.call(ctx)
-}
-
-func (f *slowTable) Probe(ctx context.Context, _ *messages.Command) error { return f.call(ctx) }
-
-// world is a consumer and a writer between the queues of a stack and a table.
-type world struct {
-	*commandQueue
-	letters *letterQueue
-	table   slowTable
-	c       *Consumer
-	stop    context.CancelFunc
-	ended   chan Summary
-}
-
-// startWorld runs a consumer and a writer.
-func startWorld(t *testing.T, cfg Config, latency time.Duration) *world {
-	cfg = cfg.Defaults()
-	w := &world{ended: make(chan Summary, 1)}
-	w.commandQueue, w.letters = newQueues(t, cfg.VisibilityTimeout, cfg.FIFO)
-	w.table.latency = latency
-	m := metrics.New(prometheus.NewRegistry(), schema.Builtin(), 10)
-	log := slog.New(slog.DiscardHandler)
-	wr := writer.New(writer.Config{Linger: time.Millisecond, CallTimeout: 10 * time.Minute}.Defaults(), &w.table, &m.Writer, log)
-	w.c = New(cfg, w.commandQueue, w.letters, wr, &m.Consumer, log)
-	ctx, stop := context.WithCancel(t.Context())
-	w.stop = stop
-	calls, end := context.WithCancel(t.Context())
-	go func() {
-		done := make(chan struct{})
-		go func() { wr.Run(calls); close(done) }()
-		s := w.c.Run(ctx)
-		end()
-		<-done
-		w.ended <- s
-	}()
-	return w
+// note notes an event. The caller holds mu.
+func (w *world) note(format string, args ...any) {
+	w.events = append(w.events, fmt.Sprintf("%v ", time.Since(w.begun).Round(10*time.Millisecond))+fmt.Sprintf(format, args...))
 }
 
 func (w *world) expect(t *testing.T, events ...string) {
@@ -333,6 +284,63 @@ func (w *world) expect(t *testing.T, events ...string) {
 	for i := range events {
 		if w.events[i] != events[i] {
 			t.Errorf("event %d is %q, want %q", i, w.events[i], events[i])
+		}
+	}
+}
+
+// watched is the consumer's queue. It notes what becomes of messages.
+type watched struct {
+	consumer.Queue
+	world *world
+}
+
+func (q *watched) Receive(ctx context.Context, most int, wait time.Duration) ([]consumer.Message, error) {
+	received, err := q.Queue.Receive(ctx, most, wait)
+	w := q.world
+	if ctx.Err() != nil {
+		w.t.Error("a long poll was abandoned")
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range received {
+		m := &received[i]
+		name := w.names[m.ID]
+		w.receives[name] = m.ReceiveCount
+		d := fmt.Sprintf("%s/%d", name, m.ReceiveCount)
+		w.handles[d] = m.ReceiptHandle
+		w.note("received %s", d)
+	}
+	return received, err
+}
+
+func (q *watched) Delete(ctx context.Context, handles []string) ([]consumer.Failure, error) {
+	failures, err := q.Queue.Delete(ctx, handles)
+	q.done(len(handles), failures, err, func(i int) string { return "deleted " + q.world.delivery(handles[i]) })
+	return failures, err
+}
+
+func (q *watched) ChangeVisibility(ctx context.Context, changes []consumer.Visibility) ([]consumer.Failure, error) {
+	failures, err := q.Queue.ChangeVisibility(ctx, changes)
+	q.done(len(changes), failures, err, func(i int) string {
+		return fmt.Sprintf("%s visible in %v", q.world.delivery(changes[i].ReceiptHandle), changes[i].Timeout)
+	})
+	return failures, err
+}
+
+// done notes the entries of a batch call that did not fail.
+func (q *watched) done(n int, failures []consumer.Failure, err error, event func(int) string) {
+	if err != nil {
+		return
+	}
+	failed := map[int]bool{}
+	for _, f := range failures {
+		failed[f.Index] = true
+	}
+	q.world.mu.Lock()
+	defer q.world.mu.Unlock()
+	for i := range n {
+		if !failed[i] {
+			q.world.note("%s", event(i))
 		}
 	}
 }
