@@ -327,7 +327,8 @@ func (q *watched) ChangeVisibility(ctx context.Context, changes []consumer.Visib
 	return failures, err
 }
 
-// done notes the entries of a batch call that did not fail.
+// done notes the entries of a batch call that did not fail. The stack must refuse none for good: the consumer would have asked for what
+// SQS never does.
 func (q *watched) done(n int, failures []consumer.Failure, err error, event func(int) string) {
 	if err != nil {
 		return
@@ -335,6 +336,9 @@ func (q *watched) done(n int, failures []consumer.Failure, err error, event func
 	failed := map[int]bool{}
 	for _, f := range failures {
 		failed[f.Index] = true
+		if f.Final {
+			q.world.t.Errorf("after %v SQS refuses an entry: %s", time.Since(q.world.begun), f.Code)
+		}
 	}
 	q.world.mu.Lock()
 	defer q.world.mu.Unlock()
