@@ -2,6 +2,7 @@ package deadletters
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,6 +20,7 @@ import (
 
 	"tributary/internal/schema"
 	"tributary/localstack/queue"
+	"tributary/test/faults"
 	"tributary/test/support/stacktest"
 )
 
@@ -28,6 +30,7 @@ type world struct {
 	client        *sqs.Client
 	source, dlq   string
 	sourceARN     string
+	server        *queue.Server
 	fifo          bool
 	receivesLimit int
 }
@@ -55,7 +58,7 @@ func within(t *testing.T, test func(*testing.T, *world), options ...option) {
 		}
 		server := queue.NewServer(o)
 		defer server.Close()
-		w.client = sqs.NewFromConfig(stacktest.Config(server))
+		w.server, w.client = server, sqs.NewFromConfig(stacktest.Config(server))
 		suffix, attributes := "", map[string]string{}
 		if w.fifo {
 			suffix, attributes = ".fifo", map[string]string{"FifoQueue": "true"}
@@ -65,6 +68,11 @@ func within(t *testing.T, test func(*testing.T, *world), options ...option) {
 		w.source, w.sourceARN = w.create("commands"+suffix, attributes)
 		test(t, w)
 	})
+}
+
+// scripted is a client whose calls fail as a script says.
+func (w *world) scripted(script faults.Script) *sqs.Client {
+	return sqs.NewFromConfig(stacktest.Config(faults.Over(w.server, script)))
 }
 
 func (w *world) create(name string, attributes map[string]string) (url, arn string) {
@@ -247,40 +255,25 @@ func TestRedriveOfWhatSQSMoved(t *testing.T) {
 	}, maxReceives(1))
 }
 
-// refuser is a queue that refuses some entries.
-type refuser struct {
-	SendAPI
-	refuse func(body string) bool
-}
-
-func (r refuser) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, o ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
-	copied := *in
-	copied.Entries = nil
-	var failed []types.BatchResultErrorEntry
-	for _, e := range in.Entries {
-		if r.refuse(*e.MessageBody) {
-			failed = append(failed, types.BatchResultErrorEntry{Id: e.Id, Code: aws.String("InternalError"), Message: aws.String("no")})
-		} else {
-			copied.Entries = append(copied.Entries, e)
-		}
-	}
-	if len(copied.Entries) == 0 {
-		return &sqs.SendMessageBatchOutput{Failed: failed}, nil
-	}
-	out, err := r.SendAPI.SendMessageBatch(ctx, &copied, o...)
-	if out != nil {
-		out.Failed = append(out.Failed, failed...)
-	}
-	return out, err
-}
-
 func TestRefusedLettersStay(t *testing.T) {
 	within(t, func(t *testing.T, w *world) {
 		for n := range 20 {
 			w.letter(n, "invalid_field", "acme")
 		}
 		to := w.target()
-		to.API = refuser{w.client, func(body string) bool { return body == `{"n":7}` }}
+		to.API = w.scripted(func(c *faults.Call) (p faults.Plan) {
+			var in struct {
+				Entries []struct{ MessageBody string }
+			}
+			_ = json.Unmarshal(c.Body, &in) // the stack reports what is wrong with it
+			p.Left = func(i int) string {
+				if in.Entries[i].MessageBody == `{"n":7}` {
+					return "InternalError"
+				}
+				return ""
+			}
+			return p
+		})
 		moved, _, err := w.box().Redrive(w.context(), &Filter{}, to)
 		if err != nil {
 			t.Fatal(err)
