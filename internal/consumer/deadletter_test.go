@@ -95,6 +95,24 @@ func TestOneMessageDoesNotMakeOthersLettersGoAgain(t *testing.T) {
 	})
 }
 
+// Ten letters of 200 KiB are more than SQS takes in one call.
+func TestLargeLettersGoInSeveralCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := startWorld(t, consumer.Config{}, 0)
+		body := `{"type":"delete_user","tenant_id":"acme","user_id":"` + strings.Repeat("x", 200<<10) + `"}`
+		for i := range 10 {
+			w.send(fmt.Sprint(i), body)
+		}
+		time.Sleep(time.Minute)
+		failed := testutil.ToFloat64(w.metrics.Consumer.LettersFailed.WithLabelValues(metrics.LetterRetried))
+		if n := len(w.dead()); n != 10 || w.left() != 0 || failed != 0 {
+			t.Errorf("%d letters, %d messages are left, %v letters failed", n, w.left(), failed)
+		}
+		w.stop()
+		<-w.ended
+	})
+}
+
 func TestMessagesThatWaitForLettersDoNotStopOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := startWorld(t, consumer.Config{}, time.Millisecond)

@@ -52,3 +52,17 @@ func TestNotLinkedIntoThePrograms(t *testing.T) {
 		}
 	}
 }
+
+// The rules of both services are written out here. What the product takes them for must not decide what the stack does.
+func TestKnowsNothingOfTheProduct(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "tributary/localstack/stack").Output()
+	if err != nil {
+		t.Fatalf("list dependencies: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		// JSON's syntax is no rule of a service.
+		if dep := strings.TrimSpace(line); strings.HasPrefix(dep, "tributary/internal/") && dep != "tributary/internal/base/rawjson" {
+			t.Errorf("the stack depends on %s", dep)
+		}
+	}
+}
