@@ -57,7 +57,7 @@ func TestAMessageWhoseLetterIsRefusedInEveryFormIsLeft(t *testing.T) {
 		if left := w.stack.Queues.Held(w.queue); len(left) != 1 || left[0].Body == bad || w.c.Stats().Messages != 0 {
 			t.Errorf("left is %v, %d messages are held", left, w.c.Stats().Messages)
 		}
-		if n := testutil.ToFloat64(w.metrics.Consumer.LettersFailed.WithLabelValues(metrics.LetterGivenUp)); n != 1 {
+		if n := testutil.ToFloat64(w.metrics.LettersFailed.WithLabelValues(metrics.LetterGivenUp)); n != 1 {
 			t.Errorf("%v letters given up, want 1", n)
 		}
 		if w.lettersOf("other") != 1 {
@@ -104,7 +104,7 @@ func TestLargeLettersGoInSeveralCalls(t *testing.T) {
 			w.send(fmt.Sprint(i), body)
 		}
 		time.Sleep(time.Minute)
-		failed := testutil.ToFloat64(w.metrics.Consumer.LettersFailed.WithLabelValues(metrics.LetterRetried))
+		failed := testutil.ToFloat64(w.metrics.LettersFailed.WithLabelValues(metrics.LetterRetried))
 		if n := len(w.dead()); n != 10 || w.left() != 0 || failed != 0 {
 			t.Errorf("%d letters, %d messages are left, %v letters failed", n, w.left(), failed)
 		}
@@ -167,7 +167,7 @@ func TestDeadLettersCountWhenTheyAreSent(t *testing.T) {
 		w.send("bad", bad)
 		time.Sleep(time.Minute)
 		counted := func() float64 {
-			return testutil.ToFloat64(w.metrics.Consumer.Commands.WithLabelValues("delete_user", writer.Refused.String()))
+			return testutil.ToFloat64(w.metrics.Commands.WithLabelValues("delete_user", writer.Refused.String()))
 		}
 		if n, s := counted(), w.c.Summary(); n != 0 || s.Commands != 0 {
 			t.Errorf("%v commands count as dead-lettered: %v", n, s)

@@ -97,8 +97,8 @@ func TestRules(t *testing.T) {
 						letters++
 					}
 				}
-				if letters != test.letters || testutil.ToFloat64(w.metrics.Consumer.Overflowed) != test.overflow {
-					t.Errorf("%d letters of a suspended tenant, %v overflowed", letters, testutil.ToFloat64(w.metrics.Consumer.Overflowed))
+				if letters != test.letters || testutil.ToFloat64(w.metrics.Overflowed) != test.overflow {
+					t.Errorf("%d letters of a suspended tenant, %v overflowed", letters, testutil.ToFloat64(w.metrics.Overflowed))
 				}
 				if name == "an erased tenant" && (used.used["a"] != tenants.Usage{Erased: 1} || used.used["b"] != tenants.Usage{Written: 1}) {
 					t.Errorf("used: %+v", used.used)
